@@ -1,0 +1,1 @@
+"""What makes the same model fast: stores (KV caches) and attention kernels. Speed never redefines a layer."""

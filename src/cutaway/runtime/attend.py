@@ -1,0 +1,49 @@
+"""Attention kernels. In: queries, keys, values and the frame's flag or mask. Out: the mix of values.
+
+`fused` is torch's scaled-dot-product attention: no T × T matrix is kept. Slow twin: `model.attend.readable`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model.attend import Spec, append, readable
+from ..model.call import Call, Frame
+from ..model.transformer import make_frame
+from .stores import PackedSlot
+
+
+def fused(spec: Spec, q: Tensor, k: Tensor, v: Tensor, call: Call) -> Tensor:
+    """One fused kernel. q: [batch, head, query, d_head] -> the same shape. A soft cap needs the readable softmax."""
+    if spec.softcap is not None:
+        return readable(spec, q, k, v, call)
+    frame = call.frame
+    assert frame is not None, "Stack.begin makes the frames"
+    if isinstance(call.store, PackedSlot) and frame.flag == "packed":
+        return packed(spec, q, k, v, call.store, frame)
+    k, v = append(k, v, call)
+    return one(spec, q, k, v, frame)
+
+
+def packed(spec: Spec, q: Tensor, k: Tensor, v: Tensor, slot: PackedSlot, frame: Frame) -> Tensor:
+    """Each session's queries over its own keys, so that a session's numbers do not depend on its neighbours."""
+    mixed = []
+    rows = slot.split(q, k, v)
+    for index, (q_part, k_part, v_part) in enumerate(zip(*rows, strict=True)):
+        keys, values = slot.slots[index].append(k_part, v_part)
+        own = make_frame(slot.pieces[index], slot.keys[index], frame.window, frame.sinks)
+        mixed.append(one(spec, q_part, keys, values, own))
+    return torch.cat(mixed, dim=2)
+
+
+def one(spec: Spec, q: Tensor, k: Tensor, v: Tensor, frame: Frame) -> Tensor:
+    """The kernel itself, over keys and values that are complete."""
+    mask = frame.mask
+    if frame.bias is not None:
+        mask = frame.bias.masked_fill(~frame.allowed(), torch.finfo(q.dtype).min).to(q.dtype)
+    is_grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=frame.flag == "causal", scale=spec.scale, enable_gqa=is_grouped
+    )
