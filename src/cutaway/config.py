@@ -303,6 +303,11 @@ class ModelConfig:
                 f"decoder.d_model is {self.decoder.d_model} and encoder.d_model is {self.encoder.d_model}. "
                 "They share one token embedding, so both must be equal."
             )
+        if self.has_cross and self.main.placement == "parallel":
+            raise CutawayError(
+                "decoder.placement is 'parallel' and there is an encoder. A parallel block has no cross-attention. "
+                "Allowed with an encoder: pre, post, sandwich, inner."
+            )
         for role, token_id in vars(self.tokens).items():
             if token_id is not None and not 0 <= token_id < self.vocab_size:
                 raise CutawayError(f"tokens.{role} is {token_id}. Ids run from 0 to {self.vocab_size - 1}.")

@@ -1,0 +1,9 @@
+"""Look inside. In: a model, a prompt and patterns of sites. Out: every number on the way from text to text.
+
+sites (what can be seen, and its shape, before anything runs) · trace (what was seen).
+"""
+
+from .sites import Site, match, sites
+from .trace import Recorder, Trace
+
+__all__ = ["Recorder", "Site", "Trace", "match", "sites"]

@@ -65,5 +65,6 @@ class Embedding(nn.Module):
     def forward(self, ids: Tensor, call: Call) -> Tensor:
         """ids: [batch, position] -> [batch, position, d_model]."""
         token = call.tap("embedding.token", self.token(ids))
-        position = call.tap("embedding.position", self.position(call.tokens.position).to(token.dtype))
+        position = self.position(call.tokens.position).to(token.dtype).expand_as(token)
+        position = call.tap("embedding.position", position)
         return call.tap("embedding.sum", self.norm(token + position))

@@ -82,12 +82,12 @@ class Experts(nn.Module):
 
 def route(experts: nn.ModuleList, x: Tensor, chosen: Tensor, weights: Tensor, call: Call) -> Tensor:
     """Each expert on its own tokens, readable. chosen, weights: [batch, position, active] -> [batch, position, d_model]."""
-    unseen = Call(call.tokens, gates=call.gates)
     flat, mixed = x.flatten(0, 1), torch.zeros_like(x).flatten(0, 1)
     chosen, weights = chosen.flatten(0, 1), weights.flatten(0, 1)
     for index, expert in enumerate(experts):
         token, place = (chosen == index).nonzero(as_tuple=True)
-        part = expert(flat[token].unsqueeze(0), unseen).squeeze(0)
+        gates = {name: gate.expand(x.shape[:2]).flatten()[token].unsqueeze(0) for name, gate in call.gates.items()}
+        part = expert(flat[token].unsqueeze(0), Call(call.tokens, gates=gates)).squeeze(0)
         mixed = mixed.index_add(0, token, part * weights[token, place].unsqueeze(-1))
     return mixed.unflatten(0, x.shape[:2])
 

@@ -34,7 +34,9 @@ class Transformer(nn.Module):
         self.token = TokenEmbedding(config)
         stacks = config.stacks
         self.encoder = Stack(config, stacks["encoder"], self.token) if "encoder" in stacks else None
-        self.decoder = Stack(config, stacks["decoder"], self.token) if "decoder" in stacks else None
+        self.decoder = None
+        if "decoder" in stacks:
+            self.decoder = Stack(config, stacks["decoder"], self.token, has_cross=config.has_cross)
         self.head = Head(config, self.token) if config.has_head else None
 
     def forward(self, ids: Tensor, call: Call) -> Tensor:
@@ -79,10 +81,11 @@ class Transformer(nn.Module):
 class Stack(nn.Module):
     """Embedding, layers, norm. Layers may be shared across depth: layer i uses the weights of i mod num_distinct."""
 
-    def __init__(self, config: ModelConfig, stack: StackConfig, token: TokenEmbedding) -> None:
+    def __init__(
+        self, config: ModelConfig, stack: StackConfig, token: TokenEmbedding, *, has_cross: bool = False
+    ) -> None:
         super().__init__()
         self.config = stack
-        has_cross = stack is config.decoder and config.has_cross
         positions = stack.positions()
         self.embedding = Embedding(config, stack, token)
         self.rotary = nn.ModuleDict({n: Rotary(stack.d_head, p) for n, p in positions.items() if p.kind == "rotary"})
@@ -156,7 +159,12 @@ def make_frame(queries: Tokens, keys: Tokens, window: int | None = None, sinks: 
 
 
 def choose_flag(queries: Tokens, keys: Tokens, window: int | None) -> Flag:
-    """The promise that holds for these queries over these keys; a window shorter than the keys voids it."""
+    """The promise that holds for these queries over these keys; a window shorter than the keys voids it.
+
+    Packed parts keep their promise under a window and in a store: each part chooses a flag of its own.
+    """
+    if queries.flag == "packed" and keys.flag == "packed":
+        return "packed"
     if window is not None and window < len(keys):
         return None
     if queries.flag == "causal" and keys.flag == "causal":

@@ -40,7 +40,7 @@ def packed(spec: Spec, q: Tensor, k: Tensor, v: Tensor, slot: PackedSlot, frame:
 
 def one(spec: Spec, q: Tensor, k: Tensor, v: Tensor, frame: Frame) -> Tensor:
     """The kernel itself, over keys and values that are complete."""
-    mask = frame.mask
+    mask = frame.allowed() if frame.flag == "packed" else frame.mask
     if frame.bias is not None:
         mask = frame.bias.masked_fill(~frame.allowed(), torch.finfo(q.dtype).min).to(q.dtype)
     is_grouped = q.shape[1] != k.shape[1]

@@ -1,0 +1,238 @@
+"""What a model will cost, before it exists. In: a config. Out: parameters, FLOPs, bytes. Imports no torch.
+
+Equations: a token costs 2 FLOPs per weight that it is multiplied with, and 4 · d_head per head and key that it meets (2 for
+the score, 2 for the mix); the backward pass costs twice the forward (Kaplan et al. 2020 §2.1; Chowdhery et al. 2022, PaLM,
+appendix B). As there, every token meets all `context` keys: the dense kernels compute what a mask or a window then hides.
+A generated token reads every weight that it uses once, and the whole store, which bounds its speed (Pope et al. 2022 §2.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+from .config import ModelConfig, NormConfig, StackConfig
+from .errors import CutawayError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """How many learned numbers each part of a model has. norm: all norms, those of queries and keys too.
+
+    head: 0 when tied without bias, for its matrix is the embedding.
+    """
+
+    embedding: int
+    position: int
+    attention: int
+    feedforward: int
+    norm: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(astuple(self))
+
+
+def parameters(config: ModelConfig) -> Parameters:
+    """The learned numbers of the model by part, exactly those that `Transformer(config)` has."""
+    stacks = config.stacks.items()
+    return Parameters(
+        embedding=config.vocab_size * config.main.d_model,
+        position=sum(_position(config, stack) for _, stack in stacks),
+        attention=sum(stack.num_distinct * _num_attentions(config, name) * _attention(stack) for name, stack in stacks),
+        feedforward=sum(stack.num_distinct * _feedforward(stack) for _, stack in stacks),
+        norm=sum(_norms(config, name) for name, _ in stacks),
+        head=_head(config) - (_head_weights(config) if config.is_tied else 0),
+    )
+
+
+def num_parameters(config: ModelConfig) -> int:
+    """All learned numbers of the model."""
+    return parameters(config).total
+
+
+def memory_bytes(config: ModelConfig, bytes_per_weight: float = 4.0) -> float:
+    """Bytes of the weights alone: what a checkpoint weighs, and what the model occupies before it runs."""
+    return num_parameters(config) * bytes_per_weight
+
+
+def flops_per_token(config: ModelConfig, context: int, *, training: bool = False) -> int:
+    """FLOPs of the matrix products for one token among `context` tokens; training adds the backward pass (× 3).
+
+    Experts count those active only. With two stacks: one source token and one target token, of `context` tokens each.
+    Raises CutawayError for a context below 1.
+    """
+    _check_count("context", context, least=1)
+    multiplied = sum(stack.num_layers * _layer_weights(config, name) for name, stack in config.stacks.items())
+    met = sum(_met(config, name) for name in config.stacks)
+    forward = 2 * (multiplied + _head_weights(config)) + 4 * context * met
+    return 3 * forward if training else forward
+
+
+def cache_bytes(config: ModelConfig, num_tokens: int, bytes_per_value: float = 4.0, *, num_source: int = 0) -> float:
+    """Bytes of keys and values that a session of `num_tokens` holds, and those of its source where there is one.
+
+    Windows save nothing here: the store keeps every token, because a rewind may need it. Raises CutawayError below 0.
+    """
+    _check_count("num_tokens", num_tokens, least=0)
+    _check_count("num_source", num_source, least=0)
+    entries = num_tokens + (num_source if config.has_cross else 0)
+    return entries * _cached_values(config) * bytes_per_value
+
+
+def bytes_per_generated_token(
+    config: ModelConfig,
+    context: int,
+    bytes_per_weight: float = 4.0,
+    bytes_per_cached_value: float = 4.0,
+    *,
+    num_source: int = 0,
+) -> float:
+    """Bytes moved to generate one token with `context` tokens in the store, the new one included.
+
+    Weights: each that one token uses, once per use (a layer shared across depth is used at every depth; of an untied
+    embedding and of a learned table, one row; cross-attention's keys and values were filled beforehand).
+    Cache: all of it read, one token written. Raises CutawayError for a context below 1.
+    """
+    _check_count("context", context, least=1)
+    cached = cache_bytes(config, context + 1, bytes_per_cached_value, num_source=num_source)
+    return _used_weights(config) * bytes_per_weight + cached
+
+
+def _used_weights(config: ModelConfig) -> int:
+    stack = config.main
+    layer = _attention(stack) + _active_feedforward(stack) + _layer_norms(config, _main_name(config))
+    if config.has_cross:
+        layer += _attention(stack) - _key_value(stack) - _key_norm(stack)
+    table = stack.d_model if stack.position.kind == "learned" else 0
+    ends = _end_norms(stack) + _relative(stack) + table + stack.d_model
+    return stack.num_layers * layer + ends + _head(config)
+
+
+def _layer_weights(config: ModelConfig, name: str) -> int:
+    stack = config.stacks[name]
+    attention = _num_attentions(config, name) * (stack.d_model * 2 * (_d_query(stack) + _d_key(stack)))
+    return attention + _feedforward_matrices(stack)
+
+
+def _met(config: ModelConfig, name: str) -> int:
+    stack = config.stacks[name]
+    return stack.num_layers * _num_attentions(config, name) * _d_query(stack)
+
+
+def _cached_values(config: ModelConfig) -> int:
+    return 2 * config.main.num_layers * _d_key(config.main)
+
+
+def _d_query(stack: StackConfig) -> int:
+    return stack.attention.num_heads * stack.d_head
+
+
+def _d_key(stack: StackConfig) -> int:
+    return stack.attention.kv_heads * stack.d_head
+
+
+def _num_attentions(config: ModelConfig, name: str) -> int:
+    """1, or 2 where a decoder looks at an encoder too. Stacks go by name: both may have equal configs."""
+    return 2 if config.has_cross and name == "decoder" else 1
+
+
+def _main_name(config: ModelConfig) -> str:
+    return "encoder" if config.decoder is None else "decoder"
+
+
+def _attention(stack: StackConfig) -> int:
+    knobs, d_query = stack.attention, _d_query(stack)
+    query = d_query * (stack.d_model + (1 if knobs.bias else 0))
+    output = stack.d_model * (d_query + (1 if knobs.output_bias else 0))
+    return query + _key_value(stack) + output
+
+
+def _key_value(stack: StackConfig) -> int:
+    return 2 * _d_key(stack) * (stack.d_model + (1 if stack.attention.bias else 0))
+
+
+def _feedforward(stack: StackConfig) -> int:
+    experts = stack.feedforward.experts
+    if experts is None:
+        return _network(stack)
+    return experts.num_experts * (_network(stack) + stack.d_model)
+
+
+def _active_feedforward(stack: StackConfig) -> int:
+    experts = stack.feedforward.experts
+    if experts is None:
+        return _network(stack)
+    return experts.num_active * _network(stack) + experts.num_experts * stack.d_model
+
+
+def _feedforward_matrices(stack: StackConfig) -> int:
+    experts = stack.feedforward.experts
+    num_active = 1 if experts is None else experts.num_active
+    return _active_feedforward(stack) - num_active * _network_biases(stack)
+
+
+def _network(stack: StackConfig) -> int:
+    num_matrices = 3 if stack.feedforward.is_gated else 2
+    return num_matrices * stack.d_model * stack.feedforward.d_hidden + _network_biases(stack)
+
+
+def _network_biases(stack: StackConfig) -> int:
+    knobs = stack.feedforward
+    return (2 if knobs.is_gated else 1) * knobs.d_hidden + stack.d_model if knobs.bias else 0
+
+
+def _norms(config: ModelConfig, name: str) -> int:
+    stack = config.stacks[name]
+    return stack.num_distinct * _layer_norms(config, name) + _end_norms(stack)
+
+
+def _layer_norms(config: ModelConfig, name: str) -> int:
+    stack, num_attentions = config.stacks[name], _num_attentions(config, name)
+    around = (num_attentions + 1) * (2 if stack.placement == "sandwich" else 1) * _norm(stack.norm, stack.d_model)
+    return around + num_attentions * (_query_norm(stack) + _key_norm(stack))
+
+
+def _end_norms(stack: StackConfig) -> int:
+    return (int(stack.has_embedding_norm) + int(stack.has_final_norm)) * _norm(stack.norm, stack.d_model)
+
+
+def _query_norm(stack: StackConfig) -> int:
+    return _head_norm(stack, _d_query(stack))
+
+
+def _key_norm(stack: StackConfig) -> int:
+    return _head_norm(stack, _d_key(stack))
+
+
+def _head_norm(stack: StackConfig, d_full: int) -> int:
+    widths = {"none": 0, "head": stack.d_head, "full": d_full}
+    return _norm(stack.norm, widths[stack.attention.query_key_norm])
+
+
+def _norm(norm: NormConfig, width: int) -> int:
+    return 2 * width if norm.kind == "layer" and norm.bias else width
+
+
+def _position(config: ModelConfig, stack: StackConfig) -> int:
+    rows = config.context + stack.position.offset if stack.position.kind == "learned" else 0
+    return rows * stack.d_model + _relative(stack)
+
+
+def _relative(stack: StackConfig) -> int:
+    buckets = [p.num_buckets for p in stack.positions().values() if p.kind == "relative"]
+    return stack.attention.num_heads * sum(buckets)
+
+
+def _head_weights(config: ModelConfig) -> int:
+    return config.vocab_size * config.main.d_model if config.has_head else 0
+
+
+def _head(config: ModelConfig) -> int:
+    return _head_weights(config) + (config.vocab_size if config.has_head and config.head_bias else 0)
+
+
+def _check_count(name: str, value: int, *, least: int) -> None:
+    if value < least:
+        raise CutawayError(f"{name} is {value}. It must be {least} or more tokens.")

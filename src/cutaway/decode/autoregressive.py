@@ -1,0 +1,64 @@
+"""One token after another. In: a session and a prompt. Out: a commit event per token, each drawn given all before it.
+
+p(x) = ∏ p(x_t | x_<t):  the prompt runs in one pass, then every token costs one pass over itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..errors import CutawayError
+from .samplers import Sampling, choose
+from .session import Session
+from .step import Decoder, Event, Step, ask
+
+
+def autoregressive(
+    session: Session,
+    prompt_ids: Sequence[int],
+    sampling: Sampling,
+    *,
+    max_tokens: int,
+    eos_ids: Collection[int] | None = None,
+    request: int = 0,
+) -> Decoder:
+    """Continue the session with the prompt and then up to max_tokens chosen tokens.
+
+    prompt_ids: added to what the session holds; when both are empty, the model's own start id begins. eos_ids: a chosen one of
+    them is the last; None: the model's own end id. request: the prompt's number in its batch, a part of the randomness.
+    It also ends when the model's position table is full. The last token chosen is not in the session: no pass was needed.
+    Raises CutawayError, at the first step, for an impossible max_tokens, nothing to start from, or a prompt that does not fit.
+    """
+    if max_tokens < 1:
+        raise CutawayError(f"max_tokens is {max_tokens}. Ask for at least 1 token.")
+    end_ids = _end_ids(session) if eos_ids is None else frozenset(eos_ids)
+    ids: Sequence[int] = prompt_ids or start_ids(session)
+    for _ in range(max_tokens):
+        logits = yield from ask(Step(session, ids))
+        token, probability = choose(logits[-1], session.ids, sampling, request, session.length)
+        yield Event("commit", session.length, None, token, probability)
+        if token in end_ids or session.room == 0:
+            return
+        ids = (token,)
+
+
+def start_ids(session: Session) -> tuple[int]:
+    """What an empty sequence begins with: the decoder's start id of an encoder-decoder, else the id that begins a text.
+
+    Raises CutawayError when the model has none, or the session is not empty.
+    """
+    if session.length:
+        raise CutawayError(
+            f"The prompt is empty, and the session's {session.length} tokens have already been run. "
+            "Give at least one id to continue with, for example the token chosen last."
+        )
+    roles = session.model.config.tokens
+    first = roles.decoder_start if roles.decoder_start is not None and session.memory is not None else roles.bos
+    if first is None:
+        raise CutawayError("The prompt is empty, and this model has no id that begins a text. Give at least one id.")
+    return (first,)
+
+
+def _end_ids(session: Session) -> frozenset[int]:
+    end = session.model.config.tokens.eos
+    return frozenset() if end is None else frozenset((end,))

@@ -1,0 +1,234 @@
+"""A session: one sequence and what the model remembers of it. In: ids. Out: the logits of the tokens that were asked for.
+
+The keys and values of all tokens so far lie in a store, so that a step costs its own tokens only. `extend` adds tokens,
+`peek` runs them and keeps nothing, `rewind` forgets the end, `fork` makes a twin. An encoder-decoder's session is opened with
+source ids: the source is encoded once, and every layer's keys and values of it are computed once (Vaswani et al. 2017 §3.2.3).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..config import StackConfig
+from ..errors import CutawayError
+from ..model.call import Attend, Call, Memory, Watch
+from ..model.transformer import Transformer
+from ..model.visibility import Tokens, causal, full, join
+from ..runtime.attend import fused
+from ..runtime.stores import KVStore, PackedStore
+
+Read = Literal["last", "all", "none"] | Sequence[int]
+
+
+class Session:
+    """One sequence over a KV store. ids: those in the store, in order; watch: who looks at the passes, may be changed any time.
+
+    A token's place is `length` at the time when it is added; a step with visibility of its own (`tokens`) says its places.
+    All passes run in torch's inference mode: the logits carry no gradient.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        source_ids: Sequence[int] | None = None,
+        attend: Attend | None = fused,
+        dtype: torch.dtype | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """Open an empty sequence.
+
+        source_ids: what an encoder reads; needed by, and only by, encoder-decoders. attend: the kernel, None for the readable
+        softmax. dtype: of the stored keys and values: None for the model's own, autocast's under autocast.
+        Raises CutawayError for a source that is missing, unwanted, empty, too long or outside the vocabulary.
+        """
+        self.model, self.attend, self.watch = model, attend, watch
+        self.device = model.token.weight.device
+        self.ids: list[int] = []
+        with self.device:
+            self.store = KVStore(model.config.main, dtype=dtype or model.token.weight.dtype)
+        self.memory = self._remember(source_ids)
+
+    @property
+    def length(self) -> int:
+        """How many tokens are in the store: the place of the next one."""
+        return self.store.length
+
+    @property
+    def room(self) -> int | None:
+        """How many more tokens the model's position table has rows for; None where positions go on without end."""
+        limit = _limit(self.model.config.main, self.model)
+        return None if limit is None else limit - self.length
+
+    @property
+    def shares_rows(self) -> bool:
+        """Whether its steps may stand in one row with those of other sessions: without a memory, and not watched."""
+        return self.memory is None and self.watch is None
+
+    def extend(
+        self, ids: Sequence[int], read: Read = "last", *, tokens: Tokens | None = None, keep: int | None = None
+    ) -> Tensor:
+        """Run ids after what is there, and keep them.
+
+        ids: at least one. read: the last token's logits, all, none, or those of the tokens with these (increasing) indices.
+        tokens: the visibility of ids, batch 1; None: the causal continuation. keep: how many leading tokens stay; None: all.
+        Returns logits [read, vocab]. Raises CutawayError for ids outside the vocabulary or the model's positions, a `read`
+        or `keep` outside the step; the session is then as it was before.
+        """
+        start = self.length
+        kept = kept_length(keep, len(ids))
+        logits = forward([self.piece(ids, rows_of(read, len(ids)), tokens)])[0]
+        self.rewind(start + kept)
+        return logits
+
+    def peek(self, ids: Sequence[int], read: Read = "last", *, tokens: Tokens | None = None) -> Tensor:
+        """As `extend`, but nothing stays: logits [read, vocab]."""
+        return self.extend(ids, read, tokens=tokens, keep=0)
+
+    def rewind(self, length: int) -> None:
+        """Forget everything after `length` tokens, exactly. Raises CutawayError outside 0 … the present length."""
+        self.store.rewind(length)
+        del self.ids[length:]
+
+    def fork(self) -> Session:
+        """An independent twin: same model, memory, kernel and watch; ids and store are its own."""
+        twin = copy.copy(self)
+        twin.store, twin.ids = self.store.fork(), list(self.ids)
+        return twin
+
+    def piece(self, ids: Sequence[int], rows: Sequence[int], tokens: Tokens | None) -> Piece:
+        """Checked input of a pass. rows: indices of ids whose logits are read; tokens: as in `extend`, which see for errors."""
+        if not ids:
+            raise CutawayError("A step without ids has nothing to run. Give at least one id.")
+        _check_ids(ids, self.model.config.vocab_size)
+        limit = _limit(self.model.config.main, self.model)
+        if tokens is None:
+            _check_places(self.length + len(ids), limit)
+            return Piece(self, ids, causal(len(ids), self.length, device=self.device), rows)
+        if len(tokens) != len(ids):
+            raise CutawayError(
+                f"A step has {len(ids)} ids and visibility for {len(tokens)} tokens. Both must be equal."
+            )
+        _check_places(int(tokens.position.max()) + 1, limit)
+        return Piece(self, ids, tokens, rows)
+
+    def _remember(self, source_ids: Sequence[int] | None) -> Memory | None:
+        encoder = self.model.config.encoder
+        if encoder is None or not self.model.config.has_cross:
+            if source_ids is not None:
+                raise CutawayError(
+                    "This model has no encoder and decoder, so it takes no source ids. Leave source_ids out."
+                )
+            return None
+        if not source_ids:
+            raise CutawayError("This model reads a source first. Open the session with source_ids of at least one id.")
+        _check_ids(source_ids, self.model.config.vocab_size)
+        _check_places(len(source_ids), _limit(encoder, self.model))
+        call = Call(full(len(source_ids), device=self.device), self.attend, watch=self.watch)
+        with torch.inference_mode():
+            memory = self.model.encode(torch.tensor([list(source_ids)], device=self.device), call)
+            return self.model.fill(memory, call)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one session puts into a pass. rows: indices of ids whose logits are read, increasing."""
+
+    session: Session
+    ids: Sequence[int]
+    tokens: Tokens
+    rows: Sequence[int]
+
+
+def forward(pieces: Sequence[Piece]) -> list[Tensor]:
+    """One pass: a piece of one session, or one row with a piece of each of several that share model and kernel.
+
+    Every piece's tokens are in its session afterwards. Returns each piece's logits [read, vocab]; only the rows that were
+    asked for go through the head. When the pass fails, every session is as it was before.
+    """
+    starts = [piece.session.length for piece in pieces]
+    try:
+        with torch.inference_mode():
+            logits = _forward(pieces)
+    except BaseException:
+        for piece, start in zip(pieces, starts, strict=True):
+            piece.session.store.rewind(start)
+        raise
+    for piece in pieces:
+        piece.session.ids.extend(piece.ids)
+    return logits
+
+
+def rows_of(read: Read, length: int) -> Sequence[int]:
+    """The indices that `read` names in a step of `length` tokens. Raises CutawayError outside 0 … length − 1 or unordered."""
+    if isinstance(read, str):
+        named = {"last": range(length - 1, length), "all": range(length), "none": range(0)}
+        if read not in named:
+            raise CutawayError(f"read is '{read}'. Allowed: {', '.join(named)}, or increasing indices into the step.")
+        return named[read]
+    rows = list(read)
+    if rows != sorted(set(rows)) or (rows and not 0 <= rows[0] <= rows[-1] < length):
+        raise CutawayError(f"read is {rows}. It must be increasing indices from 0 to {length - 1}, or last, all, none.")
+    return rows
+
+
+def kept_length(keep: int | None, length: int) -> int:
+    """How many leading tokens of a step of `length` stay. Raises CutawayError outside 0 … length."""
+    if keep is None:
+        return length
+    if not 0 <= keep <= length:
+        raise CutawayError(f"keep is {keep}. It must be from 0 to {length}, the number of ids in the step.")
+    return keep
+
+
+def _forward(pieces: Sequence[Piece]) -> list[Tensor]:
+    session, parts = pieces[0].session, [piece.tokens for piece in pieces]
+    ids = torch.tensor([[token_id for piece in pieces for token_id in piece.ids]], device=session.device)
+    if len(pieces) == 1:
+        call = Call(parts[0], session.attend, session.store, session.memory, session.watch)
+    else:
+        call = Call(join(parts), session.attend, PackedStore([piece.session.store for piece in pieces], parts))
+    states = session.model.states(ids, call)
+    rows = _joined_rows(pieces)
+    if not rows:
+        return [states.new_empty(0, session.model.config.vocab_size) for _ in pieces]
+    if len(rows) < states.shape[1]:
+        states = states[:, rows]
+    logits = session.model.logits(states, call)[0]
+    return list(logits.split([len(piece.rows) for piece in pieces]))
+
+
+def _joined_rows(pieces: Sequence[Piece]) -> list[int]:
+    rows, offset = [], 0
+    for piece in pieces:
+        rows += [offset + row for row in piece.rows]
+        offset += len(piece.ids)
+    return rows
+
+
+def _limit(stack: StackConfig, model: Transformer) -> int | None:
+    return model.config.context if stack.position.is_table else None
+
+
+def _check_ids(ids: Sequence[int], vocab_size: int) -> None:
+    low, high = min(ids), max(ids)
+    if low < 0 or high >= vocab_size:
+        wrong = low if low < 0 else high
+        raise CutawayError(
+            f"The id {wrong} is not in the vocabulary: ids run from 0 to {vocab_size - 1}. "
+            "Encode the text with the model's own tokenizer."
+        )
+
+
+def _check_places(needed: int, limit: int | None) -> None:
+    if limit is not None and needed > limit:
+        raise CutawayError(
+            f"The sequence would have {needed} tokens, but this model's positions end at {limit}. "
+            "Shorten the text, ask for fewer tokens, or use a model with a longer context."
+        )

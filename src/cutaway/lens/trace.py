@@ -1,0 +1,87 @@
+"""What was seen on the way. In: patterns of sites and a pass. Out: a copy of every tensor that they name.
+
+`Recorder` is the watcher that a call takes along (`Call(…, watch=recorder)`); it changes nothing. `Trace` is what it saw,
+with the ids and the token texts that it was seen for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+from ..errors import CutawayError, near
+from .sites import match
+
+
+class Recorder:
+    """A `model.call.Watch` that keeps a detached copy of every site that its patterns name.
+
+    A later pass replaces what an earlier one left at the same site. Raises CutawayError for a pattern without a site.
+    """
+
+    def __init__(self, patterns: str | Iterable[str], available: Sequence[str]) -> None:
+        self.names = frozenset(match(patterns, available))
+        self.tensors: dict[str, Tensor] = {}
+
+    def wants(self, site: str) -> bool:
+        """Whether a pattern names this site."""
+        return site in self.names
+
+    def __call__(self, site: str, tensor: Tensor) -> Tensor:
+        """Keep a copy if the site is wanted; the tensor itself goes on."""
+        if site in self.names:
+            self.tensors[site] = tensor.detach().clone()
+        return tensor
+
+    def trace(self, ids: Tensor, tokens: Sequence[str] = ()) -> Trace:
+        """What was recorded so far, as a trace. ids: [batch, position]; tokens: the texts of the first row."""
+        return Trace(self.tensors, ids, tokens)
+
+
+class Trace:
+    """The tensors of a pass by site, in the order of the way: `trace["layers.0.attention.weights"]`.
+
+    ids: [batch, position], what the pass read. tokens: the texts of the first row, or none.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], ids: Tensor, tokens: Sequence[str] = ()) -> None:
+        self._tensors = dict(tensors)
+        self.ids = ids
+        self.tokens = tuple(tokens)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The tensor of a site. Raises CutawayError, naming the nearest recorded sites, for one that was not watched."""
+        if name not in self._tensors:
+            raise CutawayError(
+                f"The trace does not hold '{name}'.{near(name, self._tensors)} Watch it with sites='{name}'."
+            )
+        return self._tensors[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def items(self) -> ItemsView[str, Tensor]:
+        """Names and tensors, in the order of the way."""
+        return self._tensors.items()
+
+    @property
+    def names(self) -> list[str]:
+        """The recorded sites, in the order of the way."""
+        return list(self._tensors)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each recorded tensor."""
+        return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all recorded tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors.values())

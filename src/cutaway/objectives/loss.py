@@ -1,0 +1,39 @@
+"""The one loss. In: logits, targets, weights. Out: the weighted sum of −log p(target), to be divided by the global count.
+
+    loss = Σ weight · (logsumexp(logits) − logits[target])   in nats; the mean is over all scored tokens of a step,
+so that accumulating gradients over micro-batches of different sizes gives the same gradient as one large batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from ..model.visibility import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One micro-batch as a model sees it. input_ids, target_ids: [batch, position]; weights: the same, None for all ones."""
+
+    input_ids: Tensor
+    tokens: Tokens
+    target_ids: Tensor
+    weights: Tensor | None = None
+
+    @property
+    def num_scored(self) -> float:
+        """The sum of the weights: how many tokens count."""
+        return float(self.target_ids.numel() if self.weights is None else self.weights.sum())
+
+
+def cross_entropy(logits: Tensor, task: Task) -> Tensor:
+    """The weighted sum over all tokens, in nats, computed in fp32 at least. logits: [batch, position, vocab]."""
+    wide = logits.flatten(0, 1)
+    wide = wide if wide.dtype.itemsize >= 4 else wide.float()
+    if task.weights is None:
+        return F.cross_entropy(wide, task.target_ids.flatten(), reduction="sum")
+    losses = F.cross_entropy(wide, task.target_ids.flatten(), reduction="none")
+    return (losses * task.weights.flatten().to(losses.dtype)).sum()

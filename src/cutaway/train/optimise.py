@@ -1,0 +1,71 @@
+"""Optimisers and schedules. In: a model and a recipe. Out: torch optimisers, and the learning-rate factor of a step.
+
+AdamW: Loshchilov & Hutter 2019. Muon: Jordan et al. 2024, on matrices inside layers; the rest is left to AdamW.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ..model import Transformer
+from ..model.projection import Projection
+from .recipe import OptimiserRecipe, ScheduleRecipe
+
+
+def make_optimisers(model: Transformer, recipe: OptimiserRecipe) -> list[Optimizer]:
+    """The optimisers of a model's parameters; every parameter group remembers its full rate as `initial_lr`."""
+    inner = layer_matrices(model) if recipe.kind == "muon" else []
+    chosen = {id(weight) for weight in inner}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimisers: list[Optimizer] = [
+        torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=recipe.learning_rate,
+            betas=(recipe.beta1, recipe.beta2),
+            fused=True,
+        )
+    ]
+    if inner:
+        muon = torch.optim.Muon(
+            inner, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay, momentum=recipe.momentum
+        )
+        optimisers.append(muon)
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimisers
+
+
+def layer_matrices(model: Transformer) -> list[nn.Parameter]:
+    """The weights of every projection inside a layer, each once."""
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack is not None]
+    found = {id(m.weight): m.weight for stack in stacks for m in stack.layers.modules() if isinstance(m, Projection)}
+    return list(found.values())
+
+
+def factor(step: int, steps: int, recipe: ScheduleRecipe) -> float:
+    """The share of the full learning rate at a step from 0 to steps − 1: a linear warm-up, then the recipe's kind."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    if recipe.kind == "constant":
+        return 1.0
+    length = steps - recipe.warmup_steps if recipe.kind == "cosine" else max(1, round(steps * recipe.decay_share))
+    progress = min(1.0, max(0.0, (step - (steps - length)) / max(1, length)))
+    if recipe.kind == "cosine":
+        return recipe.final + (1 - recipe.final) * 0.5 * (1 + math.cos(math.pi * progress))
+    return 1.0 - (1 - recipe.final) * progress
+
+
+def set_rate(optimisers: list[Optimizer], share: float) -> None:
+    """Give every parameter group this share of its full learning rate."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * share

@@ -1,0 +1,217 @@
+"""A recipe: everything that decides a training run. In: a TOML file and `key=value` changes. Out: a checked `Recipe`.
+
+Strict: an unknown key is an error that names its nearest neighbour. Paths in a recipe are relative to its own folder.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import ModelConfig, StackConfig, TokenIds
+from ..data.sources import Source
+from ..errors import CutawayError, near
+from ..strict import build
+
+TokenizerKind = Literal["character", "word", "byte", "bpe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRecipe:
+    """How text becomes tokens. vocab_size: the most ids, specials included (bpe needs it). path: take this one instead.
+
+    Word, byte and bpe kinds reserve end, pad, mask and chat-role tokens, and `num_spares` more. keep_words: one token each.
+    """
+
+    kind: TokenizerKind = "bpe"
+    vocab_size: int | None = None
+    num_spares: int = 0
+    keep_words: tuple[str, ...] = ()
+    path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """What is read. validation: sources never trained on; without them the last `validation_share` of the text is held out.
+
+    packing: `stream` joins documents end to end; `packed` keeps each to itself within a row.
+    """
+
+    train: tuple[Source, ...]
+    validation: tuple[Source, ...] = ()
+    validation_share: float = 0.1
+    packing: Literal["stream", "packed"] = "stream"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """The architecture but for what the tokenizer decides. Keys of [model.decoder] are those of `StackConfig`."""
+
+    context: int
+    decoder: StackConfig
+    is_tied: bool = True
+    initial_std: float = 0.02
+
+    def config(self, vocab_size: int, tokens: TokenIds) -> ModelConfig:
+        """The model's config for a vocabulary and its ids with a role."""
+        return ModelConfig(
+            vocab_size=vocab_size, context=self.context, decoder=self.decoder, is_tied=self.is_tied, tokens=tokens
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserRecipe:
+    """adamw (Loshchilov & Hutter 2019) on everything, or muon (Jordan et al. 2024) on the layers' matrices and adamw
+    on the rest. weight_decay is for matrices only."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02
+    beta1: float = 0.9
+    beta2: float = 0.99
+    momentum: float = 0.95
+    weight_decay: float = 0.1
+    clip: float | None = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRecipe:
+    """The learning rate over steps, as a factor. cosine falls over all steps; wsd (warm-up, stable, decay) only in the last
+    `decay_share`; both end at `final`."""
+
+    kind: Literal["cosine", "wsd", "constant"] = "cosine"
+    warmup_steps: int = 100
+    decay_share: float = 0.2
+    final: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """How long, how much at a time, how often to look. batch_size: windows in a micro-batch; accumulate: micro-batches a step.
+
+    precision: bf16 multiplies in bfloat16 and keeps fp32 weights (mixed precision; Micikevicius et al. 2018).
+    """
+
+    steps: int
+    batch_size: int
+    accumulate: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    evaluate_every: int = 500
+    evaluate_batch_size: int = 32
+    sample_every: int = 500
+    save_every: int = 500
+    keep: int = 2
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRecipe:
+    """The sample shown while training."""
+
+    prompt: str = "\n"
+    max_tokens: int = 60
+    temperature: float = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run; two runs of one recipe on one machine are bitwise equal."""
+
+    name: str
+    data: DataRecipe
+    model: ModelRecipe
+    training: TrainingRecipe
+    description: str = ""
+    licence: str = ""
+    seed: int = 1
+    tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
+    optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    sample: SampleRecipe = field(default_factory=SampleRecipe)
+
+    def __post_init__(self) -> None:
+        _at_least("training.steps", self.training.steps, 1)
+        _at_least("training.batch_size", self.training.batch_size, 1)
+        _at_least("training.accumulate", self.training.accumulate, 1)
+        for name in ("evaluate_every", "sample_every", "save_every", "keep"):
+            _at_least(f"training.{name}", getattr(self.training, name), 1)
+        _at_least("schedule.warmup_steps", self.schedule.warmup_steps, 0)
+        if not 0.0 < self.data.validation_share < 1.0:
+            raise CutawayError(f"data.validation_share is {self.data.validation_share}. It must be between 0 and 1.")
+        if not self.data.train:
+            raise CutawayError("data.train is empty. Name at least one source: [[data.train]] with files = 'file.txt'.")
+
+
+def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by path or by the name of a bundled one, with changes like `training.steps=100` applied.
+
+    Raises CutawayError for a missing file, invalid TOML, unknown keys or impossible values.
+    """
+    path = find_recipe(name)
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise CutawayError(f"{path} is not valid TOML: {error}. Mend that line and run again.") from None
+    except UnicodeDecodeError:
+        raise CutawayError(f"{path} is not a text file. A recipe is a TOML file in UTF-8.") from None
+    for change in changes:
+        _apply(data, change)
+    recipe = build(Recipe, data)
+    return replace(recipe, data=_resolve(recipe.data, path.parent), tokenizer=_resolve_path(recipe.tokenizer, path.parent))
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path that exists, or a bundled name."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    bundled = bundled_recipes()
+    if name in bundled:
+        return bundled[name]
+    raise CutawayError(f"There is no recipe '{name}': no such file, and no bundled recipe of that name.{near(name, bundled)}")
+
+
+def bundled_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    root = Path(str(files("cutaway"))) / "recipes"
+    return {path.stem: path for path in sorted(root.glob("*/*.toml"))}
+
+
+def _apply(data: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise CutawayError(f"'{change}' is not a change. Write key=value, for example training.steps=200.")
+    *parents, last = key.strip().split(".")
+    table = data
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise CutawayError(f"'{key}' goes through '{parent}', which is not a table in this recipe.")
+    table[last] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _resolve(data: DataRecipe, folder: Path) -> DataRecipe:
+    def placed(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        return tuple(replace(source, folder=folder) for source in sources)
+
+    return replace(data, train=placed(data.train), validation=placed(data.validation))
+
+
+def _resolve_path(tokenizer: TokenizerRecipe, folder: Path) -> TokenizerRecipe:
+    return replace(tokenizer, path=str(folder / Path(tokenizer.path).expanduser())) if tokenizer.path else tokenizer
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise CutawayError(f"{name} is {value}. It must be at least {least}.")

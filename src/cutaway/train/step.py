@@ -1,0 +1,74 @@
+"""One step of training. In: micro-batches. Out: the mean loss, and a model that is a little better.
+
+Gradients add up over micro-batches as sums of losses over the global count of scored tokens, so 1 × 32 equals 32 × 1 on
+ragged data. Randomness is stateless: torch is seeded from (seed, step, micro-batch, rank).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.optim import Optimizer
+
+from ..errors import CutawayError
+from ..model import Call, Transformer
+from ..objectives import Task, cross_entropy
+from ..runtime.attend import fused
+
+
+def gradient_step(
+    model: Transformer,
+    tasks: Sequence[Task],
+    optimisers: Sequence[Optimizer],
+    *,
+    clip: float | None,
+    precision: str,
+    seeds: Sequence[int],
+) -> tuple[float, float]:
+    """One update. tasks, seeds: one a micro-batch. Returns the mean loss (nats a scored token) and the gradient's norm.
+
+    Raises CutawayError when the loss is no longer a number; the model is then unchanged.
+    """
+    loss = accumulate(model, tasks, precision=precision, seeds=seeds)
+    if not math.isfinite(loss):
+        raise CutawayError(
+            f"The loss became {loss}. Lower optimiser.learning_rate or lengthen schedule.warmup_steps; "
+            "the last checkpoint is still good."
+        )
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=True))
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return loss, norm
+
+
+def accumulate(model: Transformer, tasks: Sequence[Task], *, precision: str, seeds: Sequence[int]) -> float:
+    """Add up the gradients of all micro-batches over their global count of scored tokens. Returns the mean loss."""
+    num_scored = sum(task.num_scored for task in tasks)
+    total = 0.0
+    for task, seed in zip(tasks, seeds, strict=True):
+        torch.manual_seed(seed)
+        with mixed(precision):
+            logits = model(task.input_ids, Call(task.tokens, attend=fused))
+        loss = cross_entropy(logits, task) / num_scored
+        loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+def mixed(precision: str) -> contextlib.AbstractContextManager[object]:
+    """bf16: products in bfloat16, weights and sums in fp32; fp32: as they are."""
+    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+
+
+def micro_seed(seed: int, step: int, micro_batch: int, rank: int = 0) -> int:
+    """A 63-bit seed of its own for every micro-batch."""
+    value = 0
+    for part in (seed, step, micro_batch, rank):
+        value = (value ^ part) * 0x9E3779B97F4A7C15 % 2**64
+        value ^= value >> 29
+    return value >> 1

@@ -1,0 +1,1 @@
+"""Tests of the data: sources, the corpus and its cache, packing, the loader, the recipe of the bundled model."""

@@ -1,0 +1,1 @@
+"""Slow twins: the same mathematics, written out literally and without torch's own kernels."""

@@ -1,0 +1,1 @@
+"""Toy proofs that the seams carry what is still to come."""
