@@ -57,12 +57,19 @@ def model(config: ModelConfig, *, seed: int = 1, std: float = 0.3, dtype: torch.
     return made.to(dtype).eval().requires_grad_(False)
 
 
+def lively(stack: StackConfig) -> Transformer:
+    """A model whose greedy text varies: its next token depends on the last one more than on the position."""
+    return model(config(decoder=stack, embedding_scale=5.0), seed=4)
+
+
 def ids(batch: int, length: int, *, seed: int = 5) -> Tensor:
     """Random ids: [batch, position]."""
     return torch.randint(0, VOCAB, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
-def recorder(model: Transformer, batch: int, length: int, patterns: str = "*", *, past: int = 0, source: int = 0) -> Recorder:
+def recorder(
+    model: Transformer, batch: int, length: int, patterns: str = "*", *, past: int = 0, source: int = 0
+) -> Recorder:
     """A watcher of every site of a pass, or of those that match."""
     available = sites(model.config, batch, length, past=past, source=source)
     return Recorder(patterns, [site.name for site in available])

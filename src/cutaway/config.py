@@ -236,6 +236,9 @@ class StackConfig:
     def _check_pattern(self) -> None:
         if not self.pattern:
             raise CutawayError("pattern is empty. Name at least one layer type, for example pattern = ['full'].")
+        for name in self.layer_types:
+            if not name.isidentifier():
+                raise CutawayError(f"layer_types names '{name}'. A name has letters, digits and underscores only.")
         for name in self.pattern:
             if name not in self.layer_types:
                 raise CutawayError(f"pattern names the layer type '{name}'.{near(name, self.layer_types)}")
@@ -346,4 +349,5 @@ def _positive(name: str, value: float) -> None:
 
 
 def _divisors(number: int) -> str:
-    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+    most = 512  # more heads than any model has; a hostile number must not be counted through
+    return ", ".join(str(d) for d in range(1, min(number, most) + 1) if number % d == 0)

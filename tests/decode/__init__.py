@@ -7,7 +7,7 @@ from cutaway.model import Transformer
 from tests import tiny
 
 
-def decoder_only(kind: str = "learned", *, seed: int = 1, **knobs: object) -> Transformer:
+def decoder_only(kind: str = "learned", *, seed: int = 4, **knobs: object) -> Transformer:
     """A decoder whose greedy tokens vary. kind: of its positions; ids 1 and 2 begin and end a text."""
     return tiny.model(_config(kind, **knobs), seed=seed, std=0.6)
 

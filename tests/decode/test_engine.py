@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cutaway.config import StackConfig
-from cutaway.decode import Decoder, Engine, Event, Sampling, Session, Step, ask, ask_all, autoregressive, run
-from cutaway.decode import engine as engine_module
-from cutaway.decode import pack
+from cutaway.decode import Decoder, Engine, Event, Sampling, Session, Step, ask, ask_all, autoregressive, pack, run
 from cutaway.decode.session import Piece, forward
 from cutaway.errors import CutawayError
 from cutaway.model import visibility
@@ -119,12 +117,12 @@ def test_a_step_with_its_own_visibility_is_not_cut(row_lengths: list[int]) -> No
         yield Event("commit", 9, None, 4)
 
     alone = list(run(decoder()))
-    decoders = [decoder_for(model, 2, GREEDY), decoder()]
-    got = together(decoders, max_row_tokens=4)
+    row_lengths.clear()
+    got = together([decoder_for(model, 2, GREEDY), decoder()], max_row_tokens=4)
+    assert 9 in row_lengths
+    assert all(length <= 4 or length == 9 for length in row_lengths)
     assert got[1] == alone
     assert_same(got[0], list(run(decoder_for(model, 2, GREEDY))))
-    assert 9 in row_lengths
-    assert all(length <= 4 or length == 9 for length in row_lengths[3:])
     for one, other in zip(answers[2:], answers[:2], strict=True):
         tiny.assert_close(one, other)
 
@@ -175,7 +173,7 @@ def test_encoder_decoders_and_watched_sessions_take_part() -> None:
             "other pair": autoregressive(Session(pair, source_ids=prompt(4)), [], SEEDED, max_tokens=9, eos_ids=()),
         }
 
-    got = together(decoders())
+    got = together(decoders(), max_row_tokens=4)
     assert [tuple(seen.shape) for seen in watch.seen] == [(1, 4, 5, 5), (1, 4, 1, 6), (1, 4, 1, 7), (1, 4, 1, 8)]
     for key, decoder in decoders().items():
         assert_same(got[key], list(run(decoder)))
@@ -245,7 +243,7 @@ def test_one_that_raises_leaves_alone() -> None:
     }
     engine: Engine[str] = Engine()
     got: dict[str, list[Event]] = {key: [] for key in decoders}
-    with pytest.raises(KeyError, match="lost") as raised:
+    with pytest.raises(KeyError, match="lost") as raised:  # noqa: PT012 (the loop goes on until all others are done)
         for key, event in engine.run(decoders):
             got[key].append(event)
     assert raised.value is error
@@ -257,6 +255,23 @@ def test_one_that_raises_leaves_alone() -> None:
         assert_same(got[key], list(run(decoder_for(model, index, SEEDED))))
     with pytest.raises(CutawayError, match="The id 99"):
         raise engine.failures["bad id"]
+
+
+def test_a_prompt_that_does_not_fit_is_not_begun() -> None:
+    session = Session(decoder_only())
+    engine: Engine[int] = Engine(max_row_tokens=8)
+    with pytest.raises(CutawayError, match=r"would have 49 tokens.* end at 48"):
+        list(engine.run([autoregressive(session, prompt(49), GREEDY, max_tokens=1)]))
+    assert (session.length, engine.num_passes) == (0, 0)
+
+
+def test_a_session_belongs_to_one_decoder() -> None:
+    session = Session(decoder_only())
+    decoders = [autoregressive(session, prompt(4), GREEDY, max_tokens=3, eos_ids=()) for _ in range(2)]
+    engine: Engine[int] = Engine()
+    with pytest.raises(CutawayError, match="The decoder 1 runs a session that another decoder is running"):
+        list(engine.run(decoders))
+    assert engine.figures[0].num_tokens == 3
 
 
 def test_a_failed_pass_can_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +329,7 @@ def test_a_decoder_without_steps_finishes_at_once() -> None:
 def test_impossible_limits_are_refused(knob: str) -> None:
     with pytest.raises(CutawayError, match=f"{knob} is 0. It must be at least 1"):
         Engine(**{knob: 0})
-    assert engine_module.Engine(**{knob: 1}).is_busy is False
+    assert not Engine(**{knob: 1}).is_busy
 
 
 def test_tokens_do_not_leak_between_neighbours() -> None:

@@ -188,6 +188,12 @@ def test_a_list_of_steps_shares_a_pass_where_the_model_is_the_same() -> None:
             tiny.assert_close(got[index], want[0])
 
 
+def test_kernels_do_not_share_a_pass() -> None:
+    model, figures = decoder_only(), Figures()
+    list(run(beams([Session(model), Session(model, attend=None)], prompt(5), []), figures))
+    assert figures.num_passes == 2 * 5
+
+
 def test_steps_on_one_session_run_in_order() -> None:
     model, ids, answers = decoder_only(), prompt(8), []
 

@@ -47,6 +47,11 @@ def reference(sampling: Sampling) -> list[LogitsProcessor]:
     return chain
 
 
+def in_order(values: Tensor, *, has_ties: bool) -> Tensor:
+    """Which of equal tokens the reference's top-p keeps is not defined (its sort is unstable), but how many of them is."""
+    return values.sort(-1).values if has_ties else values
+
+
 SAMPLINGS = st.builds(
     Sampling,
     temperature=st.sampled_from([0.3, 0.7, 1.0, 1.9]),
@@ -66,10 +71,23 @@ def test_distributions_equal_the_reference(sampling: Sampling, vocab_size: int, 
     for process in reference(sampling):
         scores = process(ids, scores)
     got, want = distribution(logits, ids, sampling), scores.softmax(-1)
-    assert torch.equal(got > 0, want > 0)
-    torch.testing.assert_close(got, want, rtol=1e-6, atol=0)
+    assert torch.equal(*(in_order(one, has_ties=has_ties) > 0 for one in (got, want)))
+    torch.testing.assert_close(*(in_order(one, has_ties=has_ties) for one in (got, want)), rtol=1e-6, atol=0)
     rows = [distribution(row, seen.tolist(), sampling) for row, seen in zip(logits, ids, strict=True)]
     torch.testing.assert_close(torch.stack(rows), got, rtol=1e-6, atol=0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SAMPLINGS, st.sampled_from([1, 50, 700]), st.booleans(), st.integers(0, 10_000))
+def test_a_chosen_token_is_drawn_from_the_distribution(
+    sampling: Sampling, vocab_size: int, has_ties: bool, position: int
+) -> None:
+    logits = random_logits(1, vocab_size, position, has_ties=has_ties)[0]
+    ids = torch.randint(0, vocab_size, (20,), generator=torch.Generator().manual_seed(position)).tolist()
+    probabilities = distribution(logits, ids, sampling)
+    token, probability = choose(logits, ids, sampling, 2, position)
+    assert token == draw(probabilities, uniform(sampling.seed, 2, position))
+    assert probability == pytest.approx(float(probabilities[token]), rel=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,7 +104,8 @@ def test_each_filter_equals_the_reference(has_ties: bool, seed: int, p: float) -
     ]
     before = logits.clone()
     for got, process in pairs:
-        assert torch.equal(got, process(ids, logits.clone()))
+        want = process(ids, logits.clone())
+        assert torch.equal(*(in_order(one, has_ties=has_ties) for one in (got, want)))
     assert torch.equal(logits, before), "samplers are pure"
 
 
@@ -94,6 +113,12 @@ def test_the_token_that_crosses_p_is_kept() -> None:
     logits = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
     for p, kept in ((0.4, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 3), (1.0, 4)):
         assert int((top_p(logits, p) > -math.inf).sum()) == kept
+
+
+def test_of_equals_at_the_border_the_lowest_ids_stay() -> None:
+    logits = torch.tensor([[0.1, 0.2, 0.5, 0.1, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]]).log()
+    assert (top_p(logits, 0.85) > -math.inf).tolist() == [[True, True, True, True, False], [True] * 5]
+    assert (top_p(logits, 0.75) > -math.inf).tolist() == [[True, True, True, False, False], [True] * 4 + [False]]
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9999])

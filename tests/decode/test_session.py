@@ -229,12 +229,12 @@ def test_a_position_table_ends(kind: str) -> None:
     assert session.room == 48
     session.extend(prompt(47))
     assert session.room == 1
-    with pytest.raises(CutawayError, match="would have 49 tokens.* end at 48"):
+    with pytest.raises(CutawayError, match=r"would have 49 tokens.* end at 48"):
         session.extend([5, 6])
     assert session.length == 47
     session.extend([5])
     places = torch.tensor([[60]])
-    with pytest.raises(CutawayError, match="would have 61 tokens.* end at 48"):
+    with pytest.raises(CutawayError, match=r"would have 61 tokens.* end at 48"):
         Session(decoder_only(kind)).peek([5], tokens=visibility.build(known=places, reads=places, position=places))
 
 
@@ -274,7 +274,7 @@ def test_a_source_is_needed_where_there_is_an_encoder_and_only_there() -> None:
     for nothing in (None, []):
         with pytest.raises(CutawayError, match="source_ids of at least one id"):
             Session(translator(), source_ids=nothing)
-    with pytest.raises(CutawayError, match="would have 49 tokens.* end at 48"):
+    with pytest.raises(CutawayError, match=r"would have 49 tokens.* end at 48"):
         Session(translator(), source_ids=prompt(49))
     with pytest.raises(CutawayError, match="The id 31"):
         Session(translator(), source_ids=[31])

@@ -66,10 +66,16 @@ LOGITS = {"output.logits": (BATCH, LENGTH, tiny.VOCAB)}
 ONE_STACK: dict[str, tuple[ModelConfig, Shapes]] = {
     "decoder": (tiny.config(decoder=STACK), whole(layer())),
     "encoder": (tiny.config(encoder=STACK), whole(layer())),
-    "rotary": (tiny.config(decoder=tiny.stack(attention=ATTENTION, position=PositionConfig(kind="rotary"))), whole(layer())),
+    "rotary": (
+        tiny.config(decoder=tiny.stack(attention=ATTENTION, position=PositionConfig(kind="rotary"))),
+        whole(layer()),
+    ),
     "post": (tiny.config(decoder=tiny.stack(attention=ATTENTION, placement="post")), whole(layer())),
     "sandwich": (tiny.config(decoder=tiny.stack(attention=ATTENTION, placement="sandwich")), whole(layer())),
-    "parallel": (tiny.config(decoder=tiny.stack(attention=ATTENTION, placement="parallel")), whole(layer(middle=False))),
+    "parallel": (
+        tiny.config(decoder=tiny.stack(attention=ATTENTION, placement="parallel")),
+        whole(layer(middle=False)),
+    ),
     "gated": (tiny.config(decoder=tiny.stack(attention=ATTENTION, feedforward=GATED)), whole(layer())),
     "experts": (tiny.config(decoder=tiny.stack(attention=ATTENTION, feedforward=EXPERTS)), whole(layer(feed=ROUTED))),
     "shared": (tiny.config(decoder=tiny.stack(attention=ATTENTION, num_shared=1)), whole(layer())),
@@ -97,7 +103,9 @@ def tokens_for(config: ModelConfig) -> visibility.Tokens:
 
 @pytest.mark.parametrize("kernel", [None, fused], ids=["readable", "fused"])
 @pytest.mark.parametrize(("config", "expected"), ONE_STACK.values(), ids=ONE_STACK)
-def test_every_site_is_reached_once_with_its_shape(config: ModelConfig, expected: Shapes, kernel: Attend | None) -> None:
+def test_every_site_is_reached_once_with_its_shape(
+    config: ModelConfig, expected: Shapes, kernel: Attend | None
+) -> None:
     watch = Watch()
     tiny.model(config)(tiny.ids(BATCH, LENGTH), Call(tokens_for(config), attend=kernel, watch=watch))
     assert watch.shapes == list({**expected, **LOGITS}.items())
@@ -107,8 +115,10 @@ def test_every_site_is_reached_once_with_its_shape(config: ModelConfig, expected
 def test_two_stacks_prefix_their_sites(is_filled: bool) -> None:
     model, watch = tiny.model(tiny.config(encoder=STACK, decoder=STACK)), Watch()
     read_source(model, watch, is_filled=is_filled)
-    source = whole({name: tuple(SOURCE if size == LENGTH else size for size in shape) for name, shape in layer().items()})
-    ends = {name: (BATCH, SOURCE, 16) for name in (*EMBEDDING, "output.norm")}
+    source = whole(
+        {name: tuple(SOURCE if size == LENGTH else size for size in shape) for name, shape in layer().items()}
+    )
+    ends = dict.fromkeys((*EMBEDDING, "output.norm"), (BATCH, SOURCE, 16))
     expected = {**under("encoder.", {**source, **ends}), **under("decoder.", whole(layer(cross=True))), **LOGITS}
     assert watch.shapes == list(expected.items())
 
@@ -127,7 +137,7 @@ def test_watching_changes_no_bit(config: ModelConfig) -> None:
     model, ids, tokens = tiny.model(config), tiny.ids(BATCH, LENGTH), tokens_for(config)
     everything = tiny.recorder(model, BATCH, LENGTH)
     assert torch.equal(model(ids, Call(tokens, watch=everything)), model(ids, Call(tokens)))
-    around = tiny.recorder(model, BATCH, LENGTH, "*[!s]")  # every site but scores and weights
+    around = tiny.recorder(model, BATCH, LENGTH, "*[!s]")  # neither scores nor weights
     assert not any(around.wants(f"layers.0.attention.{name}") for name in ("scores", "weights"))
     off = model(ids, Call(tokens, attend=fused))
     assert torch.equal(model(ids, Call(tokens, attend=fused, watch=around)), off)
@@ -154,7 +164,8 @@ def test_watching_two_stacks_changes_no_bit() -> None:
 
 def noisy(name: str) -> Watch:
     def edit(site: str, tensor: Tensor) -> Tensor:
-        return tensor + torch.randn(tensor.shape, generator=torch.Generator().manual_seed(9)) if site == name else tensor
+        noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(9))
+        return tensor + noise if site == name else tensor
 
     return Watch(edit)
 
@@ -173,7 +184,9 @@ def test_edits_of_two_stacks_are_felt() -> None:
     model, watch = tiny.model(tiny.config(encoder=STACK, decoder=STACK)), Watch()
     plain = read_source(model, watch)
     for name, _ in watch.shapes:
-        assert not torch.isclose(read_source(model, noisy(name)), plain, atol=1e-3).all(), f"replacing {name} must be felt"
+        assert not torch.isclose(read_source(model, noisy(name)), plain, atol=1e-3).all(), (
+            f"replacing {name} must be felt"
+        )
 
 
 @pytest.mark.parametrize("part", ["key", "value"])
@@ -192,7 +205,7 @@ def test_edits_of_keys_and_values_enter_the_store(part: str, kernel: Attend | No
     assert not torch.isclose(*after, atol=1e-3).all()
 
 
-def test_a_replaced_prefix_leaves_earlier_layers_alone() -> None:
+def test_an_edit_leaves_what_comes_before_it_alone() -> None:
     """An edit at layer 1 reaches what comes after it on the way, and nothing before."""
     model, ids = tiny.model(tiny.config(decoder=STACK)), tiny.ids(1, LENGTH)
     seen: list[dict[str, Tensor]] = []

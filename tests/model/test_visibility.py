@@ -103,6 +103,14 @@ def test_a_source_is_seen_whole_within_its_segment() -> None:
     assert allowed[1].all()
 
 
+@given(rows)
+def test_cross_attention_reads_at_time_zero_and_has_no_peers(row: list[Token]) -> None:
+    queries = tokens_of(row).of_source()
+    assert not queries.reads.any()
+    assert (queries.group == visibility.NO_PEERS).all()
+    assert queries.segment[0].tolist() == [item.segment for item in row]
+
+
 def test_joined_rows_keep_to_themselves() -> None:
     row = visibility.join([visibility.causal(2), visibility.full(2), visibility.causal(1, start=7)])
     assert seen(row) == ["x....", "xx...", "..xx.", "..xx.", "....x"]

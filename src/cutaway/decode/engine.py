@@ -39,11 +39,16 @@ class Engine(Generic[Key]):
     """Decoders that share their passes.
 
     figures: by key, from the moment a decoder joined; a pass that holds its piece is one of its own. failures: by key, what
-    a decoder raised. num_passes: of all together. A decoder that raises leaves alone; the others go on.
+    a decoder raised. num_passes: of all together. A decoder that raises leaves alone; the others go on. Figures and failures
+    stay until their key is used again; whoever keeps an engine for long removes what it has read.
     """
 
     def __init__(self, *, max_row_tokens: int = 2048, max_active: int = 64) -> None:
-        """max_row_tokens: of one pass; longer prompts are cut. max_active: decoders at once. Raises CutawayError below 1."""
+        """Raises CutawayError below 1.
+
+        max_row_tokens: of one pass; longer prompts are cut. Not cut, and then alone in their row, are steps with visibility of
+        their own and those of encoder-decoders and watched sessions. max_active: decoders at once.
+        """
         for name, value in (("max_row_tokens", max_row_tokens), ("max_active", max_active)):
             if value < 1:
                 raise CutawayError(f"{name} is {value}. It must be at least 1.")
@@ -146,12 +151,21 @@ class Engine(Generic[Key]):
                 wish = live.decoder.send(None if isinstance(wish, Event) else [])
             live.is_list = isinstance(wish, list)
             live.works = make_works([wish] if isinstance(wish, Step) else wish)
+            self._check_sessions(live)
             self._waiting |= dict.fromkeys(live.works, live)
         except StopIteration:
             self._leave(live)
         except Exception as error:
             self._fail(live, error)
         return events
+
+    def _check_sessions(self, live: _Live[Key]) -> None:
+        taken = {id(work.session) for work in self._waiting}
+        if any(id(work.session) in taken for work in live.works):
+            raise CutawayError(
+                f"The decoder {live.key!r} runs a session that another decoder is running. Give every decoder its own session; "
+                "`fork` makes a twin."
+            )
 
     def _fail(self, live: _Live[Key], error: Exception) -> None:
         self.failures[live.key] = error

@@ -3,7 +3,7 @@
 A row holds pieces of sessions that share one model and one kernel; their tokens stand side by side and never see each other. A
 causal step longer than what is left of the row is cut, its rest waits for later passes (Agrawal et al. 2023, chunked prefill),
 and every step behind it keeps a place, so that long prompts don't hold up short steps.
-Sessions with a memory (encoder-decoders) or a watcher have each row for themselves.
+Sessions with a memory (encoder-decoders) or a watcher have each row for themselves, and their steps are never cut.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Work:
         step, first, end = self.step, self.num_done, self.num_done + size
         rows = [row - first for row in rows_of(step.read, len(step.ids)) if first <= row < end]
         kept_length(step.keep, len(step.ids))
+        if first == 0 and size < len(step.ids):
+            self.session.piece(step.ids, (), step.tokens)  # a step that cannot end must not begin
         piece = self.session.piece(step.ids if size == len(step.ids) else step.ids[first:end], rows, step.tokens)
         if first == 0:
             self.start = self.session.length
@@ -76,12 +78,12 @@ def make_works(steps: Sequence[Step]) -> list[Work]:
 def next_row(waiting: Sequence[Work], max_tokens: int | None) -> list[tuple[Work, int]]:
     """What the next pass holds: works that are ready, oldest first, and how many tokens of each.
 
-    waiting: not empty, oldest first. max_tokens: of the row, None for no limit; only a step that cannot be cut (visibility of
-    its own) may exceed it, and then it is alone.
+    waiting: not empty, oldest first. max_tokens: of the row, None for no limit; only a step that is not cut (see above, or with
+    visibility of its own) may exceed it, and then it is alone.
     """
     head = next(work for work in waiting if work.is_ready)
     if not head.session.shares_rows:
-        return [(head, _size(head, max_tokens))]
+        return [(head, head.num_left)]
     ready = [work for work in waiting if work.is_ready and _fits(work.session, head.session)]
     if max_tokens is None:
         return [(work, work.num_left) for work in ready]
@@ -89,7 +91,8 @@ def next_row(waiting: Sequence[Work], max_tokens: int | None) -> list[tuple[Work
     left = max_tokens
     for index, work in enumerate(ready):
         num_behind = len(ready) - index - 1
-        size = _size(work, max(1, left - num_behind))
+        is_divisible = work.step.tokens is None
+        size = min(work.num_left, max(1, left - num_behind)) if is_divisible else work.num_left
         if size > left and row:
             continue
         row.append((work, size))
@@ -115,11 +118,6 @@ def execute(steps: Sequence[Step]) -> tuple[list[Tensor], int]:
         num_passes += 1
         waiting = [work for work in waiting if work.num_left]
     return [work.answer for work in works], num_passes
-
-
-def _size(work: Work, limit: int | None) -> int:
-    is_divisible = work.step.tokens is None
-    return min(work.num_left, limit) if is_divisible and limit is not None else work.num_left
 
 
 def _fits(session: Session, head: Session) -> bool:

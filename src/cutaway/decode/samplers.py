@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import CutawayError
 
 SMALLEST_TEMPERATURE = 1e-6
-NUCLEUS_SIZES = (128, 1024)  # tried before the whole vocabulary is sorted
+NUCLEUS_SIZES = (128, 1024, 4096)  # tried before the whole vocabulary is sorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class Sampling:
         return self.temperature == 0
 
 
+@torch.inference_mode()
 def choose(logits: Tensor, ids: Sequence[int], sampling: Sampling, request: int, position: int) -> tuple[int, float]:
     """The token for one place and its probability.
 
@@ -62,14 +63,15 @@ def choose(logits: Tensor, ids: Sequence[int], sampling: Sampling, request: int,
     batch; position: the absolute place. The probability is that of the distribution which was drawn from; of a greedy choice,
     which is certain, the model's own (after the penalty). Raises CutawayError for logits that are not numbers.
     """
+    logits = penalised(logits, ids, sampling)
     if sampling.is_greedy:
-        logits = penalised(logits, ids, sampling)
         token = int(logits.argmax())
         probability = float(logits.softmax(-1)[token])
     else:
-        probabilities = distribution(logits, ids, sampling)
-        token = draw(probabilities, uniform(sampling.seed, request, position))
-        probability = float(probabilities[token])
+        candidates, probabilities = _candidates(logits, sampling)
+        index = draw(probabilities, uniform(sampling.seed, request, position))
+        token = index if candidates is None else int(candidates[index])
+        probability = float(probabilities[index])
     if not math.isfinite(probability):
         raise CutawayError(_not_numbers(position))
     return token, probability
@@ -83,15 +85,10 @@ def distribution(logits: Tensor, ids: Sequence[int] | Tensor, sampling: Sampling
     logits = penalised(logits, ids, sampling)
     if sampling.is_greedy:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    if sampling.temperature != 1.0:
-        logits = temperature(logits, sampling.temperature)
+    logits = temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = top_k(logits, sampling.top_k)
-    if sampling.top_p is not None:
-        logits = top_p(logits, sampling.top_p)
-    if sampling.min_p is not None:
-        logits = min_p(logits, sampling.min_p)
-    return logits.softmax(-1)
+    return _by_mass(logits, sampling)
 
 
 def penalised(logits: Tensor, ids: Sequence[int] | Tensor, sampling: Sampling) -> Tensor:
@@ -114,7 +111,7 @@ def repetition_penalty(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
 
 def temperature(logits: Tensor, degree: float) -> Tensor:
     """Below 1 sharper, above 1 flatter. logits: [..., vocab]; degree: above 0."""
-    return logits / degree
+    return logits if degree == 1.0 else logits / degree
 
 
 def top_k(logits: Tensor, k: int) -> Tensor:
@@ -128,18 +125,17 @@ def top_k(logits: Tensor, k: int) -> Tensor:
 def top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the fewest most likely tokens that hold probability p, the one that crosses p included. logits: [..., vocab].
 
-    Of tokens that are equal at the border the higher ids stay, as in the reference's ascending sort.
+    Of tokens that are equal at the border the lowest ids stay.
     """
     if p >= 1.0:
         return logits
     least, num_kept = _nucleus(logits, p)
-    is_kept = logits >= least
-    if not torch.equal(is_kept.sum(-1, keepdim=True), num_kept):
+    is_removed = logits < least
+    if not torch.equal(logits.shape[-1] - is_removed.sum(-1, keepdim=True), num_kept):
         is_equal = logits == least
-        num_above = (logits > least).sum(-1, keepdim=True)
-        rank_from_end = is_equal.flip(-1).cumsum(-1).flip(-1)
-        is_kept = (logits > least) | (is_equal & (rank_from_end <= num_kept - num_above))
-    return logits.masked_fill(~is_kept, -torch.inf)
+        num_equal_kept = num_kept - (logits > least).sum(-1, keepdim=True)
+        is_removed |= is_equal & (is_equal.cumsum(-1) > num_equal_kept)
+    return logits.masked_fill(is_removed, -torch.inf)
 
 
 def min_p(logits: Tensor, share: float) -> Tensor:
@@ -154,8 +150,7 @@ def draw(probabilities: Tensor, u: float) -> int:
     total = float(cumulative[-1])
     if not 0 < total < math.inf:
         raise CutawayError(_not_numbers())
-    target = min(u * total, math.nextafter(total, 0.0))  # u · total may round to total, which no id exceeds
-    return int(torch.searchsorted(cumulative, target, right=True))
+    return int(torch.searchsorted(cumulative, u * total, right=True))
 
 
 def uniform(seed: int, request: int, position: int, index: int = 0) -> float:
@@ -163,6 +158,27 @@ def uniform(seed: int, request: int, position: int, index: int = 0) -> float:
     key, counter = np.array([seed, request], np.uint64), np.array([index, position, 0, 0], np.uint64)
     bits = np.random.Philox(key=key, counter=counter).random_raw()
     return float((int(bits) >> 11) * 2.0**-53)
+
+
+def _candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor | None, Tensor]:
+    """The ids that top-k keeps (None: all) and the probabilities of these alone: `distribution` without its zeros.
+
+    logits: [vocab]. After top-k, everything else costs k and not the vocabulary.
+    """
+    logits, k = temperature(logits, sampling.temperature), sampling.top_k
+    if k is None or k >= len(logits):
+        return None, _by_mass(logits, sampling)
+    candidates = (~(logits < logits.topk(k).values[-1])).nonzero()[:, 0]  # what is not a number stays, to be noticed
+    return candidates, _by_mass(logits[candidates], sampling)
+
+
+def _by_mass(logits: Tensor, sampling: Sampling) -> Tensor:
+    """The filters that look at probabilities, and the probabilities after them: [..., vocab]."""
+    if sampling.top_p is not None:
+        logits = top_p(logits, sampling.top_p)
+    if sampling.min_p is not None:
+        logits = min_p(logits, sampling.min_p)
+    return logits.softmax(-1)
 
 
 def _nucleus(logits: Tensor, p: float) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,9 @@
 sinusoidal: sin/cos of position / base^(2i/d), added to the token embedding (Vaswani et al. 2017 §3.5)
 rotary: queries and keys turned by an angle proportional to position (Su et al. 2021, eq. 34)
 relative: a learned bias per bucket of distance (Raffel et al. 2020 §2.1) · alibi: −slope · distance (Press et al. 2022)
+
+What follows from a formula is computed on the CPU whatever the default device, so that a model built on `meta` (to be filled
+from a file) has it right.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ from .visibility import Tokens
 
 def sinusoids(num_positions: int, width: int, base: float = 10_000.0) -> Tensor:
     """The fixed table: [position, width] float32; sines at even places, cosines at odd ones, computed in float64."""
-    position = torch.arange(num_positions, dtype=torch.float64).unsqueeze(1)
-    frequency = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    table = torch.empty(num_positions, width, dtype=torch.float64)
+    position = torch.arange(num_positions, dtype=torch.float64, device="cpu").unsqueeze(1)
+    frequency = base ** (-torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width)
+    table = torch.empty(num_positions, width, dtype=torch.float64, device="cpu")
     table[:, 0::2] = torch.sin(position * frequency)
     table[:, 1::2] = torch.cos(position * frequency)
     return table.float()
@@ -114,12 +117,12 @@ def alibi_slopes(num_heads: int) -> Tensor:
     lower = 2 ** math.floor(math.log2(num_heads))
     slopes = [2.0 ** (-8.0 * (i + 1) / lower) for i in range(lower)]
     between = [2.0 ** (-4.0 * (i + 1) / lower) for i in range(0, 2 * (num_heads - lower), 2)]
-    return torch.tensor(slopes + between)
+    return torch.tensor(slopes + between, device="cpu")
 
 
 def rotary_frequencies(d_rotated: int, config: PositionConfig) -> tuple[Tensor, float]:
     """Angle per position of each pair, [d_rotated / 2], stretched as the config says; and the factor on cos and sin."""
-    plain = config.base ** (-torch.arange(0, d_rotated, 2, dtype=torch.float64) / d_rotated)
+    plain = config.base ** (-torch.arange(0, d_rotated, 2, dtype=torch.float64, device="cpu") / d_rotated)
     scaling = config.scaling
     if scaling is None:
         return plain.float(), 1.0
@@ -137,6 +140,7 @@ def _yarn(plain: Tensor, d_rotated: int, base: float, scaling: RotaryScaling) ->
         return d_rotated * math.log(scaling.original_context / (turns * 2 * math.pi)) / (2 * math.log(base))
 
     start, end = max(math.floor(pair_of(scaling.high)), 0), min(math.ceil(pair_of(scaling.low)), d_rotated - 1)
-    ramp = ((torch.arange(d_rotated // 2, dtype=torch.float64) - start) / max(end - start, 0.001)).clamp(0, 1)
+    pairs = torch.arange(d_rotated // 2, dtype=torch.float64, device="cpu")
+    ramp = ((pairs - start) / max(end - start, 0.001)).clamp(0, 1)
     factor = 0.1 * math.log(scaling.factor) + 1.0 if scaling.attention_factor is None else scaling.attention_factor
     return (plain / scaling.factor * ramp + plain * (1 - ramp)).float(), factor

@@ -1,0 +1,1 @@
+"""What models are used for: so far, how well one predicts a text (`evaluate`)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from ..errors import CutawayError
@@ -25,6 +26,7 @@ _RULES: Final = {
     "bpe": "The text is cut into pieces, each piece into bytes; then neighbours merge, the pair of the lowest rank first.",
 }
 _ADDED_RULE: Final = "This token is found in the text before the rest is cut into pieces."
+_UNKNOWN_RULE: Final = "The vocabulary does not hold the piece: it becomes the unk token."
 _WHOLE_RULE: Final = "The vocabulary holds the whole piece."
 # Merging is shown step by step with all symbols, which takes memory by the square of a piece's length.
 _MAX_PIECE_LENGTH: Final = 2048
@@ -92,16 +94,15 @@ def explain(tokenizer: Tokenizer, text: str, specials: bool = False) -> Explanat
     Raises CutawayError as `encode` does, and for a piece of more than 2048 bytes without a border (BPE only).
     """
     encoding = tokenizer.encoding(text, specials)
-    positions = range(len(encoding.ids))
-    tokens = [_token(tokenizer, encoding.ids[at], *encoding.offsets[at]) for at in positions]
-    word_ids, spellings = encoding.word_ids, encoding.tokens
-    groups = [list(group) for _, group in groupby(positions, key=word_ids.__getitem__)]
+    tokens = [
+        _token(tokenizer, token_id, start, end)
+        for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+    ]
     rule = _RULES.get(
         tokenizer.kind, f"The rule of the library's {tokenizer.kind} model, which is not taken apart here."
     )
-    pieces = tuple(
-        _piece(tokenizer, text, rule, [tokens[at] for at in group], [spellings[at] for at in group]) for group in groups
-    )
+    of_pieces = groupby(zip(encoding.word_ids, tokens, encoding.tokens, strict=True), key=itemgetter(0))
+    pieces = tuple(_piece(tokenizer, text, rule, list(members)) for _, members in of_pieces)
     return Explanation(text=text, kind=tokenizer.kind, rule=rule, pieces=pieces)
 
 
@@ -111,18 +112,21 @@ def _token(tokenizer: Tokenizer, token_id: int, start: int, end: int) -> Explain
 
 
 def _piece(
-    tokenizer: Tokenizer, text: str, rule: str, tokens: Sequence[ExplainedToken], spellings: Sequence[str]
+    tokenizer: Tokenizer, text: str, rule: str, members: Sequence[tuple[int | None, ExplainedToken, str]]
 ) -> ExplainedPiece:
+    """members: the piece's number, a token and its spelling, for each token of the piece."""
+    tokens = tuple(token for _, token, _ in members)
     start, end = min(token.start for token in tokens), max(token.end for token in tokens)
     symbols: tuple[str, ...] = ()
     merges: tuple[ExplainedMerge, ...] = ()
     if len(tokens) == 1 and tokenizer.is_added(tokens[0].id):
-        rule = _ADDED_RULE
+        is_unknown = tokens[0].id == tokenizer.roles.unk and tokens[0].bytes != text[start:end].encode()
+        rule = _UNKNOWN_RULE if is_unknown else _ADDED_RULE
     elif tokenizer.kind == "bpe":
-        symbols, merges = _merging(tokenizer, spellings)
+        symbols, merges = _merging(tokenizer, [spelling for _, _, spelling in members])
         rule = rule if symbols else _WHOLE_RULE
     return ExplainedPiece(
-        text=text[start:end], start=start, end=end, rule=rule, symbols=symbols, merges=merges, tokens=tuple(tokens)
+        text=text[start:end], start=start, end=end, rule=rule, symbols=symbols, merges=merges, tokens=tokens
     )
 
 

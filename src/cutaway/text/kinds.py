@@ -1,6 +1,6 @@
 """The four kinds of tokenizer: how each cuts text into pieces and joins tokens to text, and how a loaded one is recognised.
 
-In: nothing, or a tokenizer of the `tokenizers` library. Out: its pre-tokenizer and decoder, its kind, its byte alphabet.
+In: nothing, or a tokenizer of the `tokenizers` library. Out: its pre-tokenizer and decoder, its kind.
 - character: every character (code point) is a piece and a token.
 - word: a run of letters, digits, marks and underscores (with inner apostrophes: don't) is a piece; every other character,
   white space included, is a piece of its own. The pieces joined are the text, so a known text comes back exactly.
@@ -95,7 +95,10 @@ def may_be_parted(library: Library) -> bool:
 
 
 def parts(text: str) -> Iterator[str]:
-    """A long text in parts that end where no piece of the four kinds does not: bounds memory, lets all cores work."""
+    """A long text cut at borders that every one of the four kinds has: bounds memory and lets all cores work.
+
+    The parts joined are the text. Where it has no such border it stays whole.
+    """
     start = 0
     while len(text) - start > _MAX_PART_LENGTH:
         border = _SAFE_BORDER.search(text, start + _MAX_PART_LENGTH)

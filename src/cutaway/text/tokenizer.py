@@ -77,6 +77,8 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str], specials: bool = False) -> list[list[int]]:
         """The ids of every text, encoded on all cores. Arguments and errors as in `encode`."""
+        if isinstance(texts, str):
+            raise CutawayError("encode_batch takes a list of texts, got one text (str). Use encode, or give [text].")
         for text in texts:
             check_text(text)
         parted = [list(parts(text)) if self._may_be_parted and not specials else [text] for text in texts]
@@ -135,7 +137,10 @@ class Tokenizer:
         return visible(self.token_bytes(token_id))
 
     def id_of(self, token: str) -> int | None:
-        """The id of the one token that is exactly this text (" cat", "<|pad|>"), or None."""
+        """The id of the one token that is exactly this text (" cat", "<|pad|>"), or None.
+
+        A foreign tokenizer that is not byte-level is asked for the token as its file spells it ("▁cat", "##ing").
+        """
         check_text(token)
         is_spelled_in_bytes = self.is_byte_level and token not in self._added_ids
         return self._library.token_to_id(spelled(token.encode()) if is_spelled_in_bytes else token)

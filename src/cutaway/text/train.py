@@ -51,17 +51,18 @@ def train_tokenizer(
 ) -> Tokenizer:
     """Train a tokenizer of `kind` ("character", "word", "byte" or "bpe").
 
-    documents: read once. vocab_size: the most ids it may have, special ones included (needed for bpe; None: as many as
-    the text needs); a small text may give fewer. specials: None takes `default_plan(kind)`. keep_words (bpe and word):
-    words that become one token each, for bpe both bare and behind a space. min_frequency (bpe and word): how often a pair
-    or word must occur at least.
+    documents: read once (byte: not at all). vocab_size: the most ids it may have, special ones included (needed for bpe;
+    None: as many as the text needs); a small text may give fewer. specials: None takes `default_plan(kind)`. keep_words
+    (bpe and word): words that become one token each, for bpe both bare and behind a space. min_frequency (bpe and word):
+    how often a pair or word must occur at least.
 
     Raises CutawayError for an unknown kind, no text, text with a lone surrogate, a vocab_size without room for what the
     kind must hold, options that the kind does not have, and words to keep that cannot be one token.
     """
     kind = check_kind(kind)
     plan = default_plan(kind) if specials is None else specials
-    _check_options(kind, plan, vocab_size, keep_words, min_frequency)
+    _check_size(kind, plan, vocab_size)
+    _check_words(kind, keep_words, min_frequency)
     room = (_NO_LIMIT if vocab_size is None else vocab_size) - len(plan.tokens())
     texts = _checked(documents)
     if kind == "character":
@@ -75,25 +76,27 @@ def train_tokenizer(
     return _assembled(kind, model, plan)
 
 
-def _check_options(
-    kind: Kind, plan: SpecialPlan, vocab_size: int | None, keep_words: Sequence[str], min_frequency: int | None
-) -> None:
-    if kind in ("byte", "bpe"):
-        smallest = len(CHARACTERS) + len(plan.tokens())
-        if vocab_size is None and kind == "bpe":
-            raise CutawayError(
-                f"A bpe tokenizer needs a vocab_size of at least {smallest}: merges go on until it is full."
-            )
-        if vocab_size is not None and vocab_size < smallest:
-            raise CutawayError(
-                f"vocab_size is {vocab_size}. A {kind} tokenizer with {len(plan.tokens())} special tokens needs at least "
-                f"{smallest}: the 256 bytes come first."
-            )
-        if plan.unk:
-            raise CutawayError(f"A {kind} tokenizer knows every text and has no unk token. Leave unk out.")
+def _check_size(kind: Kind, plan: SpecialPlan, vocab_size: int | None) -> None:
+    num_specials = len(plan.tokens())
+    num_bytes = len(CHARACTERS) if kind in ("byte", "bpe") else 0
+    smallest = num_specials + (num_bytes or 1)
+    if vocab_size is None and kind == "bpe":
+        raise CutawayError(f"A bpe tokenizer needs a vocab_size of at least {smallest}: merges go on until it is full.")
+    if vocab_size is not None and vocab_size < smallest:
+        raise CutawayError(
+            f"vocab_size is {vocab_size}. A {kind} tokenizer with {num_specials} special tokens needs at least {smallest}"
+            + (f": there are {num_bytes} bytes." if num_bytes else ".")
+        )
+    if plan.unk and num_bytes:
+        raise CutawayError(f"A {kind} tokenizer knows every text and has no unk token. Leave unk out.")
+
+
+def _check_words(kind: Kind, keep_words: Sequence[str], min_frequency: int | None) -> None:
     for name, is_given in (("keep_words", bool(keep_words)), ("min_frequency", min_frequency is not None)):
         if is_given and kind not in _MIN_FREQUENCY:
             raise CutawayError(f"{name} has no meaning for a {kind} tokenizer. Leave it out, or choose bpe or word.")
+    if isinstance(keep_words, str):
+        raise CutawayError("keep_words is one text (str). Give a list of words.")
     if min_frequency is not None and min_frequency < 1:
         raise CutawayError(f"min_frequency is {min_frequency}. It must be at least 1: it is a count of occurrences.")
 
@@ -129,6 +132,10 @@ def _words(
     library.train_from_iterator(texts, trainer)
     vocabulary = library.get_vocab()
     kept = list(dict.fromkeys(keep_words))
+    if len(kept) > room:
+        raise CutawayError(
+            f"keep_words names {len(kept)} words and vocab_size leaves room for {room}. Give a larger one."
+        )
     others = sorted(vocabulary.keys() - set(kept), key=vocabulary.__getitem__)
     _check_room("word", len(kept) + len(others), room, plan)
     return _word_level([*kept, *others][:room], plan)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from tokenizers import Tokenizer as Library
 
 # Pre-tokenizers cut at spaces or replace them, and U+FDD0 is no character: a piece with both cannot come from text.
-_NAME: str = " \ufdd0{} "
+_NAME: Final = " \ufdd0{} "
 
 
 def without_spellings(tokenizer_json: str, controls: Collection[str]) -> Library:

@@ -23,7 +23,9 @@ def draw(events: Iterable[TrainEvent], path: Path) -> None:
     axes.plot(steps, running_mean(losses), color=COMPUTED, linewidth=1.6, label="training, running mean")
     if held:
         axes.plot(held_steps, held, color=LEARNED, linewidth=1.6, marker="o", markersize=3, label="held out")
-        axes.annotate(f"{held[-1]:.3f}", (held_steps[-1], held[-1]), (6, 0), textcoords="offset points", va="center", color=INK)
+        axes.annotate(
+            f"{held[-1]:.3f}", (held_steps[-1], held[-1]), (6, 0), textcoords="offset points", va="center", color=INK
+        )
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.set_xlabel("step", color=FAINT)

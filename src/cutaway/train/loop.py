@@ -14,13 +14,12 @@ import torch
 from torch.optim import Optimizer
 
 from ..cost import flops_per_token
-from ..data import Corpus, sequential
+from ..data import Corpus
 from ..decode import Sampling, Session, autoregressive, run
-from ..model import Call, Transformer, initialise
-from ..objectives import causal, cross_entropy
-from ..runtime.attend import fused
+from ..model import Transformer, initialise
+from ..objectives import causal
 from ..weights import checkpoint
-from ..weights.train_state import load_state, save_state
+from ..weights.train_state import load_state
 from . import curves
 from .events import EventLog, Kind, TrainEvent, read_events
 from .machine import keep_freed_memory, peak_flops
@@ -28,10 +27,9 @@ from .optimise import factor, make_optimisers, set_rate
 from .prepare import Prepared, prepare
 from .recipe import Recipe
 from .run_directory import RunDirectory
-from .state import restore_optimisers, save_run_checkpoint
-from .step import gradient_step, micro_seed, mixed
-
-STATE_FILE = "train_state.safetensors"
+from .score import score, to_bits
+from .state import STATE_FILE, restore_optimisers, save_run_checkpoint
+from .step import gradient_step, micro_seed
 
 
 class Trainer:
@@ -111,7 +109,7 @@ class Trainer:
         return self._emit(
             "step",
             loss=loss,
-            bits_per_byte=bits(loss) / self.data.bytes_per_token,
+            bits_per_byte=to_bits(loss) / self.data.bytes_per_token,
             gradient_norm=norm,
             learning_rate=recipe.optimiser.learning_rate * share,
             tokens=tokens,
@@ -123,20 +121,27 @@ class Trainer:
         parts = [self._evaluate_corpus(corpus) for corpus in self.data.validation]
         nats, tokens, num_bytes = (sum(column) for column in zip(*parts, strict=True))
         by_source = {
-            corpus.name: bits(part[0]) / part[2] for corpus, part in zip(self.data.validation, parts, strict=True)
+            corpus.name: to_bits(part[0]) / part[2] for corpus, part in zip(self.data.validation, parts, strict=True)
         }
         return self._emit(
             "evaluate",
             loss=nats / tokens,
-            bits_per_byte=bits(nats) / num_bytes,
+            bits_per_byte=to_bits(nats) / num_bytes,
             tokens=tokens,
             by_source=by_source,
             elapsed=self.elapsed,
         )
 
     def _evaluate_corpus(self, corpus: Corpus) -> tuple[float, float, float]:
-        training = self.recipe.training
-        return score(self.model, corpus, self.recipe.model.context, training.evaluate_batch_size, training.precision)
+        training, is_packed = self.recipe.training, self.recipe.data.packing == "packed"
+        return score(
+            self.model,
+            corpus,
+            context=self.recipe.model.context,
+            batch_size=training.evaluate_batch_size,
+            packed_with=self.data.tokenizer.roles.pad if is_packed else None,
+            precision=training.precision,
+        )
 
     def _sample(self) -> TrainEvent:
         plan, tokenizer = self.recipe.sample, self.data.tokenizer
@@ -179,24 +184,3 @@ class Trainer:
         tensors, facts = load_state(path / STATE_FILE)
         restore_optimisers(self.optimisers, tensors)
         return step, float(facts["elapsed"])
-
-
-@torch.inference_mode()
-def score(
-    model: Transformer, corpus: Corpus, context: int, batch_size: int, precision: str = "fp32"
-) -> tuple[float, float, float]:
-    """Every token of a corpus once. Returns the sum of nats, the tokens scored and their UTF-8 bytes."""
-    nats = tokens = num_bytes = 0.0
-    for batch in sequential(corpus, context, batch_size):
-        task = causal(batch)
-        with mixed(precision):
-            logits = model(task.input_ids, Call(task.tokens, attend=fused))
-        nats += float(cross_entropy(logits, task))
-        tokens += batch.num_scored
-        num_bytes += batch.num_bytes
-    return nats, tokens, num_bytes
-
-
-def bits(nats: float) -> float:
-    """Nats as bits."""
-    return nats / 0.6931471805599453

@@ -161,7 +161,9 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _apply(data, change)
     recipe = build(Recipe, data)
-    return replace(recipe, data=_resolve(recipe.data, path.parent), tokenizer=_resolve_path(recipe.tokenizer, path.parent))
+    return replace(
+        recipe, data=_resolve(recipe.data, path.parent), tokenizer=_resolve_path(recipe.tokenizer, path.parent)
+    )
 
 
 def find_recipe(name: str) -> Path:
@@ -172,7 +174,9 @@ def find_recipe(name: str) -> Path:
     bundled = bundled_recipes()
     if name in bundled:
         return bundled[name]
-    raise CutawayError(f"There is no recipe '{name}': no such file, and no bundled recipe of that name.{near(name, bundled)}")
+    raise CutawayError(
+        f"There is no recipe '{name}': no such file, and no bundled recipe of that name.{near(name, bundled)}"
+    )
 
 
 def bundled_recipes() -> dict[str, Path]:

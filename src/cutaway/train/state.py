@@ -1,11 +1,38 @@
-"""The state of optimisers as named tensors. In: optimisers. Out: tensors to save, and the same optimisers restored bit for bit."""
+"""What a checkpoint of a run holds. In: model, tokenizer, optimisers. Out: one directory, written whole or not at all.
+
+A model directory that every tool opens, with `train_state.safetensors` beside the weights; optimisers come back bit for bit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
+
+from ..model import Transformer
+from ..text import Tokenizer
+from ..weights import checkpoint
+from ..weights.train_state import save_state
+
+STATE_FILE = "train_state.safetensors"
+
+
+def save_run_checkpoint(
+    path: Path, model: Transformer, tokenizer: Tokenizer, optimisers: Sequence[Optimizer], facts: Mapping[str, Any]
+) -> None:
+    """Write the checkpoint of a step. facts: numbers and texts kept with the optimisers' state, JSON-able.
+
+    Raises CutawayError if the system refuses (a full disk, say); checkpoints written before are untouched.
+    """
+
+    def beside(temporary: Path) -> None:
+        tokenizer.save(temporary)
+        save_state(temporary / STATE_FILE, optimiser_tensors(optimisers), facts)
+
+    checkpoint.save(path, model, tokenizer_files=beside, metadata={"step": str(facts["step"])})
 
 
 def optimiser_tensors(optimisers: Sequence[Optimizer]) -> dict[str, Tensor]:

@@ -1,0 +1,5 @@
+"""Placeholder until it lands."""
+
+
+def add(commands: object) -> None:
+    """Nothing yet."""

@@ -1,0 +1,51 @@
+"""How well a model predicts a text. In: a model and a corpus. Out: nats, tokens and bytes, every token scored once.
+
+perplexity = exp(nats / tokens)      bits per byte = nats / (ln 2 · bytes)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from ..data import Corpus, sequential
+from ..model import Call, Transformer
+from ..objectives import causal, cross_entropy
+from ..runtime.attend import fused
+from .step import mixed
+
+
+@torch.inference_mode()
+def score(
+    model: Transformer,
+    corpus: Corpus,
+    *,
+    context: int,
+    batch_size: int,
+    stride: int | None = None,
+    packed_with: int | None = None,
+    precision: str = "fp32",
+    progress: Callable[[float], None] | None = None,
+) -> tuple[float, float, float]:
+    """The sum of −log p over the corpus in nats, the tokens scored, and their UTF-8 bytes.
+
+    stride, packed_with: see `data.sequential`. progress: is told the tokens scored so far after every batch.
+    """
+    nats = tokens = num_bytes = 0.0
+    for batch in sequential(corpus, context, batch_size, stride=stride, packed_with=packed_with):
+        task = causal(batch)
+        with mixed(precision):
+            logits = model(task.input_ids, Call(task.tokens, attend=fused))
+        nats += float(cross_entropy(logits, task))
+        tokens += batch.num_scored
+        num_bytes += batch.num_bytes
+        if progress is not None:
+            progress(tokens)
+    return nats, tokens, num_bytes
+
+
+def to_bits(nats: float) -> float:
+    """Nats as bits."""
+    return nats / math.log(2)

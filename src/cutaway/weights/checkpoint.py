@@ -1,0 +1,157 @@
+"""A checkpoint directory <-> a model. In: a path. Out: a model whose every number came from the file, and the other way round.
+
+    config.json · model.safetensors · the tokenizer's files · what a training run adds · complete.json (see atomic)
+
+Saving picks the family that holds the config, so that other tools open it; else our own form. Opening compares the header with
+the shapes that config.json asks for (a model built without numbers) before any tensor is read, and reads each tensor once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..config import ModelConfig
+from ..errors import CutawayError
+from ..model import Transformer
+from .atomic import write_directory
+from .check import check_names, check_numbers, check_size
+from .families import Family, family_of, find_family
+from .files import read_json
+from .layout import join, split, stored_shape
+from .names import Mapped, expand
+from .places import Places, settle_tables
+from .shards import WEIGHTS, Shards, open_shards
+from .tensor_file import write_tensors
+
+CONFIG = "config.json"
+DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+Extra = Mapping[str, bytes] | Callable[[Path], None] | None
+
+
+def save(
+    directory: Path,
+    model: Transformer,
+    *,
+    tokenizer_files: Extra = None,
+    dtype: torch.dtype = torch.float32,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write or replace a checkpoint, whole or not at all.
+
+    tokenizer_files: the bytes of further files by name, or what writes them into the directory that it is given. dtype: how
+    the weights are stored: float32, float16 or bfloat16. metadata: notes in the header of the weights.
+    Raises CutawayError for weights that are not finite, and if the system refuses; an old checkpoint then stands.
+    """
+
+    def writer(temporary: Path) -> None:
+        write_model(temporary, model, dtype=dtype, metadata=metadata)
+        if callable(tokenizer_files):
+            tokenizer_files(temporary)
+        elif tokenizer_files:
+            for name, content in tokenizer_files.items():
+                (temporary / name).write_bytes(content)
+
+    write_directory(Path(directory), writer)
+
+
+def write_model(
+    directory: Path,
+    model: Transformer,
+    *,
+    dtype: torch.dtype = torch.float32,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write config.json and the weights into a directory, neither atomic nor synced: for a writer of `write_directory`."""
+    if dtype not in DTYPES:
+        raise CutawayError(f"Weights cannot be saved as {dtype}. Allowed: {', '.join(DTYPES.values())}.")
+    family, ours = family_of(model.config), Places(model).tensors
+    otherwise = (
+        f"as {DTYPES[dtype]}, so nothing was saved. Training diverged (lower the learning rate and go on from the last good "
+        "checkpoint), or the numbers are too large for this type (save as float32 or bfloat16)."
+    )
+    stored = {}
+    for mapped in expand(family.names, ours):
+        tensor = join(mapped.layout, [ours[name].detach() for name in mapped.ours]).to(dtype)
+        stored[mapped.theirs] = check_numbers(mapped.theirs, tensor, otherwise)
+    write_tensors(directory / WEIGHTS, stored, metadata or {})
+    described = {**family.to_json(model.config), "dtype": DTYPES[dtype], "torch_dtype": DTYPES[dtype]}
+    (directory / CONFIG).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+
+
+def read_config(directory: Path) -> ModelConfig:
+    """The config of a checkpoint, from config.json alone. Raises CutawayError for one that is missing, broken or unknown."""
+    return _described(Path(directory))[1]
+
+
+def read_metadata(directory: Path) -> dict[str, str]:
+    """The notes in the header of the weights."""
+    with open_shards(Path(directory)) as shards:
+        return shards.metadata()
+
+
+def load(directory: Path, dtype: torch.dtype = torch.float32) -> Transformer:
+    """The model of a checkpoint, every parameter in `dtype`, ready to run or to train on. A table of positions is what the file holds.
+
+    Where config.json promises sinusoids and the file's table is another (it was trained on elsewhere, say), the table counts:
+    the model's positions are then `learned`. Raises CutawayError, naming the file and the fault, for a checkpoint that is
+    missing, cut, of an unknown family, or whose tensors are missing, too many, misshapen or not finite.
+    """
+    directory = Path(directory)
+    family, config = _described(directory)
+    with open_shards(directory) as shards:
+        check_size(config, shards)
+        model, mapped = _planned(family, config, shards)
+        settled = settle_tables(model, lambda name: _read(mapped, name, shards))
+        if settled != config:
+            model, mapped = _planned(family, settled, shards)
+        _fill(model, mapped, shards, dtype)
+    return model.eval()
+
+
+def _described(directory: Path) -> tuple[Family, ModelConfig]:
+    if not directory.is_dir():
+        what = "is not a directory" if directory.exists() else "does not exist"
+        raise CutawayError(f"{directory} {what}. A checkpoint is a directory with {CONFIG} and {WEIGHTS}.")
+    path = directory / CONFIG
+    if not path.exists():
+        raise CutawayError(f"{directory} has no {CONFIG}, so it is not a checkpoint. It needs {CONFIG} and {WEIGHTS}.")
+    data = read_json(path)
+    family = find_family(data.get("model_type"), str(path))
+    return family, family.from_json(data, str(path))
+
+
+def _planned(family: Family, config: ModelConfig, shards: Shards) -> tuple[Transformer, list[Mapped]]:
+    """A model without numbers, and where each comes from: names as in the file, all there and of the right shape."""
+    with torch.device("meta"):
+        model = Transformer(config)
+    ours = Places(model).tensors
+    mapped = expand(family.names, ours)
+    if not any(name.startswith(family.prefix) for name in shards.entries):
+        mapped = [Mapped(entry.theirs.removeprefix(family.prefix), entry.ours, entry.layout) for entry in mapped]
+    shapes = {
+        entry.theirs: stored_shape(entry.layout, [tuple(ours[name].shape) for name in entry.ours]) for entry in mapped
+    }
+    check_names(family, shapes, shards)
+    return model, mapped
+
+
+def _read(mapped: list[Mapped], name: str, shards: Shards) -> Tensor:
+    """The stored tensor that is ours under `name` alone, as it is."""
+    entry = next(entry for entry in mapped if entry.ours == (name,))
+    return shards.read(entry.theirs)
+
+
+def _fill(model: Transformer, mapped: list[Mapped], shards: Shards, dtype: torch.dtype) -> None:
+    places = Places(model)
+    otherwise = f"in {shards.place} (read as {dtype}). The weights are damaged, or too large for this type."
+    for entry in mapped:
+        stored = shards.read(entry.theirs)
+        parts = split(entry.layout, stored, [tuple(places.tensors[name].shape) for name in entry.ours])
+        for name, part in zip(entry.ours, parts, strict=True):
+            check_numbers(entry.theirs, places.put(name, part, dtype), otherwise)

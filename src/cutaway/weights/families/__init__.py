@@ -1,0 +1,43 @@
+"""The families of models, by name. In: a model type or a config. Out: the family that it is, or that holds it.
+
+To add a family: one file beside gpt2.py with `read`, `write` and a name table, and its name in FAMILIES.
+"""
+
+from __future__ import annotations
+
+from ...config import ModelConfig
+from ...errors import CutawayError, near
+from .family import Family
+from .gpt2 import GPT2
+from .native import NATIVE
+
+__all__ = ["FAMILIES", "Family", "explain_misfit", "family_of", "find_family"]
+
+FAMILIES = (GPT2, NATIVE)  # in the order in which they are asked whether they hold a config; the last holds all
+
+
+def find_family(model_type: object, where: str) -> Family:
+    """The family of a config.json. where: the file, for messages. Raises CutawayError for an unknown one."""
+    for family in FAMILIES:
+        if family.model_type == model_type:
+            return family
+    known = [family.model_type for family in FAMILIES]
+    if not isinstance(model_type, str):
+        raise CutawayError(f"{where} names no model_type. Known: {', '.join(known)}.")
+    close = near(model_type, known)
+    raise CutawayError(
+        f"{where} has model_type '{model_type[:80]}', an architecture that Cutaway does not know. "
+        f"Known: {', '.join(known)}.{close if 'mean' in close else ''}"
+    )
+
+
+def family_of(config: ModelConfig) -> Family:
+    """The first family that holds the config."""
+    return next(family for family in FAMILIES if not family.misfits(config))
+
+
+def explain_misfit(config: ModelConfig) -> str | None:
+    """The knob because of which no other tool opens the config, with what the nearest family has there; None if one does."""
+    if family_of(config) is not NATIVE:
+        return None
+    return min((family.misfits(config) for family in FAMILIES if family is not NATIVE), key=len)[0]

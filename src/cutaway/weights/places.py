@@ -1,0 +1,64 @@
+"""Where a model's numbers live. In: a model. Out: its tensors by name, and new ones put into their places without a copy.
+
+A checkpoint holds every parameter, and every table of positions, the sinusoidal ones too: what is added to the vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+from ..model import Transformer
+from ..model.embedding import PositionTable
+
+
+class Places:
+    """All that a checkpoint holds of a model. tensors: by name; a tied head is the embedding, once."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._owners: dict[str, list[tuple[nn.Module, str]]] = {}
+        names: dict[int, str] = {}
+        for path, module in model.named_modules():
+            for key, tensor in _own(module).items():
+                name = names.setdefault(id(tensor), f"{path}.{key}")
+                self.tensors[name] = tensor
+                self._owners.setdefault(name, []).append((module, key))
+
+    def put(self, name: str, stored: Tensor, dtype: torch.dtype) -> Tensor:
+        """A parameter in `dtype`, a fixed table in fp32, with memory of its own; what was tied stays tied. Returns it."""
+        is_parameter = isinstance(self.tensors[name], nn.Parameter)
+        tensor = stored.to(dtype if is_parameter else torch.float32).contiguous()
+        if tensor.untyped_storage().nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        value = nn.Parameter(tensor) if is_parameter else tensor
+        for module, key in self._owners[name]:
+            setattr(module, key, value)
+        return value
+
+
+def settle_tables(model: Transformer, stored: Callable[[str], Tensor]) -> ModelConfig:
+    """The config of the model, with `learned` positions where a stored table is not the sinusoids that it promises.
+
+    stored: gives the stored tensor of a name of ours, whose rounding is allowed for.
+    """
+    learned: dict[str, Any] = {}
+    for name, stack in model.config.stacks.items():
+        if stack.position.kind == "sinusoidal":
+            path = f"{name}.embedding.position"
+            found, formula = stored(f"{path}.weight"), _own(model.get_submodule(path))["weight"]
+            rounding = torch.finfo(found.dtype).eps * abs(stack.position.scale)
+            if not bool(((found.float() - formula).abs() <= rounding).all()):
+                learned[name] = replace(stack, position=replace(stack.position, kind="learned"))
+    return replace(model.config, **learned)
+
+
+def _own(module: nn.Module) -> dict[str, Tensor]:
+    """What the module itself holds; other formulas (angles, slopes) follow from the config and are not kept."""
+    own: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
+    return {"weight": module.weight} if isinstance(module, PositionTable) else own

@@ -1,0 +1,1 @@
+"""Tests of weights/: checkpoints, families, files that are whole or not there."""
