@@ -31,8 +31,8 @@ def build(cls: type[T], data: object, where: str = "") -> T:
     hints = get_type_hints(cls)
     values = {name: _value(hints[name], data[name], _join(where, name)) for name in fields if name in data}
     for name, field in fields.items():
-        if name not in values and _is_required(field):
-            raise CutawayError(f"Key '{_join(where, name)}' is missing. It takes {_describe(hints[name])}.")
+        if name not in values and is_required(field):
+            raise CutawayError(f"Key '{_join(where, name)}' is missing. It takes {describe(hints[name])}.")
     return cls(**values)
 
 
@@ -42,7 +42,7 @@ def plain(value: object) -> Any:
         return {
             field.name: plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
-            if _is_required(field) or getattr(value, field.name) != _default(field)
+            if is_required(field) or getattr(value, field.name) != default_of(field)
         }
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -55,11 +55,13 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def _is_required(field: dataclasses.Field[Any]) -> bool:
+def is_required(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _default(field: dataclasses.Field[Any]) -> object:
+def default_of(field: dataclasses.Field[Any]) -> object:
+    """The default of a field that has one."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
@@ -91,7 +93,7 @@ def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
             return _value(kind, value, where)
         except CutawayError:
             continue
-    raise CutawayError(f"'{where}' is {value!r}. It takes {' or '.join(_describe(kind) for kind in kinds)}.")
+    raise CutawayError(f"'{where}' is {value!r}. It takes {' or '.join(describe(kind) for kind in kinds)}.")
 
 
 def _choice(allowed: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -108,17 +110,18 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if hint is Any or hint is object or (type(value) is hint):
         return value
-    raise CutawayError(f"'{where}' is {value!r}. It takes {_describe(hint)}.")
+    raise CutawayError(f"'{where}' is {value!r}. It takes {describe(hint)}.")
 
 
-def _describe(hint: Any) -> str:
+def describe(hint: Any) -> str:
+    """A type in the words of a person: "a whole number", "one of pre, post"."""
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in get_args(hint) if option is not type(None))
+        return " or ".join(describe(option) for option in get_args(hint) if option is not type(None))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if get_origin(hint) is tuple:
-        return "a list, each item " + _describe(get_args(hint)[0])
+        return "a list, each item " + describe(get_args(hint)[0])
     if dataclasses.is_dataclass(hint) or get_origin(hint) is not None:
         return "a table"
     return names.get(hint, str(hint))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -26,6 +28,42 @@ def test_a_layer_equals_its_literal_twin(placement: str, num_kv_heads: int) -> N
     got = layer(x, model.main.begin(CALL).at(0, "full"))
     want = literal.block(x[0], dict(layer.state_dict()), placement, 4, num_kv_heads)
     torch.testing.assert_close(got[0], want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["none", "head", "full"])
+def test_queries_and_keys_are_normed_where_they_meet(kind: Any) -> None:
+    """Per head or over the full width, in self-attention and in cross-attention, where keys come from the memory."""
+    stack = tiny.stack(attention=AttentionConfig(num_heads=4, num_kv_heads=2, query_key_norm=kind))
+    model = tiny.model(tiny.config(encoder=stack, decoder=stack), dtype=torch.float64)
+    memory = model.encode(tiny.ids(1, 7), Call(visibility.full(7)))
+    recorder = tiny.recorder(model, 1, 6, "decoder.layers.1.*", source=7)
+    model(tiny.ids(1, 6), Call(visibility.causal(6), memory=memory, watch=recorder))
+    for part, read in (("attention", None), ("cross", memory.states)):
+        seen = {site: recorder.tensors[f"decoder.layers.1.{part}.{site}"] for site in ("input", "query", "key")}
+        weights = dict(getattr(model.main.layers[1], part).sublayer.state_dict())
+        source = seen["input"] if read is None else read
+        for name, x in (("query", seen["input"]), ("key", source)):
+            want = literal.linear(x[0], weights, name)
+            wide = want.unflatten(-1, (-1, 4)) if kind == "head" else want
+            if kind != "none":
+                wide = literal.norm(wide, weights, f"{name}_norm" + (".norm" if kind == "head" else ""))
+            torch.testing.assert_close(seen[name][0], wide.reshape(want.shape).unflatten(-1, (-1, 4)).transpose(0, 1))
+
+
+@pytest.mark.parametrize("has_norm", [True, False])
+def test_norms_at_the_ends(has_norm: bool) -> None:
+    """One on token + position, one on the last stream; each where the config says."""
+    stack = tiny.stack(has_embedding_norm=has_norm, has_final_norm=not has_norm)
+    model = tiny.model(tiny.config(decoder=stack))
+    recorder = tiny.recorder(model, 1, 6)
+    model(tiny.ids(1, 6), Call(visibility.causal(6), watch=recorder))
+    seen, weights = recorder.tensors, dict(model.main.state_dict())
+    added = seen["embedding.token"] + seen["embedding.position"]
+    first = literal.norm(added, weights, "embedding.norm") if has_norm else added
+    torch.testing.assert_close(seen["embedding.sum"], first)
+    end = seen["layers.1.residual.end"]
+    last = end if has_norm else literal.norm(end, weights, "norm")
+    torch.testing.assert_close(seen["output.norm"], last)
 
 
 def test_layers_shared_across_depth_equal_a_deep_stack_of_copies() -> None:

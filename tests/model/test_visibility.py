@@ -179,6 +179,8 @@ def test_a_rewound_store_promises_only_what_is_left() -> None:
     assert store.begin(visibility.causal(1, 5)).flag is None
     store.rewind(3)
     assert store.begin(visibility.causal(1, 3)).flag == "causal"
+    store.rewind(2)
+    assert store.begin(visibility.full(2)).flag is None, "as long as it was when all of it was causal"
 
 
 @pytest.mark.parametrize("window", [None, 2])

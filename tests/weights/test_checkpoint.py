@@ -11,15 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cutaway.config import (
-    AttentionConfig,
-    ExpertsConfig,
-    FeedForwardConfig,
-    LayerType,
     ModelConfig,
-    NormConfig,
-    PositionConfig,
-    RotaryScaling,
-    TokenIds,
 )
 from cutaway.errors import CutawayError
 from cutaway.model import Call, Transformer, visibility
@@ -27,35 +19,7 @@ from cutaway.runtime.stores import KVStore
 from cutaway.weights import checkpoint
 from cutaway.weights.atomic import is_complete
 from tests import tiny
-
-
-def wild() -> ModelConfig:
-    """Two stacks, and every knob that another family would have to know."""
-    turned = PositionConfig(
-        kind="rotary", fraction=0.67, scaling=RotaryScaling(kind="yarn", factor=4.0, original_context=16)
-    )
-    kinds = {"near_by": LayerType(window=3), "far": LayerType(position=PositionConfig(kind="alibi"))}
-    experts = FeedForwardConfig(
-        d_hidden=11, is_gated=True, activation="silu", experts=ExpertsConfig(num_experts=3, num_active=2)
-    )
-    heads = AttentionConfig(num_heads=6, num_kv_heads=3, d_head=6, query_key_norm="head", sinks=1, softcap=9.0)
-    rms = NormConfig(kind="rms", offset=1.0)
-    decoder = tiny.stack(
-        num_layers=5,
-        num_shared=3,
-        attention=heads,
-        feedforward=experts,
-        norm=rms,
-        placement="sandwich",
-        position=turned,
-        layer_types=kinds,
-        pattern=("near_by", "far"),
-    )
-    encoder = tiny.stack(position=PositionConfig(kind="relative", bidirectional=True), placement="post")
-    return tiny.config(
-        encoder=encoder, decoder=decoder, head_bias=True, logit_scale=0.5, tokens=TokenIds(pad=1, mask=2)
-    )
-
+from tests.weights.samples import saved, wild
 
 CONFIGS: dict[str, ModelConfig] = {
     "gpt2": tiny.config(is_tied=True),
@@ -66,13 +30,6 @@ CONFIGS: dict[str, ModelConfig] = {
     "encoder without head": tiny.config(encoder=tiny.stack(), has_head=False),
     **{name: tiny.config(decoder=stack) for name, stack in tiny.variants().items()},
 }
-
-
-def saved(directory: Path, config: ModelConfig | None = None) -> Path:
-    """A small checkpoint."""
-    path = directory / "m"
-    checkpoint.save(path, tiny.model(config or CONFIGS["gpt2"]))
-    return path
 
 
 def run(model: Transformer) -> torch.Tensor:

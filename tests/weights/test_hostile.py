@@ -17,7 +17,7 @@ from cutaway.weights import checkpoint
 from cutaway.weights.atomic import is_complete
 from tests import tiny
 from tests.weights.hostile import edit_json, header_of, little_memory, write_file_with
-from tests.weights.test_checkpoint import saved, wild
+from tests.weights.samples import saved, wild
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("good"), tiny.config(decoder=tiny.stack(num_layers=1), is_tied=True))
 
 
-mutation = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+mutation = settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def opens_or_says_why(path: Path) -> None:

@@ -5,6 +5,8 @@ Strict: an unknown key is an error that names its nearest neighbour. Paths in a 
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,8 @@ from ..config import ModelConfig, StackConfig, TokenIds
 from ..data.sources import Source
 from ..errors import CutawayError, near
 from ..strict import build
+
+NAME = re.compile(r"\w[\w.-]*")
 
 TokenizerKind = Literal["character", "word", "byte", "bpe"]
 
@@ -46,6 +50,11 @@ class DataRecipe:
     validation_share: float = 0.1
     packing: Literal["stream", "packed"] = "stream"
 
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise CutawayError("data.train is empty. Name at least one source: [[data.train]] with files = 'file.txt'.")
+        _check("data.validation_share", self.validation_share, 0 < self.validation_share < 1, "between 0 and 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecipe:
@@ -55,6 +64,10 @@ class ModelRecipe:
     decoder: StackConfig
     is_tied: bool = True
     initial_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        _at_least("model.context", self.context, 1)
+        _check("model.initial_std", self.initial_std, 0 < self.initial_std < math.inf, "above 0")
 
     def config(self, vocab_size: int, tokens: TokenIds) -> ModelConfig:
         """The model's config for a vocabulary and its ids with a role."""
@@ -66,7 +79,7 @@ class ModelRecipe:
 @dataclass(frozen=True, kw_only=True)
 class OptimiserRecipe:
     """adamw (Loshchilov & Hutter 2019) on everything, or muon (Jordan et al. 2024) on the layers' matrices and adamw
-    on the rest. weight_decay is for matrices only."""
+    on the rest. weight_decay is for matrices only. clip: the longest gradient (its norm); inf never shortens it."""
 
     kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
@@ -77,16 +90,31 @@ class OptimiserRecipe:
     weight_decay: float = 0.1
     clip: float | None = 1.0
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
+            value = getattr(self, name)
+            _check(f"optimiser.{name}", value, 0 <= value < math.inf, "0 or more")
+        for name in ("beta1", "beta2", "momentum"):
+            value = getattr(self, name)
+            _check(f"optimiser.{name}", value, 0 <= value < 1, "from 0 to below 1")
+        if self.clip is not None:
+            _check("optimiser.clip", self.clip, self.clip > 0, "above 0 (inf switches it off)")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleRecipe:
     """The learning rate over steps, as a factor. cosine falls over all steps; wsd (warm-up, stable, decay) only in the last
-    `decay_share`; both end at `final`."""
+    `decay_share`; both fall towards `final`, which the step after the last would have."""
 
     kind: Literal["cosine", "wsd", "constant"] = "cosine"
     warmup_steps: int = 100
     decay_share: float = 0.2
     final: float = 0.1
+
+    def __post_init__(self) -> None:
+        _at_least("schedule.warmup_steps", self.warmup_steps, 0)
+        _check("schedule.decay_share", self.decay_share, 0 < self.decay_share <= 1, "above 0 and at most 1")
+        _check("schedule.final", self.final, 0 <= self.final <= 1, "from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +135,14 @@ class TrainingRecipe:
     keep: int = 2
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "evaluate_batch_size", "keep"):
+            _at_least(f"training.{name}", getattr(self, name), 1)
+        for name in ("evaluate_every", "sample_every", "save_every"):
+            _at_least(f"training.{name}", getattr(self, name), 1)
+        if self.threads is not None:
+            _at_least("training.threads", self.threads, 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecipe:
@@ -115,6 +151,11 @@ class SampleRecipe:
     prompt: str = "\n"
     max_tokens: int = 60
     temperature: float = 0.8
+
+    def __post_init__(self) -> None:
+        _at_least("sample.max_tokens", self.max_tokens, 1)
+        is_usable = self.temperature == 0 or 1e-6 <= self.temperature < math.inf
+        _check("sample.temperature", self.temperature, is_usable, "0 (the likeliest token) or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +175,9 @@ class Recipe:
     sample: SampleRecipe = field(default_factory=SampleRecipe)
 
     def __post_init__(self) -> None:
-        _at_least("training.steps", self.training.steps, 1)
-        _at_least("training.batch_size", self.training.batch_size, 1)
-        _at_least("training.accumulate", self.training.accumulate, 1)
-        for name in ("evaluate_every", "sample_every", "save_every", "keep"):
-            _at_least(f"training.{name}", getattr(self.training, name), 1)
-        _at_least("schedule.warmup_steps", self.schedule.warmup_steps, 0)
-        if not 0.0 < self.data.validation_share < 1.0:
-            raise CutawayError(f"data.validation_share is {self.data.validation_share}. It must be between 0 and 1.")
-        if not self.data.train:
-            raise CutawayError("data.train is empty. Name at least one source: [[data.train]] with files = 'file.txt'.")
+        is_name = NAME.fullmatch(self.name) is not None
+        _check("name", repr(self.name), is_name, "letters, digits, '-', '_' and '.', for a directory is named after it")
+        _at_least("seed", self.seed, 0)
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
@@ -154,6 +188,8 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     path = find_recipe(name)
     try:
         data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise CutawayError(f"The recipe {path} cannot be read: {error.strerror}. Check its permissions.") from None
     except tomllib.TOMLDecodeError as error:
         raise CutawayError(f"{path} is not valid TOML: {error}. Mend that line and run again.") from None
     except UnicodeDecodeError:
@@ -161,9 +197,8 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _apply(data, change)
     recipe = build(Recipe, data)
-    return replace(
-        recipe, data=_resolve(recipe.data, path.parent), tokenizer=_resolve_path(recipe.tokenizer, path.parent)
-    )
+    folder = path.parent.resolve()
+    return replace(recipe, data=_resolve(recipe.data, folder), tokenizer=_resolve_path(recipe.tokenizer, folder))
 
 
 def find_recipe(name: str) -> Path:
@@ -217,5 +252,9 @@ def _resolve_path(tokenizer: TokenizerRecipe, folder: Path) -> TokenizerRecipe:
 
 
 def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise CutawayError(f"{name} is {value}. It must be at least {least}.")
+    _check(name, value, value >= least, f"at least {least}")
+
+
+def _check(name: str, value: object, is_allowed: bool, allowed: str) -> None:
+    if not is_allowed:
+        raise CutawayError(f"{name} is {value}. It must be {allowed}.")

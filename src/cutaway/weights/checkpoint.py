@@ -96,11 +96,12 @@ def read_metadata(directory: Path) -> dict[str, str]:
 
 
 def load(directory: Path, dtype: torch.dtype = torch.float32) -> Transformer:
-    """The model of a checkpoint, every parameter in `dtype`, ready to run or to train on. A table of positions is what the file holds.
+    """The model of a checkpoint, every parameter in `dtype`, ready to run or to train on.
 
-    Where config.json promises sinusoids and the file's table is another (it was trained on elsewhere, say), the table counts:
-    the model's positions are then `learned`. Raises CutawayError, naming the file and the fault, for a checkpoint that is
-    missing, cut, of an unknown family, or whose tensors are missing, too many, misshapen or not finite.
+    A table of positions is what the file holds. Where config.json promises sinusoids and the file's table is another (it was
+    trained on elsewhere, say), the table counts: the model's positions are then `learned`. Raises CutawayError, naming the
+    file and the fault, for a checkpoint that is missing, cut, of an unknown family, or whose tensors are missing, too many,
+    misshapen or not finite.
     """
     directory = Path(directory)
     family, config = _described(directory)

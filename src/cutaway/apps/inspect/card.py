@@ -1,0 +1,97 @@
+"""A model on a card. In: its config. Out: knobs, parameters by part, memory, work per token, from `cost` alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ... import cost
+from ...config import ModelConfig
+from .terminal import LEARNED, QUIET
+
+BYTES_PER_WEIGHT: Final = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0}
+
+
+def figures(config: ModelConfig) -> dict[str, Any]:
+    """Every figure of the card, for JSON. Work and bytes per token are given for a full context."""
+    parts = cost.parameters(config)
+    return {
+        "config": config.to_dict(),
+        "parameters": {**asdict(parts), "total": parts.total},
+        "memory_bytes": {name: cost.memory_bytes(config, size) for name, size in BYTES_PER_WEIGHT.items()},
+        "cache_bytes_per_token": {name: cost.cache_bytes(config, 1, size) for name, size in _cached().items()},
+        "context": config.context,
+        "flops_per_token": cost.flops_per_token(config, config.context),
+        "bytes_per_generated_token": {
+            name: cost.bytes_per_generated_token(config, config.context, size, max(size, 2.0))
+            for name, size in BYTES_PER_WEIGHT.items()
+        },
+    }
+
+
+def show(config: ModelConfig, name: str, console: Console) -> None:
+    """Print the card."""
+    found = figures(config)
+    console.print(Text.assemble((name, "bold"), f"  {found['parameters']['total']:,} parameters"))
+    _part(console, "Knobs", [(knob, value, "") for knob, value in _knobs(found["config"])])
+    _part(console, "Parameters", _parameters(found["parameters"]))
+    memory = [(kind, _bytes(size), "") for kind, size in found["memory_bytes"].items()]
+    _part(console, "Memory of the weights", memory)
+    cache = [(kind, f"{size:,.0f} B", "") for kind, size in found["cache_bytes_per_token"].items()]
+    _part(console, "Keys and values that a session keeps for each token", cache)
+    moved = [(f"bytes moved, {kind}", _bytes(size), "") for kind, size in found["bytes_per_generated_token"].items()]
+    work = [("FLOPs", _flops(found["flops_per_token"]), ""), *moved]
+    _part(console, f"To generate one token after {config.context - 1:,} others", work)
+
+
+def _part(console: Console, title: str, rows: list[tuple[str, str, str]]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style=QUIET)
+    table.add_column(justify="left" if title == "Knobs" else "right")
+    table.add_column()
+    for name, value, bar in rows:
+        table.add_row(name, value, Text(bar, LEARNED))
+    console.print()
+    console.print(Text(title, "bold"))
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _parameters(parts: dict[str, int]) -> list[tuple[str, str, str]]:
+    """Name, number and a bar of its share of the whole."""
+    return [
+        (name, f"{value:,}", "█" * round(30 * value / parts["total"]) if name != "total" else "")
+        for name, value in parts.items()
+    ]
+
+
+def _knobs(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """What is not at its default, flattened: decoder.attention.num_heads 6."""
+    found: list[tuple[str, str]] = []
+    for knob, value in config.items():
+        if isinstance(value, dict):
+            found += _knobs(value, f"{prefix}{knob}.")
+        else:
+            found.append((prefix + knob, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)))
+    return found
+
+
+def _cached() -> dict[str, float]:
+    return {name: size for name, size in BYTES_PER_WEIGHT.items() if size >= 2}
+
+
+def _bytes(size: float) -> str:
+    """1,234,567 B in the unit of its size, by thousands."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.2f} {unit}"
+        size /= 1000
+    return f"{size:,.2f} TB"
+
+
+def _flops(number_of: int) -> str:
+    return f"{number_of / 1e9:,.2f} G" if number_of >= 1e9 else f"{number_of / 1e6:,.2f} M"

@@ -1,0 +1,105 @@
+"""The feed-forward layer of one token. In: the trace of a pass. Out: the units that write most, and toward which words.
+
+A feed-forward layer adds Σ aᵢ · wᵢ (+ bias): each hidden unit i writes its learned direction wᵢ, as strongly as its activation
+aᵢ (Geva et al. 2021). Strength is |aᵢ| · |wᵢ|. The words that a unit pushes are those whose rows of the head have the largest
+(toward) or smallest (away) product with aᵢ · wᵢ, the final norm left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..model import Call, Transformer
+from ..model import visibility as visible
+from ..model.feedforward import FeedForward
+from .trace import Trace
+from .words import Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One hidden unit. before, active: its value before and after the activation; strength: the length of what it writes."""
+
+    index: int
+    before: float
+    active: float
+    strength: float
+    toward: tuple[str, ...]
+    away: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert:
+    """One of the networks among which a router chooses. chance: what the router gives it."""
+
+    index: int
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """One feed-forward layer for the token looked at.
+
+    num_units: the hidden width; num_firing: units whose value before the activation is above 0. units: the strongest.
+    experts: the likeliest of a mixture, whose units have no site; then units is empty.
+    """
+
+    layer: int
+    num_units: int
+    num_firing: int
+    units: tuple[Unit, ...]
+    experts: tuple[Expert, ...]
+
+
+@torch.inference_mode()
+def units_of(model: Transformer, trace: Trace, words: Words, layer: int, position: int, count: int) -> Units:
+    """The strongest units of a layer for one token; the likeliest experts where the layer has some."""
+    stack, prefix = model.main.config, f"layers.{layer}.feedforward"
+    num_units = stack.feedforward.d_hidden
+    if f"{prefix}.router" in trace:
+        chances = trace[f"{prefix}.router"][0, position].double()
+        best, ids = chances.topk(min(count, len(chances)))
+        experts = tuple(Expert(index=i, chance=c) for i, c in zip(ids.tolist(), best.tolist(), strict=True))
+        return Units(layer=layer, num_units=num_units, num_firing=0, units=(), experts=experts)
+    block = model.main.layers[layer % stack.num_distinct]
+    network = next(module for module in block.modules() if isinstance(module, FeedForward))
+    before, active = (trace[f"{prefix}.{site}"][0, position] for site in ("pre", "active"))
+    directions = _directions(network, active)
+    strengths = active.double().abs() * directions.double().norm(dim=-1)
+    best, ids = strengths.topk(min(count, num_units))
+    units = [
+        _unit(model, words, int(i), float(before[i]), float(active[i]), float(strength), active[i] * directions[i])
+        for strength, i in zip(best, ids, strict=True)
+    ]
+    return Units(layer=layer, num_units=num_units, num_firing=int((before > 0).sum()), units=tuple(units), experts=())
+
+
+def _directions(network: FeedForward, like: Tensor) -> Tensor:
+    """What a unit of activation 1 writes, for each unit: [d_hidden, d_model]. Asks the projection, whatever holds its weights."""
+    call = Call(visible.full(len(like) + 1, device=like.device))
+    ones = torch.cat((torch.zeros_like(like).unsqueeze(0), torch.eye(len(like), dtype=like.dtype, device=like.device)))
+    written: Tensor = network.output(ones.unsqueeze(0), call)[0]
+    return written[1:] - written[0]
+
+
+def _unit(
+    model: Transformer, words: Words, index: int, before: float, active: float, strength: float, written: Tensor
+) -> Unit:
+    assert model.head is not None, "way asks for a head"
+    one = Call(visible.full(2, device=written.device))
+    pair = model.head.projection(torch.stack((written, torch.zeros_like(written))).unsqueeze(0), one)[0]
+    pushes, is_word = (pair[0] - pair[1]).double(), words.are_words().to(written.device)
+    count = min(3, int(is_word.sum()))
+    toward = pushes.masked_fill(~is_word, -torch.inf).topk(count).indices.tolist()
+    away = (-pushes).masked_fill(~is_word, -torch.inf).topk(count).indices.tolist()
+    return Unit(
+        index=index,
+        before=before,
+        active=active,
+        strength=strength,
+        toward=tuple(map(words.text, toward)),
+        away=tuple(map(words.text, away)),
+    )

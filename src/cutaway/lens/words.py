@@ -1,0 +1,59 @@
+"""Ids as words. In: a tokenizer and the size of the model's table. Out: what a person sees of an id, and which ids are words.
+
+A word here is any token that text can come to: special and spare tokens are none, and neither are the rows of a table that is
+larger than its tokenizer (some families pad it to a round size).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..text import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """One token that an output makes likely. probability: its share of the whole vocabulary."""
+
+    id: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The texts of a model's ids. vocab_size: rows of its token table."""
+
+    tokenizer: Tokenizer
+    vocab_size: int
+
+    def text(self, token_id: int) -> str:
+        """What a person sees of the id; `#4100` for a row without a token."""
+        if token_id >= self.tokenizer.vocab_size:
+            return f"#{token_id}"
+        return self.tokenizer.token_text(token_id)
+
+    def role(self, token_id: int) -> str | None:
+        """The role that the id plays, "eos" say, or None. One id with several roles has the last of them: eos before bos."""
+        roles = self.tokenizer.roles
+        if token_id in roles.spares:
+            return "spare"
+        return {number: role for role, number in roles.named().items()}.get(token_id)
+
+    def are_words(self) -> Tensor:
+        """Whether each id is a word: [vocab] of bool."""
+        roles = self.tokenizer.roles
+        reserved = {*roles.named().values(), *roles.spares}
+        size = min(self.vocab_size, self.tokenizer.vocab_size)
+        found = [i not in reserved and not self.tokenizer.is_special(i) for i in range(size)]
+        return torch.tensor(found + [False] * (self.vocab_size - size))
+
+    def guesses(self, probabilities: Tensor, count: int) -> tuple[Guess, ...]:
+        """The likeliest tokens, the likeliest first. probabilities: [vocab]."""
+        best, ids = probabilities.topk(min(count, len(probabilities)))
+        return tuple(
+            Guess(id=i, text=self.text(i), probability=p) for p, i in zip(best.tolist(), ids.tolist(), strict=True)
+        )
