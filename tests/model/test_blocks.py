@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cutaway.config import AttentionConfig, FeedForwardConfig
+from cutaway.config import AttentionConfig, FeedForwardConfig, LayerType, PositionConfig
 from cutaway.errors import CutawayError
 from cutaway.model import Call, Transformer, initialise, visibility
 from cutaway.model.transformer import Head
@@ -142,3 +142,12 @@ def test_first_weights_come_from_the_generator_alone() -> None:
     feed = one.main.layers[0].feedforward.sublayer
     assert feed.input.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert feed.output.weight.std().item() == pytest.approx(0.02 / 4, rel=0.1), "1/sqrt(2 · 8 layers)"
+
+
+@pytest.mark.parametrize("name", ["half", "type", "keys", "forward"])
+@pytest.mark.parametrize("kind", ["rotary", "relative"])
+def test_a_layer_type_may_have_a_name_that_modules_use(name: str, kind: Any) -> None:
+    stack = tiny.stack(position=PositionConfig(kind=kind), layer_types={name: LayerType()}, pattern=(name,))
+    plain = tiny.stack(position=PositionConfig(kind=kind))
+    call, ids = Call(visibility.causal(5)), tiny.ids(1, 5)
+    assert torch.equal(tiny.model(tiny.config(decoder=stack))(ids, call), tiny.model(tiny.config(decoder=plain))(ids, call))

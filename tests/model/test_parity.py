@@ -121,17 +121,16 @@ def test_a_full_stack_is_the_same_fused(stack: StackConfig) -> None:
 
 
 def test_a_forked_store_goes_its_own_way() -> None:
-    model, ids = tiny.model(tiny.config()), tiny.ids(1, 6)
-    store = KVStore(model.main.config, capacity=4)
+    """Both go on in turns, and neither meets what the other wrote."""
+    model, ids = tiny.model(tiny.config()), tiny.ids(1, 7)
+    other = torch.cat([ids[:, :4], (ids[:, 4:] + 1) % tiny.VOCAB], dim=1)
+    store = KVStore(model.main.config, capacity=8)
     model(ids[:, :4], Call(visibility.causal(4), store=store))
     twin = store.fork()
-    other = (ids[:, 4:] + 1) % tiny.VOCAB
-    continued = {}
-    for name, part, kept in (("own", ids[:, 4:], store), ("other", other, twin)):
-        continued[name] = model(part, Call(visibility.causal(2, 4), store=kept))
-    tiny.assert_close(continued["own"], model(ids, Call(visibility.causal(6)))[:, 4:])
-    whole = torch.cat([ids[:, :4], other], dim=1)
-    tiny.assert_close(continued["other"], model(whole, Call(visibility.causal(6)))[:, 4:])
+    for start, end in ((4, 6), (6, 7)):
+        for text, own in ((ids, store), (other, twin)):
+            got = model(text[:, start:end], Call(visibility.causal(end - start, start), store=own))
+            tiny.assert_close(got, model(text, Call(visibility.causal(7)))[:, start:end])
 
 
 def test_reordered_rows_continue_what_they_took_over() -> None:

@@ -96,7 +96,7 @@ def test_sinks_stay_visible_through_a_window() -> None:
 
 
 def test_a_source_is_seen_whole_within_its_segment() -> None:
-    queries = visibility.padded([1, 3], 3, is_causal=True).of_source()
+    queries = visibility.padded([1, 3], 3, is_causal=True).as_queries_of_memory()
     keys = visibility.padded([2, 4], 4, is_causal=False)
     allowed = visibility.allow(queries, keys)
     assert allowed[0, 0].tolist() == [True, True, False, False]
@@ -105,10 +105,16 @@ def test_a_source_is_seen_whole_within_its_segment() -> None:
 
 @given(rows)
 def test_cross_attention_reads_at_time_zero_and_has_no_peers(row: list[Token]) -> None:
-    queries = tokens_of(row).of_source()
+    queries = tokens_of(row).as_queries_of_memory()
     assert not queries.reads.any()
     assert (queries.group == visibility.NO_PEERS).all()
     assert queries.segment[0].tolist() == [item.segment for item in row]
+
+
+def test_a_source_read_causally_is_seen_whole_but_for_what_is_never_known() -> None:
+    source = tokens_of([Token(0, 0, -1, 0, 0, 0), Token(1, 1, -1, 0, 0, 1), Token(visibility.NEVER, 2, 3, 0, 0, 2)])
+    allowed = visibility.allow(visibility.causal(2).as_queries_of_memory(), source.as_memory())
+    assert allowed.tolist() == [[[True, True, False]] * 2]
 
 
 def test_joined_rows_keep_to_themselves() -> None:

@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from cutaway.config import AttentionConfig, PositionConfig, StackConfig
 from cutaway.model import Call, Tokens, Transformer, visibility
-from cutaway.model.attend import Spec, append
+from cutaway.model.attend import append
+from cutaway.model.call import Spec
 from cutaway.model.norm import LayerNorm, RmsNorm
 from cutaway.model.projection import Projection
 from cutaway.model.visibility import EMPTY, FIELDS

@@ -25,7 +25,7 @@ class Site:
 
 
 def sites(config: ModelConfig, batch: int, length: int, *, past: int = 0, source: int = 0) -> list[Site]:
-    """Every site of a pass over ids [batch, length], in the order in which the pass reaches them.
+    """Every site of a pass over `length` tokens a sequence, in the order in which the pass reaches them.
 
     past: tokens already in the store. source: tokens that the encoder read, where a decoder looks at an encoder.
     Raises CutawayError for a batch or length below 1, a negative past, or a source that is missing or has no encoder.

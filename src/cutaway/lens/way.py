@@ -47,13 +47,14 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The size of the model, and the parts of its name that a reader needs beside the numbers."""
+    """The size of the model, and how order reaches it: the kind of the stack's positions, and `inputs.order_of`."""
 
     num_layers: int
     num_heads: int
     d_model: int
     vocab_size: int
     context: int
+    position_kind: str
     adds_positions: bool
     order: str
 
@@ -159,6 +160,7 @@ def _shape(model: Transformer) -> Shape:
         d_model=stack.d_model,
         vocab_size=config.vocab_size,
         context=config.context,
+        position_kind=stack.position.kind,
         adds_positions=stack.position.is_table,
         order=order_of(stack),
     )

@@ -7,21 +7,10 @@ This is the slow twin of every kernel in runtime/, and what runs wherever someon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from .call import Call, Slot
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What a kernel must know of an attention layer; holds no tensor. site: `attention.` or `cross.`."""
-
-    site: str
-    scale: float
-    softcap: float | None = None
+from .call import Call, Slot, Spec
 
 
 def attend(spec: Spec, q: Tensor, k: Tensor, v: Tensor, call: Call) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AttentionConfig, PositionConfig, StackConfig
-from .attend import Spec, attend
-from .call import Call, MemorySlot
+from .attend import attend
+from .call import Call, MemorySlot, Spec
 from .norm import make_norm
 from .position import rotate
 from .projection import Projection

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from .visibility import Flag, Tokens, allow
 
-if TYPE_CHECKING:
-    from .attend import Spec
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a kernel must know of an attention layer; holds no tensor. site: `attention.` or `cross.`."""
+
+    site: str
+    scale: float
+    softcap: float | None = None
 
 
 class Watch(Protocol):

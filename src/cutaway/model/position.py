@@ -20,7 +20,7 @@ from .visibility import Tokens
 
 
 def sinusoids(num_positions: int, width: int, base: float = 10_000.0) -> Tensor:
-    """The fixed table: [position, width] float32; sines at even places, cosines at odd ones, computed in float64."""
+    """The fixed table: [position, d_model] float32; sines at even places, cosines at odd ones, computed in float64."""
     position = torch.arange(num_positions, dtype=torch.float64, device="cpu").unsqueeze(1)
     frequency = base ** (-torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width)
     table = torch.empty(num_positions, width, dtype=torch.float64, device="cpu")
@@ -47,7 +47,7 @@ class Rotary(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, is_interleaved: bool) -> Tensor:
-    """Turn the first part of each head. x: [batch, head, position, d_head]; cos, sin: [batch, 1, position, pairs].
+    """Turn the first part of each head. x: [batch, head, position, d_head]; cos, sin: [batch, 1, position, d_rotated / 2].
 
     Pairs are (i, i + pairs) by default, (2i, 2i + 1) when interleaved; what is beyond 2 · pairs passes.
     """

@@ -88,9 +88,11 @@ class Stack(nn.Module):
         self.config = stack
         positions = stack.positions()
         self.embedding = Embedding(config, stack, token)
-        self.rotary = nn.ModuleDict({n: Rotary(stack.d_head, p) for n, p in positions.items() if p.kind == "rotary"})
+        self.rotary = nn.ModuleDict(
+            {slot(name): Rotary(stack.d_head, p) for name, p in positions.items() if p.kind == "rotary"}
+        )
         biases = {name: make_bias(stack.attention.num_heads, p) for name, p in positions.items()}
-        self.bias = nn.ModuleDict({name: bias for name, bias in biases.items() if bias is not None})
+        self.bias = nn.ModuleDict({slot(name): bias for name, bias in biases.items() if bias is not None})
         self.layers = nn.ModuleList(
             make_block(stack, positions[stack.kind(i)], has_cross=has_cross) for i in range(stack.num_distinct)
         )
@@ -111,18 +113,18 @@ class Stack(nn.Module):
         frames = {name: self.frame(name, call.tokens, keys) for name in self.config.layer_types}
         memory = call.memory
         if isinstance(memory, Memory):
-            memory = replace(memory, frame=make_frame(call.tokens.of_source(), memory.tokens))
+            memory = replace(memory, frame=make_frame(call.tokens.as_queries_of_memory(), memory.tokens.as_memory()))
         return replace(call, frames=frames, memory=memory)
 
     def frame(self, name: str, queries: Tokens, keys: Tokens) -> Frame:
         """What the layers of one type share in this pass."""
         window, sinks = self.config.layer_types[name].window, self.config.attention.sinks
-        if name in self.bias:
-            bias = self.bias[name](queries, keys)
+        if slot(name) in self.bias:
+            bias = self.bias[slot(name)](queries, keys)
             return Frame(queries, keys, None, allow(queries, keys, window, sinks).unsqueeze(1), bias)
         frame = make_frame(queries, keys, window, sinks)
-        if name in self.rotary:
-            frame.cos, frame.sin = self.rotary[name](queries.position)
+        if slot(name) in self.rotary:
+            frame.cos, frame.sin = self.rotary[slot(name)](queries.position)
         return frame
 
     def crossings(self) -> list[CrossAttention]:
@@ -149,6 +151,11 @@ class Head(nn.Module):
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return call.tap("output.logits", logits)
+
+
+def slot(layer_type: str) -> str:
+    """The name of a layer type among modules: never one that modules use themselves, such as `type` or `half`."""
+    return f"for_{layer_type}"
 
 
 def make_frame(queries: Tokens, keys: Tokens, window: int | None = None, sinks: int = 0) -> Frame:

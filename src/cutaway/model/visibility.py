@@ -67,11 +67,17 @@ class Tokens:
     def __len__(self) -> int:
         return self.fields.shape[2]
 
-    def of_source(self) -> Tokens:
+    def as_queries_of_memory(self) -> Tokens:
         """These tokens as the queries of cross-attention: they read at time 0, when every source token is known."""
         fields = self.fields.clone()
-        fields[1] = 0
-        fields[2] = NO_PEERS
+        fields[FIELDS.index("reads")] = 0
+        fields[FIELDS.index("group")] = NO_PEERS
+        return Tokens(fields)
+
+    def as_memory(self) -> Tokens:
+        """These tokens as the keys of cross-attention: known from the start, however the encoder itself read them."""
+        fields = self.fields.clone()
+        fields[FIELDS.index("known")] = torch.where(self.known < NEVER, 0, NEVER)
         return Tokens(fields)
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model.attend import Spec, append, readable
-from ..model.call import Call, Frame
+from ..model.attend import append, readable
+from ..model.call import Call, Frame, Spec
 from ..model.transformer import make_frame
 from .stores import PackedSlot
 

@@ -27,7 +27,7 @@ def check_size(config: ModelConfig, shards: Shards) -> None:
     stacks = config.stacks.values()
     layers = sum(stack.num_distinct for stack in stacks)
     asked = num_parameters(config) + sum(_table(config, stack) for stack in stacks)
-    held = sum((entry.end - entry.begin) // entry.dtype.itemsize for entry in shards.entries.values())
+    held = sum(entry.num_bytes // entry.dtype.itemsize for entry in shards.entries.values())
     networks = sum(stack.num_distinct * _num_networks(stack) for stack in stacks)
     if asked > 2 * held + SLACK or layers > len(shards.entries) + 1000 or networks > MOST_NETWORKS:
         raise CutawayError(

@@ -151,8 +151,16 @@ def _read(mapped: list[Mapped], name: str, shards: Shards) -> Tensor:
 def _fill(model: Transformer, mapped: list[Mapped], shards: Shards, dtype: torch.dtype) -> None:
     places = Places(model)
     otherwise = f"in {shards.place} (read as {dtype}). The weights are damaged, or too large for this type."
+    dtypes = {entry.theirs: places.dtype(entry.ours[0], dtype) for entry in mapped}
+    copied = {
+        entry.theirs for entry in mapped if entry.layout or shards.entries[entry.theirs].dtype != dtypes[entry.theirs]
+    }
+    # What is turned or widened passes through one buffer: fresh memory for each would leave holes in the heap.
+    scratch = torch.empty(max((shards.entries[name].num_bytes for name in copied), default=0), dtype=torch.uint8)
     for entry in mapped:
-        stored = shards.read(entry.theirs)
+        is_copied = entry.theirs in copied
+        stored = shards.read(entry.theirs, scratch if is_copied else None)
         parts = split(entry.layout, stored, [tuple(places.tensors[name].shape) for name in entry.ours])
         for name, part in zip(entry.ours, parts, strict=True):
-            check_numbers(entry.theirs, places.put(name, part, dtype), otherwise)
+            put = places.put(name, part, dtypes[entry.theirs], is_borrowed=is_copied)
+            check_numbers(entry.theirs, put, otherwise)

@@ -30,12 +30,15 @@ class Places:
                 self.tensors[name] = tensor
                 self._owners.setdefault(name, []).append((module, key))
 
-    def put(self, name: str, stored: Tensor, dtype: torch.dtype) -> Tensor:
-        """A parameter in `dtype`, a fixed table in fp32, with memory of its own; what was tied stays tied. Returns it."""
+    def dtype(self, name: str, wanted: torch.dtype) -> torch.dtype:
+        """The type in which a tensor is kept: a parameter in the one that is wanted, a fixed table in fp32."""
+        return wanted if isinstance(self.tensors[name], nn.Parameter) else torch.float32
+
+    def put(self, name: str, stored: Tensor, dtype: torch.dtype, *, is_borrowed: bool) -> Tensor:
+        """Into its place, as `dtype`; what was tied stays tied. is_borrowed: it must be copied. Returns what was put."""
         is_parameter = isinstance(self.tensors[name], nn.Parameter)
-        tensor = stored.to(dtype if is_parameter else torch.float32).contiguous()
-        if tensor.untyped_storage().nbytes() != tensor.nbytes:
-            tensor = tensor.clone()
+        tensor = stored.to(dtype, copy=True, memory_format=torch.contiguous_format) if is_borrowed else stored
+        assert tensor.dtype == dtype, "only a copy changes the type"
         value = nn.Parameter(tensor) if is_parameter else tensor
         for module, key in self._owners[name]:
             setattr(module, key, value)

@@ -30,9 +30,9 @@ class Shards:
         self._files = files
         self.entries: dict[str, Entry] = {name: file.entries[name] for name, file in files.items()}
 
-    def read(self, name: str) -> Tensor:
-        """One tensor, in its own memory, as it is stored."""
-        return self._files[name].read(name)
+    def read(self, name: str, scratch: Tensor | None = None) -> Tensor:
+        """One tensor as it is stored, in memory of its own, or in the bytes given."""
+        return self._files[name].read(name, scratch)
 
     def metadata(self) -> dict[str, str]:
         """The notes of all files."""

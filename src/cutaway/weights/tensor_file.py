@@ -49,6 +49,11 @@ class Entry:
     begin: int
     end: int
 
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes it takes."""
+        return self.end - self.begin
+
 
 class TensorFile:
     """A file whose header was found sound. entries: by name; metadata: the file's own notes."""
@@ -66,10 +71,13 @@ class TensorFile:
             self._file.close()
             raise
 
-    def read(self, name: str) -> Tensor:
-        """One tensor, in its own memory, as it is stored. Raises CutawayError if the file was cut since it was opened."""
+    def read(self, name: str, scratch: Tensor | None = None) -> Tensor:
+        """One tensor as it is stored, in memory of its own, or in the `scratch` given (bytes, as many as it needs or more).
+
+        Raises CutawayError if the file was cut since it was opened.
+        """
         entry = self.entries[name]
-        raw = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
+        raw = torch.empty(entry.num_bytes, dtype=torch.uint8) if scratch is None else scratch[: entry.num_bytes]
         self._file.seek(entry.begin)
         if self._file.readinto(raw.numpy().data) != len(raw):
             raise self._fault(f"it ends within the tensor {name}")
