@@ -41,10 +41,11 @@ help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s%s\n", $$1, $$2 }'
 
 # torch goes first and exactly as pinned: with a looser requirement pip may choose a build that brings gigabytes of GPU packages.
+# Nothing is compiled beforehand: that takes as long as the rest, and Python does it for what is used.
 define install
 	@echo "Installing into $(@D); the first time this takes a few minutes."
-	@$(@D)/bin/python -m pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	@$(@D)/bin/python -m pip install --quiet -c constraints.txt -e "$(1)"
+	@$(@D)/bin/python -m pip install --quiet --no-compile -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@$(@D)/bin/python -m pip install --quiet --no-compile -c constraints.txt -e "$(1)"
 	@touch $@
 endef
 

@@ -13,6 +13,9 @@ import torch
 from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is first imported, so before any test
+# Small tensors gain nothing from threads, and threads that wait for one another on a busy machine cost minutes.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 

@@ -5,7 +5,7 @@ TinyStories sample (one file, documents parted by `<|endoftext|>`). Out, in one 
 `stories.jsonl` to train on (one {"text": ...} a line), and `<group>.heldout.jsonl` / `.txt`: whole books and about 5 % of
 the stories, never trained on. README.md beside this file says where both come from and what is done to them.
 
-    python recipes/stories/prepare.py --books books.tar.xz --stories tinystories_sample.txt --out runs/stories-data
+    python recipes/stories/prepare.py --books books.tar.xz --stories tinystories_sample.txt --out recipes/stories/data
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .config import ModelConfig
-from .decode import Engine, Event, Figures, Sampling, Session, StopText, autoregressive, run
+from .decode import Decoder, Engine, Event, Figures, Sampling, Session, StopText, autoregressive, run
 from .errors import CutawayError, near
 from .lens.sites import Site, sites
 from .lens.trace import Recorder, Trace
@@ -29,9 +29,12 @@ from .weights import checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One step of a stream: the event, and the text that it made certain (often "", at a partial character or stop)."""
+    """One step of a stream: the event, and the text that it made certain (often "", at a partial character or stop).
 
-    event: Event
+    event: None for the last piece of a text of which a part was held back, at the end.
+    """
+
+    event: Event | None
     text: str
 
 
@@ -82,25 +85,20 @@ class LM:
         stop: Sequence[str] = (),
         request: int = 0,
     ) -> Iterator[Piece]:
-        """As `generate`, but every event as it happens, with the text that it made certain."""
+        """As `generate`, but every event as it happens, with the text that it made certain.
+
+        request: the prompt's number in its batch; equal numbers, seeds and prompts give equal texts. A model without a
+        tokenizer gives events whose texts are empty.
+        """
         self.figures = Figures()
-        text = _Text(self.tokenizer, stop)
-        decoder = autoregressive(
-            Session(self.model),
-            self.ids(prompt),
-            sampling or Sampling(temperature=0),
-            max_tokens=max_tokens,
-            request=request,
-        )
-        last: Event | None = None
-        for event in run(decoder, self.figures):
+        text = _Text(self._tokenizer, stop)
+        for event in run(self._decoder(prompt, max_tokens, sampling, request), self.figures):
             certain, is_stopped = text.push(event)
             yield Piece(event, certain)
-            last = event
             if is_stopped:
                 return
-        if last is not None and (rest := text.finish()):
-            yield Piece(last, rest)
+        if rest := text.finish():
+            yield Piece(None, rest)
 
     def generate_batch(
         self,
@@ -110,21 +108,35 @@ class LM:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
     ) -> list[str]:
-        """Continue many prompts in shared passes; each gets the tokens that it would get alone."""
-        engine: Engine[int] = Engine()
-        how = sampling or Sampling(temperature=0)
-        texts = [_Text(self.tokenizer, stop) for _ in prompts]
+        """Continue many prompts in shared passes. Each gets the text that `stream` gives it with its index as `request`."""
         found = ["" for _ in prompts]
-        decoders = [
-            autoregressive(Session(self.model), self.ids(prompt), how, max_tokens=max_tokens, request=index)
-            for index, prompt in enumerate(prompts)
-        ]
+        for index, piece in self.stream_batch(prompts, max_tokens=max_tokens, sampling=sampling, stop=stop):
+            found[index] += piece.text
+        return found
+
+    def stream_batch(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        max_tokens: int = 100,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[tuple[int, Piece]]:
+        """As `generate_batch`, but every event as it happens: (index of the prompt, piece)."""
+        engine: Engine[int] = Engine()
+        texts = [_Text(self._tokenizer, stop) for _ in prompts]
+        for prompt in prompts:  # one that does not fit is said before the others have run
+            if ids := self.ids(prompt):
+                self._rows(ids)
+        decoders = [self._decoder(prompt, max_tokens, sampling, index) for index, prompt in enumerate(prompts)]
         for index, event in engine.run(decoders):
             certain, is_stopped = texts[index].push(event)
-            found[index] += certain
+            yield index, Piece(event, certain)
             if is_stopped:
                 engine.cancel(index)
-        return [start + text.finish() for start, text in zip(found, texts, strict=True)]
+        for index, text in enumerate(texts):
+            if rest := text.finish():
+                yield index, Piece(None, rest)
 
     def ids(self, prompt: str | Sequence[int]) -> list[int]:
         """The ids of a prompt: encoded text, or the ids themselves."""
@@ -154,11 +166,20 @@ class LM:
         tokens = [] if self._tokenizer is None else [self._tokenizer.token_text(int(i)) for i in rows[0]]
         return recorder.trace(rows, tokens)
 
+    def _decoder(
+        self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling | None, request: int
+    ) -> Decoder:
+        how = sampling or Sampling(temperature=0)
+        return autoregressive(Session(self.model), self.ids(prompt), how, max_tokens=max_tokens, request=request)
+
     def _prompt_rows(self, prompt: str | Sequence[int] | Tensor) -> Tensor:
         return self._rows(self.ids(prompt) if isinstance(prompt, str) else prompt)
 
     def _rows(self, ids: Tensor | Sequence[int]) -> Tensor:
-        rows = torch.as_tensor(ids)
+        try:
+            rows = torch.as_tensor(ids)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise CutawayError(f"These are no rows of ids of equal length ({error}). Give [batch, position].") from None
         rows = rows.unsqueeze(0) if rows.ndim == 1 else rows
         if rows.ndim != 2 or rows.shape[1] == 0:
             raise CutawayError(f"Ids have the shape {tuple(rows.shape)}. Give at least one id: [batch, position].")
@@ -174,16 +195,20 @@ class LM:
 class _Text:
     """Events -> certain text: never part of a character, never part of a stop string, no special token."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        self.decoder = StreamDecoder(tokenizer, skip_special=True)
+    def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str]) -> None:
+        if tokenizer is None and stop:
+            raise CutawayError("This model has no tokenizer, so it writes no text that a stop string could end.")
+        self.decoder = None if tokenizer is None else StreamDecoder(tokenizer, skip_special=True)
         self.stop = StopText(stop)
 
     def push(self, event: Event) -> tuple[str, bool]:
-        if not event.is_final or event.new is None:
+        if self.decoder is None or not event.is_final or event.new is None:
             return "", False
         return self.stop.push(self.decoder.push(event.new))
 
     def finish(self) -> str:
+        if self.decoder is None:
+            return ""
         text, is_stopped = self.stop.push(self.decoder.finish())
         return text if is_stopped else text + self.stop.finish()
 
@@ -194,8 +219,16 @@ def load(name: str | Path) -> LM:
     Raises CutawayError for anything else, and for a checkpoint that is damaged. Nothing reaches the network.
     """
     directory = find(str(name))
-    tokenizer = Tokenizer.load(directory) if (directory / "tokenizer.json").exists() else None
-    return LM(checkpoint.load(directory), tokenizer, str(name))
+    model = checkpoint.load(directory)
+    if not (directory / "tokenizer.json").exists():
+        return LM(model, None, str(name))
+    tokenizer = Tokenizer.load(directory)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise CutawayError(
+            f"{directory}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "
+            "not belong together: copy both from one checkpoint."
+        )
+    return LM(model, tokenizer, str(name))
 
 
 def find(name: str) -> Path:
@@ -215,8 +248,9 @@ def find(name: str) -> Path:
         raise CutawayError(
             f"{path} is no model: it holds neither a config.json nor a run. Name a checkpoint directory."
         )
+    runs = [str(run.parent) for run in Path("runs").glob("*/recipe.json")]
     raise CutawayError(
-        f"There is no model '{name}': no such directory, and no bundled model of that name.{near(name, bundled)}"
+        f"There is no model '{name}': no such directory, and no bundled model of that name.{near(name, [*bundled, *runs])}"
     )
 
 

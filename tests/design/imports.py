@@ -28,6 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("lessons",),
     ("apps",),
+    ("__main__",),
 )
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 

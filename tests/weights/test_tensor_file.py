@@ -100,3 +100,9 @@ def test_a_header_length_beyond_the_file(length: int, tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CutawayError, match="No such file"):
         TensorFile(tmp_path / "x")
+
+
+def test_a_file_may_be_read_by_whoever_may_read_others(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    write_tensors(tmp_path / "weights", {"x": torch.ones(2)}, {})
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -100,7 +100,7 @@ def output_of(
         num_kept=int(table.is_kept.sum()),
         candidates=candidates,
         num_others=len(logits) - len(candidates),
-        others_share=max(0.0, 1.0 - sum(candidate.share for candidate in candidates)),
+        others_share=table.share_of(table.ordered[count:]),
         choice=Choice(
             id=token,
             text=words.text(token),
@@ -129,6 +129,10 @@ class _Table:
         self.ordered = self.scaled.argsort(descending=True, stable=True)
         self.ranks = torch.empty_like(self.ordered)
         self.ranks[self.ordered] = torch.arange(len(self.ordered))
+
+    def share_of(self, ids: Tensor) -> float:
+        """The share of several tokens together."""
+        return float((self.exponentials[ids] * self.is_kept[ids]).sum()) / self.total
 
     def candidate(self, token_id: int) -> Candidate:
         """One row."""

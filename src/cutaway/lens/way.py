@@ -108,19 +108,12 @@ def way(
     rule, tokens = tokens_of(tokenizer, prompt)
     stack = model.main.config
     position = _check_place(model, len(tokens), position, layer, head)
+    ids = [token.id for token in tokens]
     words = Words(tokenizer, model.config.vocab_size)
     trace = _run(model, tokens)
     heads = summaries(trace, stack.num_layers, position)
-    allowed = tuple(h for h in heads if layer in (None, h.layer) and head in (None, h.head))
-    looked_at = most_pointed(allowed, position)
-    place = Place(
-        position=position,
-        layer=looked_at.layer,
-        head=looked_at.head,
-        is_chosen_for_you=layer is None or head is None,
-    )
+    place = _place(heads, position, layer, head)
     logits = trace["output.logits"][0, position].cpu()
-    ids = [token.id for token in tokens]
     return Way(
         text=prompt,
         place=place,
@@ -150,6 +143,13 @@ def _run(model: Transformer, tokens: tuple[WayToken, ...]) -> Trace:
     recorder = Recorder("*", [site.name for site in sites(model.config, 1, len(tokens))])
     model(ids, Call(visible.causal(len(tokens), device=device), watch=recorder))
     return recorder.trace(ids, [token.text for token in tokens])
+
+
+def _place(heads: tuple[HeadSummary, ...], position: int, layer: int | None, head: int | None) -> Place:
+    allowed = tuple(h for h in heads if layer in (None, h.layer) and head in (None, h.head))
+    found = most_pointed(allowed, position)
+    is_chosen_for_you = layer is None or head is None
+    return Place(position=position, layer=found.layer, head=found.head, is_chosen_for_you=is_chosen_for_you)
 
 
 def _shape(model: Transformer) -> Shape:

@@ -17,5 +17,5 @@ def causal(batch: Batch) -> Task:
         tokens = visibility.causal(inputs.shape[1])
     else:
         tokens = visibility.packed(torch.as_tensor(batch.segments), torch.as_tensor(batch.positions))
-    weights = None if batch.weights.all() else torch.as_tensor(batch.weights)
+    weights = None if (batch.weights == 1).all() else torch.as_tensor(batch.weights)
     return Task(inputs, tokens, targets, weights)

@@ -1,31 +1,71 @@
-"""Loss curves. In: the events of a run. Out: `loss.png` and TensorBoard events beside them. It only reads events."""
+"""Loss curves. In: the events of a run. Out: `loss.png` and TensorBoard events beside them. It only reads events.
+
+The picture is drawn anew at every evaluation and at the end; TensorBoard's file grows meanwhile, so that `tensorboard --logdir
+RUN` follows a run that is under way. No thread writes: SummaryWriter's, when the disk is full, lets the whole run hang.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from ..errors import CutawayError
+from ..weights.atomic import write_file
 from .events import TrainEvent
 
 LEARNED, COMPUTED, INK, FAINT, PAGE = "#1e339b", "#61b990", "#191b1d", "#6b7176", "#fbfbf9"
+SCALARS = {
+    "step": ("train", ("loss", "bits_per_byte", "learning_rate", "muon_learning_rate", "gradient_norm")),
+    "evaluate": ("held_out", ("loss", "bits_per_byte")),
+}
+
+
+class Curves:
+    """The curves of a run that is under way. Show it every event."""
+
+    def __init__(self, directory: Path, before: Iterable[TrainEvent] = ()) -> None:
+        """directory: of the run. before: the events of this run so far. Raises CutawayError if the disk is full."""
+        self.picture = directory / "loss.png"
+        self.events = [event for event in before if event.kind in SCALARS]
+        self.board = Board(directory / "tensorboard")
+        self.is_drawn = False
+        for event in self.events:
+            self.board.write(event)
+
+    def show(self, event: TrainEvent) -> None:
+        """Take one event in. Raises CutawayError if the disk is full."""
+        self.board.write(event)
+        if event.kind in SCALARS:
+            self.events.append(event)
+            self.is_drawn = False
+        if event.kind in ("evaluate", "stop", "end") and self.events and not self.is_drawn:
+            self.board.flush()
+            draw(self.events, self.picture)
+            self.is_drawn = True
+
+    def close(self) -> None:
+        """Close TensorBoard's file."""
+        self.board.close()
 
 
 def draw(events: Iterable[TrainEvent], path: Path) -> None:
-    """Training loss (faint, and its running mean) and held-out loss over steps, in nats a token, as a PNG."""
+    """Training loss (faint, and its running mean) and held-out loss over steps, in nats a token, as a PNG.
+
+    The picture is there whole or not at all. Raises CutawayError if it cannot be written.
+    """
+    # Before the import, which tells about its fonts on the first run of an account and about a home without room.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    steps, losses, held_steps, held = _series(events)
     figure = Figure(figsize=(8, 4.5), dpi=150, facecolor=PAGE)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor=PAGE)
-    axes.plot(steps, losses, color=COMPUTED, linewidth=0.6, alpha=0.5)
-    axes.plot(steps, running_mean(losses), color=COMPUTED, linewidth=1.6, label="training, running mean")
-    if held:
-        axes.plot(held_steps, held, color=LEARNED, linewidth=1.6, marker="o", markersize=3, label="held out")
-        axes.annotate(
-            f"{held[-1]:.3f}", (held_steps[-1], held[-1]), (6, 0), textcoords="offset points", va="center", color=INK
-        )
+    _plot(axes, list(events))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.set_xlabel("step", color=FAINT)
@@ -33,25 +73,76 @@ def draw(events: Iterable[TrainEvent], path: Path) -> None:
     axes.tick_params(colors=FAINT)
     axes.legend(frameon=False, labelcolor=INK)
     figure.tight_layout()
-    figure.savefig(path)
+    write_file(path, lambda temporary: figure.savefig(temporary, format="png"))
 
 
 def write_tensorboard(events: Iterable[TrainEvent], directory: Path) -> None:
-    """The same numbers as TensorBoard scalars, written afresh: `tensorboard --logdir RUN/tensorboard`."""
-    from tensorboardX import SummaryWriter
+    """The numbers as TensorBoard scalars and the samples as texts, written afresh: `tensorboard --logdir RUN`."""
+    board = Board(directory)
+    for event in events:
+        board.write(event)
+    board.close()
 
-    for old in directory.glob("events.out.tfevents.*"):
-        old.unlink()
-    with SummaryWriter(str(directory)) as writer:
-        for event in events:
-            if event.kind == "step":
-                for name in ("loss", "bits_per_byte", "learning_rate", "gradient_norm"):
-                    writer.add_scalar(f"train/{name}", event.values[name], event.step)
-            elif event.kind == "evaluate":
-                for name in ("loss", "bits_per_byte"):
-                    writer.add_scalar(f"held_out/{name}", event.values[name], event.step)
-            elif event.kind == "sample":
-                writer.add_text("sample", event.values["text"], event.step)
+
+class Board:
+    """TensorBoard's file of a run: records of protocol buffers, appended one by one."""
+
+    def __init__(self, directory: Path) -> None:
+        """Begin afresh; what an earlier part of the run wrote there goes. Raises CutawayError where it cannot be made."""
+        from tensorboardX import RecordWriter
+        from tensorboardX.proto.event_pb2 import Event
+
+        self.directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for old in directory.glob("events.out.tfevents.*"):
+                old.unlink()
+            self._writer = RecordWriter(str(directory / f"events.out.tfevents.{time.time_ns()}.cutaway"))
+        except OSError as error:
+            raise self._refused(error) from error
+        self._record(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def write(self, event: TrainEvent) -> None:
+        """Append the numbers or the sample of an event. Raises CutawayError if the disk is full."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar, text
+
+        summaries = []
+        if event.kind in SCALARS:
+            group, names = SCALARS[event.kind]
+            summaries = [scalar(f"{group}/{name}", event.values[name]) for name in names if name in event.values]
+        elif event.kind == "sample":
+            summaries = [text("sample", event.values["text"])]
+        for summary in summaries:
+            self._record(Event(wall_time=time.time(), step=event.step, summary=summary))
+
+    def flush(self) -> None:
+        """Let readers see everything so far, on the disk. Raises CutawayError if it is full."""
+        with self._reporting():
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file. Raises CutawayError if the disk is full."""
+        with self._reporting():
+            self._writer.close()
+
+    def _record(self, event: Any) -> None:
+        with self._reporting():
+            self._writer.write(event.SerializeToString())
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError):  # what is still held back cannot be written either
+                self._writer.close()
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> CutawayError:
+        return CutawayError(
+            f"Cannot write to {self.directory}: {error.strerror}. Free some space and run the same command again."
+        )
 
 
 def running_mean(values: list[float], share: float = 0.02) -> list[float]:
@@ -64,13 +155,17 @@ def running_mean(values: list[float], share: float = 0.02) -> list[float]:
     return out
 
 
-def _series(events: Iterable[TrainEvent]) -> tuple[list[int], list[float], list[int], list[float]]:
-    steps, losses, held_steps, held = [], [], [], []
-    for event in events:
-        if event.kind == "step":
-            steps.append(event.step)
-            losses.append(event.values["loss"])
-        elif event.kind == "evaluate":
-            held_steps.append(event.step)
-            held.append(event.values["loss"])
-    return steps, losses, held_steps, held
+def _plot(axes: Any, events: list[TrainEvent]) -> None:
+    steps, losses = _series(events, "step")
+    held_steps, held = _series(events, "evaluate")
+    axes.plot(steps, losses, color=COMPUTED, linewidth=0.6, alpha=0.5)
+    axes.plot(steps, running_mean(losses), color=COMPUTED, linewidth=1.6, label="training, running mean")
+    if held:
+        axes.plot(held_steps, held, color=LEARNED, linewidth=1.6, marker="o", markersize=3, label="held out")
+        last = (held_steps[-1], held[-1])
+        axes.annotate(f"{held[-1]:.3f}", last, (6, 0), textcoords="offset points", va="center", color=INK)
+
+
+def _series(events: list[TrainEvent], kind: str) -> tuple[list[int], list[float]]:
+    chosen = [event for event in events if event.kind == kind]
+    return [event.step for event in chosen], [event.values["loss"] for event in chosen]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from .events import TrainEvent
 
-LOOK = "#c2410c"
-QUIET = "dim"
+COLOUR = "#4a6fd0"
+NUM_LINES = 10  # of progress in a whole run where there is no terminal
 
 
 class Display:
@@ -18,38 +19,53 @@ class Display:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
-        self.progress = Progress(
-            TextColumn("[bold]{task.fields[name]}"),
-            BarColumn(bar_width=24, complete_style="#4a6fd0", finished_style="#4a6fd0"),
-            _Figures(),
-            console=self.console,
-            transient=True,
-        )
-        self.task = self.progress.add_task("", total=None, name="", figures="")
+        self.progress = _Bar(self.console)
+        self.task = self.progress.add_task("", total=None, name="")
         self.speed = 0.0
         self.steps = 0
 
     def __enter__(self) -> Display:
-        self.progress.start()
+        if self.console.is_terminal:
+            self.progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
+        if self.console.is_terminal:
+            self.progress.stop()
 
     def show(self, event: TrainEvent) -> None:
         """Draw one event."""
-        getattr(self, f"_{event.kind}")(event)
+        match event.kind:
+            case "start" | "resume":
+                self._begin(event)
+            case "step":
+                self._step(event)
+            case "evaluate":
+                self._evaluate(event)
+            case "sample":
+                self._sample(event)
+            case "stop":
+                self._stop(event)
+            case "end":
+                self._print(f"Done in {clock(event.values['elapsed'])}: {event.values['checkpoint']}")
+            case "save":
+                pass  # the directory was named at the start
 
-    def _start(self, event: TrainEvent) -> None:
+    def _begin(self, event: TrainEvent) -> None:
         values = event.values
         self.steps = values["steps"]
         self.progress.update(self.task, total=self.steps, completed=event.step, name=values["name"])
-        begin = f"resumes at step {event.step:,}" if event.step else "starts"
-        self.console.print(
-            f"[bold]{escape(values['name'])}[/] {begin}: {values['parameters']:,} parameters, "
-            f"{values['train_tokens']:,} tokens to train on, {values['validation_tokens']:,} held out."
+        begin = f"resumes at step {event.step:,}" if event.kind == "resume" else "starts"
+        sizes = (
+            f" {begin}: {values['parameters']:,} parameters, {values['train_tokens']:,} tokens to train on, "
+            f"{values['validation_tokens']:,} held out."
         )
-        self.console.print(f"Written to {escape(values['directory'])}", style=QUIET)
+        self._print(Text.assemble((values["name"], "bold"), sizes))
+        self._print(Text(f"Written to {values['directory']}", "dim"))
+        for name in values.get("damaged", ()):
+            self._print(
+                f"The checkpoint {name} is cut short or incomplete: it was set aside, and an older one is used."
+            )
 
     def _step(self, event: TrainEvent) -> None:
         values = event.values
@@ -57,36 +73,55 @@ class Display:
         self.speed = rate if not self.speed else 0.95 * self.speed + 0.05 * rate
         left = (self.steps - event.step) * values["tokens"] / self.speed
         figures = (
-            f"{event.step:,}/{self.steps:,}  loss {values['loss']:.3f}  {values['bits_per_byte']:.2f} bits/byte  "
+            f"loss {values['loss']:.3f}  {values['bits_per_byte']:.2f} bits/byte  "
             f"{self.speed:,.0f} tokens/s  {values['peak_share']:.0%} of peak  {clock(left)} left"
         )
-        self.progress.update(self.task, completed=event.step, figures=figures)
+        self.progress.figures = figures
+        self.progress.update(self.task, completed=event.step)
+        if not self.console.is_terminal and self._is_milestone(event.step):
+            self._print(f"step {event.step:>6,} of {self.steps:,}  {figures}")
+
+    def _is_milestone(self, step: int) -> bool:
+        """Whether a tenth of the run was completed with this step."""
+        return step * NUM_LINES // self.steps > (step - 1) * NUM_LINES // self.steps
 
     def _evaluate(self, event: TrainEvent) -> None:
         values = event.values
-        self.console.print(
-            f"step {event.step:>6,}  held-out loss [bold]{values['loss']:.4f}[/] nats a token  "
-            f"{values['bits_per_byte']:.3f} bits/byte  [{QUIET}]{clock(values['elapsed'])}[/]"
-        )
+        start, loss = f"step {event.step:>6,}  held-out loss ", (f"{values['loss']:.4f}", "bold")
+        rest = f" nats a token  {values['bits_per_byte']:.3f} bits/byte  "
+        self._print(Text.assemble(start, loss, rest, (clock(values["elapsed"]), "dim")))
 
     def _sample(self, event: TrainEvent) -> None:
-        shown = escape(event.values["text"].strip("\n")).replace("\n", "\n             ")
-        self.console.print(f"[{QUIET}]     sample[/]  {shown}")
-
-    def _save(self, event: TrainEvent) -> None:
-        """Saving is silent: the directory was named at the start."""
+        # A young model of bytes says anything, and a terminal would obey some of it.
+        sayable = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in event.values["text"])
+        shown = sayable.strip("\n").replace("\n", "\n             ")
+        self._print(Text.assemble(("     sample", "dim"), "  ", shown))
 
     def _stop(self, event: TrainEvent) -> None:
-        self.console.print(f"Stopped. Saved at step {event.step:,}; the same command goes on from there.")
+        where = f"Saved at step {event.step:,}" if event.values["checkpoint"] else "No step was done yet"
+        self._print(f"Stopped. {where}; the same command goes on from there.")
 
-    def _end(self, event: TrainEvent) -> None:
-        values = event.values
-        self.console.print(f"Done in {clock(values['elapsed'])}: {escape(values['checkpoint'])}")
+    def _print(self, line: str | Text) -> None:
+        """One line as it is: no markup is looked for in it, and paths are not broken where a window ends."""
+        self.console.print(line, markup=False, soft_wrap=True)
 
 
-class _Figures(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(task.fields["figures"])
+class _Bar(Progress):
+    """The bar on one line and the figures below it, so that both fit into a window of 80 columns."""
+
+    def __init__(self, console: Console) -> None:
+        self.figures = ""
+        columns = (
+            TextColumn("[bold]{task.fields[name]}"),
+            BarColumn(bar_width=None, complete_style=COLOUR, finished_style=COLOUR),
+            MofNCompleteColumn(),
+        )
+        super().__init__(*columns, console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The lines of the live display."""
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.figures, no_wrap=True, overflow="ellipsis")
 
 
 def clock(seconds: float) -> str:

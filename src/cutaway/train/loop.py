@@ -16,14 +16,16 @@ from torch.optim import Optimizer
 from ..cost import flops_per_token
 from ..data import Corpus
 from ..decode import Sampling, Session, autoregressive, run
+from ..errors import CutawayError
 from ..model import Transformer, initialise
 from ..objectives import causal
+from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.train_state import load_state
-from . import curves
-from .events import EventLog, Kind, TrainEvent, read_events
+from .curves import Curves
+from .events import EventLog, Kind, TrainEvent
 from .machine import keep_freed_memory, peak_flops
-from .optimise import factor, make_optimisers, set_rate
+from .optimise import factor, make_optimisers, rates, set_rate
 from .prepare import Prepared, prepare
 from .recipe import Recipe
 from .run_directory import RunDirectory
@@ -36,66 +38,106 @@ class Trainer:
     """One run. Iterate over `run()`; call `stop()` (from a signal handler, say) to save and leave after the current step."""
 
     def __init__(self, recipe: Recipe, directory: Path, *, is_fresh: bool = False) -> None:
-        started = time.perf_counter()
+        """Prepare everything; go on from the newest checkpoint of the directory, or begin.
+
+        is_fresh: delete the run that is there and begin. Raises CutawayError for whatever keeps the run from its first
+        step; the directory is then as it was.
+        """
+        self.started = time.perf_counter()
         keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
         self.recipe = recipe
         self.directory = RunDirectory(directory, recipe, is_fresh=is_fresh)
-        self.data: Prepared = prepare(recipe, directory)
-        generator = torch.Generator().manual_seed(recipe.seed)
-        self.model = initialise(Transformer(self.data.config), generator, recipe.model.initial_std)
-        self.optimisers: list[Optimizer] = make_optimisers(self.model, recipe.optimiser)
-        self.step, self.elapsed_before = self._resume()
+        with self.directory.open():
+            self._prepare(recipe)
+            self.directory.claim()
         self.log = EventLog(self.directory.events, resume_at=self.step)
+        self.curves = Curves(directory, self.log.kept)
         self.peak = peak_flops(torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32)
         self.flops = flops_per_token(self.data.config, recipe.model.context, training=True)
-        self.started, self.is_stopping = started, False
+        self.is_stopping = False
 
     def stop(self) -> None:
         """Save and leave after the current step."""
         self.is_stopping = True
 
     def run(self) -> Iterator[TrainEvent]:
-        """Train to the last step; every event is in the log before it is given here."""
-        training = self.recipe.training
-        yield self._start()
-        while self.step < training.steps and not self.is_stopping:
-            yield self._step()
-            is_last = self.step == training.steps
-            if self.step % training.evaluate_every == 0 or is_last:
-                yield self._evaluate()
-            if self.step % training.sample_every == 0 or is_last:
-                yield self._sample()
-            if self.step % training.save_every == 0 or is_last or self.is_stopping:
-                yield self._save()
-        yield self._finish()
+        """Train to the last step; every event is in the log before it is given here. Raises CutawayError, as `step` and
+        `save_run_checkpoint` do; the checkpoints saved before are then whole."""
+        try:
+            for event in self._events():
+                self.curves.show(event)
+                yield event
+        finally:
+            self.curves.close()
+            self.log.close()
+            self.directory.close()
 
     @property
     def elapsed(self) -> float:
         """Seconds of this run, those before it was resumed included."""
         return self.elapsed_before + time.perf_counter() - self.started
 
+    def _prepare(self, recipe: Recipe) -> None:
+        newest = self.directory.newest()
+        tokenizer = None if newest is None else Tokenizer.load(newest[1])
+        self.data: Prepared = prepare(recipe, self.directory.cache, tokenizer)
+        generator = torch.Generator().manual_seed(recipe.seed)
+        self.model = initialise(Transformer(self.data.config), generator, recipe.model.initial_std)
+        self.optimisers: list[Optimizer] = make_optimisers(self.model, recipe.optimiser)
+        self.step, self.elapsed_before = (0, 0.0) if newest is None else self._restore(*newest)
+
+    def _restore(self, step: int, path: Path) -> tuple[int, float]:
+        stored = checkpoint.load(path)
+        if stored.state_dict().keys() != self.model.state_dict().keys() or stored.config != self.data.config:
+            raise CutawayError(f"{path} holds another model than the recipe describes. Start over with --fresh.")
+        self.model.load_state_dict(stored.state_dict())
+        tensors, facts = load_state(path / STATE_FILE)
+        restore_optimisers(self.optimisers, tensors)
+        return step, float(facts["elapsed"])
+
+    def _events(self) -> Iterator[TrainEvent]:
+        training = self.recipe.training
+        yield from self._begin()
+        while self.step < training.steps and not self.is_stopping:
+            yield self._step()
+            if self._is_due(training.evaluate_every):
+                yield self._evaluate()
+            if self._is_due(training.sample_every):
+                yield self._sample()
+            if self._is_due(training.save_every):
+                yield self._save()
+        yield self._finish()
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.recipe.training.steps
+
     def _emit(self, kind: Kind, **values: object) -> TrainEvent:
         return self.log.write(TrainEvent(kind, self.step, values))
 
-    def _start(self) -> TrainEvent:
-        return self._emit(
-            "start",
-            name=self.recipe.name,
-            directory=str(self.directory.path),
-            steps=self.recipe.training.steps,
-            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
-            train_tokens=sum(corpus.num_tokens for corpus in self.data.train),
-            validation_tokens=sum(corpus.num_tokens for corpus in self.data.validation),
-        )
+    def _begin(self) -> Iterator[TrainEvent]:
+        values: dict[str, object] = {
+            "name": self.recipe.name,
+            "directory": str(self.directory.path),
+            "steps": self.recipe.training.steps,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "train_tokens": sum(corpus.num_tokens for corpus in self.data.train),
+            "validation_tokens": sum(corpus.num_tokens for corpus in self.data.validation),
+        }
+        if self.step == 0:
+            yield self._emit("start", **values)
+            return
+        yield TrainEvent("resume", self.step, {**values, "damaged": [path.name for path in self.directory.damaged]})
+        if self._is_due(self.recipe.training.save_every):
+            # The log was cut before it: a run may be killed between saving and saying so.
+            yield self._emit("save", checkpoint=str(self.directory.checkpoint(self.step)))
 
     def _step(self) -> TrainEvent:
         began, recipe, step = time.perf_counter(), self.recipe, self.step
         micro = range(recipe.training.accumulate)
         tasks = [causal(self.data.loader.batch(step, index)) for index in micro]
-        share = factor(step, recipe.training.steps, recipe.schedule)
-        set_rate(self.optimisers, share)
+        set_rate(self.optimisers, factor(step, recipe.training.steps, recipe.schedule))
         loss, norm = gradient_step(
             self.model,
             tasks,
@@ -111,7 +153,7 @@ class Trainer:
             loss=loss,
             bits_per_byte=to_bits(loss) / self.data.bytes_per_token,
             gradient_norm=norm,
-            learning_rate=recipe.optimiser.learning_rate * share,
+            **rates(self.optimisers),
             tokens=tokens,
             seconds=seconds,
             peak_share=self.flops * tokens / seconds / self.peak,
@@ -145,42 +187,28 @@ class Trainer:
 
     def _sample(self) -> TrainEvent:
         plan, tokenizer = self.recipe.sample, self.data.tokenizer
-        session = Session(self.model)
         sampling = Sampling(temperature=plan.temperature, seed=self.recipe.seed)
-        eos = tokenizer.roles.eos
-        decoder = autoregressive(
-            session,
-            tokenizer.encode(plan.prompt),
-            sampling,
-            max_tokens=min(plan.max_tokens, self.recipe.model.context - 16),
-            eos_ids=() if eos is None else (eos,),
-        )
-        ids = [event.new for event in run(decoder) if event.kind == "commit"]
+        prompt_ids = tokenizer.encode(plan.prompt)
+        decoder = autoregressive(Session(self.model), prompt_ids, sampling, max_tokens=plan.max_tokens)
+        ids = [event.new for event in run(decoder) if event.new is not None]
         return self._emit("sample", prompt=plan.prompt, text=plan.prompt + tokenizer.decode(ids, skip_special=True))
 
     def _save(self) -> TrainEvent:
-        path = self.directory.checkpoint(self.step)
+        self._save_checkpoint()
+        return self._emit("save", checkpoint=str(self.directory.checkpoint(self.step)))
+
+    def _save_checkpoint(self) -> None:
+        self.log.sync()
         facts = {"step": self.step, "elapsed": self.elapsed, "recipe": self.recipe.name}
+        path = self.directory.checkpoint(self.step)
         save_run_checkpoint(path, self.model, self.data.tokenizer, self.optimisers, facts)
         self.directory.prune(self.recipe.training.keep)
-        return self._emit("save", checkpoint=str(path))
 
     def _finish(self) -> TrainEvent:
-        curves.draw(read_events(self.directory.events), self.directory.path / "loss.png")
-        curves.write_tensorboard(read_events(self.directory.events), self.directory.path / "tensorboard")
-        is_done = self.step == self.recipe.training.steps
         newest = self.directory.newest()
+        if self.step > (0 if newest is None else newest[0]):
+            self._save_checkpoint()  # stopped between two saves of the plan
+            newest = self.directory.newest()
         place = "" if newest is None else str(newest[1])
-        event = self._emit("end" if is_done else "stop", elapsed=self.elapsed, checkpoint=place)
-        self.log.close()
-        return event
-
-    def _resume(self) -> tuple[int, float]:
-        newest = self.directory.newest()
-        if newest is None:
-            return 0, 0.0
-        step, path = newest
-        self.model.load_state_dict(checkpoint.load(path).state_dict())
-        tensors, facts = load_state(path / STATE_FILE)
-        restore_optimisers(self.optimisers, tensors)
-        return step, float(facts["elapsed"])
+        is_done = self.step == self.recipe.training.steps
+        return self._emit("end" if is_done else "stop", elapsed=self.elapsed, checkpoint=place)

@@ -17,7 +17,10 @@ from .recipe import OptimiserRecipe, ScheduleRecipe
 
 
 def make_optimisers(model: Transformer, recipe: OptimiserRecipe) -> list[Optimizer]:
-    """The optimisers of a model's parameters; every parameter group remembers its full rate as `initial_lr`."""
+    """AdamW, and Muon behind it where the recipe asks for it; every parameter of the model is in one group of one of them.
+
+    Every group remembers its full rate as `initial_lr`.
+    """
     inner = layer_matrices(model) if recipe.kind == "muon" else []
     chosen = {id(weight) for weight in inner}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
@@ -62,6 +65,12 @@ def factor(step: int, steps: int, recipe: ScheduleRecipe) -> float:
     if recipe.kind == "cosine":
         return recipe.final + (1 - recipe.final) * 0.5 * (1 + math.cos(math.pi * progress))
     return 1.0 - (1 - recipe.final) * progress
+
+
+def rates(optimisers: list[Optimizer]) -> dict[str, float]:
+    """The learning rates as they stand, under the names of the recipe's keys."""
+    names = ("learning_rate", "muon_learning_rate")
+    return {name: optimiser.param_groups[0]["lr"] for name, optimiser in zip(names, optimisers, strict=False)}
 
 
 def set_rate(optimisers: list[Optimizer], share: float) -> None:

@@ -1,17 +1,18 @@
-"""What a run needs before its first step. In: a recipe and a directory. Out: tokenizer, corpora, loader.
+"""What a run needs before its first step. In: a recipe. Out: tokenizer, corpora, loader; whatever is wrong is said here.
 
-The tokenizer is trained once and kept in the run's `tokenizer/`; the corpora are encoded once and kept in `cache/`.
+The tokenizer is trained once and then lies in every checkpoint; the corpora are encoded once and kept in a cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 
 from ..config import ModelConfig, TokenIds
-from ..data import Corpus, Loader, Source, build_corpus, read_documents, split
+from ..data import Corpus, Loader, Source, build_corpus, read_documents, sequential, split
 from ..errors import CutawayError
 from ..text import Tokenizer, default_plan, train_tokenizer
 from .recipe import Recipe
@@ -27,7 +28,7 @@ class Prepared:
     validation: list[Corpus]
     loader: Loader
 
-    @property
+    @cached_property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes a training token stands for, on average over the mixture."""
         share = self.loader.shares
@@ -36,10 +37,17 @@ class Prepared:
         )
 
 
-def prepare(recipe: Recipe, directory: Path) -> Prepared:
-    """Read, tokenise and lay out the data of a recipe. Raises CutawayError for whatever cannot be read or is too short."""
-    tokenizer = make_tokenizer(recipe, directory / "tokenizer")
-    train, validation = make_corpora(recipe, tokenizer, directory / "cache")
+def prepare(recipe: Recipe, cache: Path, tokenizer: Tokenizer | None = None) -> Prepared:
+    """Read, tokenise and lay out the data of a recipe.
+
+    cache: where encoded corpora are kept. tokenizer: that of a run to be resumed; None: the recipe says which.
+    Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
+    """
+    for source in (*recipe.data.train, *recipe.data.validation):
+        source.paths()  # a missing file is said before a long tokenizer training
+    tokenizer = make_tokenizer(recipe) if tokenizer is None else tokenizer
+    config = make_config(recipe, tokenizer)
+    train, validation = make_corpora(recipe, tokenizer, cache)
     loader = Loader(
         train,
         context=recipe.model.context,
@@ -50,7 +58,10 @@ def prepare(recipe: Recipe, directory: Path) -> Prepared:
         packing=recipe.data.packing,
         pad_id=tokenizer.roles.pad,
     )
-    return Prepared(tokenizer, make_config(recipe, tokenizer), train, validation, loader)
+    for corpus in validation:
+        _check_held_out(corpus, recipe, tokenizer)
+    _check_sample(recipe, tokenizer)
+    return Prepared(tokenizer, config, train, validation, loader)
 
 
 def make_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
@@ -60,23 +71,18 @@ def make_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
     return recipe.model.config(tokenizer.vocab_size, ids)
 
 
-def make_tokenizer(recipe: Recipe, directory: Path) -> Tokenizer:
-    """The run's tokenizer: kept from before, taken from a path, or trained on the training text."""
-    if (directory / "tokenizer.json").exists():
-        return Tokenizer.load(directory)
+def make_tokenizer(recipe: Recipe) -> Tokenizer:
+    """The tokenizer that a recipe asks for: taken from a path, or trained on the training text."""
     plan = recipe.tokenizer
     if plan.path is not None:
-        tokenizer = Tokenizer.load(Path(plan.path))
-    else:
-        tokenizer = train_tokenizer(
-            plan.kind,
-            _weighted(recipe.data.train),
-            vocab_size=plan.vocab_size,
-            specials=replace(default_plan(plan.kind), num_spares=plan.num_spares),
-            keep_words=plan.keep_words,
-        )
-    tokenizer.save(directory)
-    return tokenizer
+        return Tokenizer.load(Path(plan.path))
+    return train_tokenizer(
+        plan.kind,
+        _weighted(recipe.data.train),
+        vocab_size=plan.vocab_size,
+        specials=replace(default_plan(plan.kind), num_spares=plan.num_spares),
+        keep_words=plan.keep_words,
+    )
 
 
 def make_corpora(recipe: Recipe, tokenizer: Tokenizer, cache: Path) -> tuple[list[Corpus], list[Corpus]]:
@@ -99,10 +105,35 @@ def make_corpora(recipe: Recipe, tokenizer: Tokenizer, cache: Path) -> tuple[lis
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
+def _check_held_out(corpus: Corpus, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """A held-out text gives at least one whole window, or one document to predict where they are packed."""
+    context = recipe.model.context
+    if recipe.data.packing == "packed":
+        next(sequential(corpus, context, 1, packed_with=tokenizer.roles.pad))
+    elif corpus.num_tokens <= context:
+        raise CutawayError(
+            f"The held-out part of {corpus.name} has {corpus.num_tokens:,} tokens, but one window takes {context + 1:,} "
+            f"(context {context:,} and the token after it). Add text, raise data.validation_share, or lower model.context."
+        )
+
+
+def _check_sample(recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """The prompt of the samples can be read, and leaves room for a token."""
+    context = recipe.model.context
+    try:
+        ids = tokenizer.encode(recipe.sample.prompt)
+    except CutawayError as error:
+        raise CutawayError(f"sample.prompt cannot be read: {error} Give another sample.prompt.") from error
+    if not ids and tokenizer.roles.bos is None:
+        raise CutawayError("sample.prompt is empty, and this tokenizer has no token that begins a text. Give a text.")
+    if recipe.model.decoder.position.is_table and len(ids) > context:
+        raise CutawayError(
+            f"sample.prompt has {len(ids)} tokens, and the model reads {context}. Give a shorter sample.prompt."
+        )
+
+
 def _weighted(sources: Sequence[Source]) -> Iterator[str]:
     """The documents a tokenizer learns from: each source as often as its weight says, a weight below 1 as every n-th."""
-    if not sources:
-        raise CutawayError("data.train is empty. Name at least one source.")
     return chain.from_iterable(
         islice(read_documents(source), None, None, max(1, round(1 / source.weight)))
         for source in sources

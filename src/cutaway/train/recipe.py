@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ..config import ModelConfig, StackConfig, TokenIds
 from ..data.sources import Source
+from ..decode.samplers import Sampling
 from ..errors import CutawayError, near
 from ..strict import build
 
@@ -154,8 +155,7 @@ class SampleRecipe:
 
     def __post_init__(self) -> None:
         _at_least("sample.max_tokens", self.max_tokens, 1)
-        is_usable = self.temperature == 0 or 1e-6 <= self.temperature < math.inf
-        _check("sample.temperature", self.temperature, is_usable, "0 (the likeliest token) or more")
+        Sampling(temperature=self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,64 +1,151 @@
 """A run directory: everything a run wrote. In: a path and a recipe. Out: places, and the newest complete checkpoint.
 
-    recipe.json · events.jsonl · loss.png · tensorboard/ · tokenizer/ · cache/ · checkpoints/step-00000500/
+    recipe.json · events.jsonl · loss.png · tensorboard/ · cache/ · lock · checkpoints/step-00000500/
 
-A checkpoint is a model directory (see weights/checkpoint) with `train_state.safetensors` beside the weights.
+A checkpoint is a model directory (see weights/checkpoint) with `train_state.safetensors` beside the weights. A directory that
+is refused is not touched; `recipe.json` is written last, when nothing about the run can be refused any more.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import CutawayError
+from ..strict import build
 from ..weights.atomic import is_complete, write_file
+from .events import read_events
 from .recipe import Recipe
 
 CHECKPOINT = re.compile(r"step-(\d{8})")
+CACHE, LOCK = "cache", "lock"
+DAMAGED = "damaged-"
 
 
 class RunDirectory:
-    """The directory of one run. Raises CutawayError where it holds another run or something else."""
+    """The directory of one run. `open` it before anything is written, and `claim` it when the run is sure to begin."""
 
     def __init__(self, path: Path, recipe: Recipe, *, is_fresh: bool = False) -> None:
-        self.path = path
-        self.events = path / "events.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self._claim(recipe, is_fresh)
+        """Look only. is_fresh: whatever run is there counts as absent, and goes when this one is claimed.
+
+        Raises CutawayError where there is another run, something else, or a run none of whose checkpoints is whole.
+        """
+        self.path, self.recipe, self.is_fresh = path, recipe, is_fresh
+        self.recipe_file, self.events = path / "recipe.json", path / "events.jsonl"
+        self.checkpoints, self.cache = path / "checkpoints", path / CACHE
+        self._lock: IO[str] | None = None
+        self._refuse_others()
+        self.damaged = [] if is_fresh else self._damaged()
 
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of a step belongs."""
         return self.checkpoints / f"step-{step:08}"
 
     def newest(self) -> tuple[int, Path] | None:
-        """Step and place of the newest complete checkpoint, or None."""
-        found = complete_checkpoints(self.path)
+        """Step and place of the newest complete checkpoint, or None; None too while an old run waits to be replaced."""
+        found = [] if self.is_fresh else complete_checkpoints(self.path)
         return found[-1] if found else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is over: its last step is saved, and its log says so."""
+        newest = self.newest()
+        if newest is None or newest[0] < self.recipe.training.steps:
+            return False
+        return any(event.kind == "end" for event in read_events(self.events))
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Make and hold the directory; if the block raises a CutawayError, what was made for it is gone again.
+
+        Raises CutawayError where it cannot be made, or another process trains in it.
+        """
+        was_there = self.path.exists()
+        self._make()
+        try:
+            yield
+        except CutawayError:
+            self.close()
+            if not self.recipe_file.exists():
+                shutil.rmtree(self.cache, ignore_errors=True)
+                (self.path / LOCK).unlink(missing_ok=True)
+                if not was_there:
+                    with suppress(OSError):
+                        self.path.rmdir()
+            raise
+
+    def claim(self) -> None:
+        """From here on this is the recipe's run. An old run goes if asked; damaged checkpoints are set aside."""
+        if self.is_fresh:
+            self._clear()
+            self.is_fresh = False
+        for path in self.damaged:
+            aside = path.with_name(DAMAGED + path.name)
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        write_file(self.recipe_file, json.dumps(_facts(self.recipe), indent=1).encode("utf-8"))
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def prune(self, keep: int) -> None:
         """Leave the newest `keep` checkpoints."""
         for _, path in complete_checkpoints(self.path)[:-keep]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _claim(self, recipe: Recipe, is_fresh: bool) -> None:
-        facts, file = _facts(recipe), self.path / "recipe.json"
-        if is_fresh and file.exists():
-            self._clear()
-        if file.exists():
-            _refuse_other(json.loads(file.read_text("utf-8")), facts, self.path)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+    def _refuse_others(self) -> None:
+        if self.recipe_file.exists():
+            if not self.is_fresh:
+                _refuse_other(_read_recipe(self.recipe_file), self.recipe, self.path)
+        elif self.path.exists() and not self._is_empty():
             raise CutawayError(
                 f"{self.path} exists and holds no Cutaway run. Name an empty or new directory with --out; nothing was changed."
             )
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        write_file(file, json.dumps(facts, indent=1).encode("utf-8"))
+
+    def _is_empty(self) -> bool:
+        """Whether nothing is there but what a run leaves that was killed before it was claimed."""
+        return self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {CACHE, LOCK}
+
+    def _damaged(self) -> list[Path]:
+        """Checkpoints that are not whole and newer than the newest that is; the older ones are what pruning left."""
+        newest = self.newest()
+        paths = sorted(path for path in self.checkpoints.glob("step-*") if CHECKPOINT.fullmatch(path.name))
+        damaged = [path for path in paths if not is_complete(path) and (newest is None or path > newest[1])]
+        if damaged and newest is None:
+            raise CutawayError(
+                f"No checkpoint in {self.path} is whole: {damaged[-1].name} is cut short or incomplete. Copy it again from "
+                "where it is whole, or start over with --fresh (this run is then deleted)."
+            )
+        return damaged
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / LOCK).open("a")
+        except OSError as error:
+            raise CutawayError(
+                f"Cannot write to {self.path}: {error.strerror}. Name a directory that can be written with --out."
+            ) from error
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise CutawayError(
+                f"Another process trains in {self.path}. Wait for it or stop it, or name another directory with --out."
+            ) from None
 
     def _clear(self) -> None:
-        for name in ("checkpoints", "tensorboard", "tokenizer", "cache"):
+        for name in ("checkpoints", "tensorboard"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in ("recipe.json", "events.jsonl", "loss.png"):
             (self.path / name).unlink(missing_ok=True)
@@ -75,19 +162,39 @@ def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(asdict(recipe), default=str)))
+    """Everything that decides the run, by key; not where its files lie on this machine."""
+
+    def without_folder(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{key: value for key, value in source.items() if key != "folder"} for source in sources]
+
+    facts = dict(json.loads(json.dumps(asdict(recipe), default=str)))
+    data = {name: without_folder(facts["data"][name]) for name in ("train", "validation")}
+    return {**facts, "data": {**facts["data"], **data}}
 
 
-def _refuse_other(stored: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    changed = sorted(set(_flat(stored).items()) ^ set(_flat(wanted).items()))
-    names = sorted({name for name, _ in changed})
+def _read_recipe(file: Path) -> Recipe:
+    try:
+        facts = json.loads(file.read_text("utf-8"))
+        for source in (*facts["data"]["train"], *facts["data"]["validation"]):
+            source.pop("folder", None)
+        return build(Recipe, facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CutawayError(
+            f"{file} is damaged, or of another version of Cutaway ({error}). Name another directory with --out, or start "
+            "over with --fresh (the old run is then deleted)."
+        ) from error
+
+
+def _refuse_other(stored: Recipe, wanted: Recipe, path: Path) -> None:
+    before, after = (_flat(_facts(replace(recipe, description="", licence=""))) for recipe in (stored, wanted))
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     if not names:
         return
-    before, after = _flat(stored).get(names[0]), _flat(wanted).get(names[0])
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    first = names[0]
+    more = f" ({len(names) - 1} more differ: {', '.join(names[1:4])})" if len(names) > 1 else ""
     raise CutawayError(
-        f"{path} holds another run: {names[0]} was {before} there and is {after} now{more}. Choose another directory with "
-        "--out, or start over with --fresh (the old run is then deleted)."
+        f"{path} holds another run: {first} was {before.get(first, 'absent')} there and is {after.get(first, 'absent')} "
+        f"now{more}. Choose another directory with --out, or start over with --fresh (the old run is then deleted)."
     )
 
 

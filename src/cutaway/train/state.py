@@ -12,12 +12,14 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..errors import CutawayError
 from ..model import Transformer
 from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.train_state import save_state
 
 STATE_FILE = "train_state.safetensors"
+OTHER_RUN = "The checkpoint is damaged or of another run: start over with --fresh."
 
 
 def save_run_checkpoint(
@@ -32,7 +34,8 @@ def save_run_checkpoint(
         tokenizer.save(temporary)
         save_state(temporary / STATE_FILE, optimiser_tensors(optimisers), facts)
 
-    checkpoint.save(path, model, tokenizer_files=beside, metadata={"step": str(facts["step"])})
+    # No notes beside the weights: safetensors writes several in any order, and equal runs should give equal files.
+    checkpoint.save(path, model, tokenizer_files=beside)
 
 
 def optimiser_tensors(optimisers: Sequence[Optimizer]) -> dict[str, Tensor]:
@@ -46,11 +49,33 @@ def optimiser_tensors(optimisers: Sequence[Optimizer]) -> dict[str, Tensor]:
 
 
 def restore_optimisers(optimisers: Sequence[Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Give the optimisers back the state that `optimiser_tensors` named."""
-    for index, optimiser in enumerate(optimisers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            owner, parameter, name = key.split(".", 2)
-            if int(owner) == index:
-                state.setdefault(int(parameter), {})[name] = value
+    """Give the optimisers back the state that `optimiser_tensors` named.
+
+    Raises CutawayError for the state of other optimisers or of another model.
+    """
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimisers]
+    for key, value in tensors.items():
+        owner, parameter, name = _place(key)
+        if owner >= len(states):
+            raise CutawayError(f"The saved state is of more than {len(states)} optimisers. {OTHER_RUN}")
+        states[owner].setdefault(parameter, {})[name] = value
+    for optimiser, state in zip(optimisers, states, strict=True):
+        _check_shapes(optimiser, state)
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _place(key: str) -> tuple[int, int, str]:
+    owner, parameter, name = [*key.split(".", 2), "", ""][:3]
+    if not (owner.isdecimal() and parameter.isdecimal() and name):
+        raise CutawayError(f"The saved state holds '{key}', which is no state of an optimiser. {OTHER_RUN}")
+    return int(owner), int(parameter), name
+
+
+def _check_shapes(optimiser: Optimizer, state: Mapping[int, Mapping[str, Tensor]]) -> None:
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    if set(state) != set(range(len(parameters))):
+        raise CutawayError(f"The saved state is of {len(state)} parameters and not of {len(parameters)}. {OTHER_RUN}")
+    for index, parameter in enumerate(parameters):
+        for name, value in state[index].items():
+            if value.shape not in (parameter.shape, ()):
+                raise CutawayError(f"The saved {name} of parameter {index} is {list(value.shape)}. {OTHER_RUN}")

@@ -30,16 +30,16 @@ def gradient_step(
 ) -> tuple[float, float]:
     """One update. tasks, seeds: one a micro-batch. Returns the mean loss (nats a scored token) and the gradient's norm.
 
-    Raises CutawayError when the loss is no longer a number; the model is then unchanged.
+    Raises CutawayError when the loss or its gradient is no longer a number; the model is then unchanged.
     """
     loss = accumulate(model, tasks, precision=precision, seeds=seeds)
-    if not math.isfinite(loss):
-        raise CutawayError(
-            f"The loss became {loss}. Lower optimiser.learning_rate or lengthen schedule.warmup_steps; "
-            "the last checkpoint is still good."
-        )
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=True))
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise CutawayError(
+            f"Training diverged: the loss became {loss}, its gradient's norm {norm}. Checkpoints saved before are good. "
+            "Train again with a lower optimiser.learning_rate or more schedule.warmup_steps."
+        )
     for optimiser in optimisers:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

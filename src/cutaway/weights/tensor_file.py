@@ -149,8 +149,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         is_whole = own.untyped_storage().nbytes() == own.nbytes and own.data_ptr() not in seen
         apart[name] = own if is_whole else own.clone()
         seen.add(own.data_ptr())
+    path.touch()
+    mode = path.stat().st_mode  # the library makes files that only their owner may read
     try:
         save_file(apart, path, {**metadata, "format": "pt"})
+        path.chmod(mode)
     except SafetensorError as error:
         raise OSError(str(error)) from error
 

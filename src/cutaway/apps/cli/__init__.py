@@ -6,6 +6,7 @@ Each command is a module with `add(commands)`, which declares it, and a function
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,16 +25,21 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return int(arguments.run(arguments) or 0)
+        code = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()
+        return code
     except CutawayError as error:
-        print(f"cutaway {arguments.command}: {error}", file=sys.stderr)
-        return 2
+        return _refuse(arguments.command, str(error))
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # The reader has left (`| head`). What is still buffered goes nowhere, or Python complains as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return _refuse(arguments.command, f"The system refused: {place}{error.strerror or error}.")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -48,3 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
     for module in COMMANDS:
         module.add(commands)
     return parser
+
+
+def _refuse(command: str, message: str) -> int:
+    print(f"cutaway {command}: {message}", file=sys.stderr)
+    return 2

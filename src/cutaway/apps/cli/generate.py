@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
 from .shared import add_sampling, command, print_json, sampling_of
 
 if TYPE_CHECKING:
-    from ...lm import LM
+    from ...lm import LM, Piece
 
 
 def add(commands: Any) -> None:
@@ -20,11 +22,16 @@ def add(commands: Any) -> None:
     parser = command(commands, "generate", "continue a text", example)
     parser.add_argument("model", metavar="MODEL", help="a checkpoint or run directory, or a bundled model: stories")
     parser.add_argument(
-        "prompt", metavar="PROMPT", nargs="*", help="the text to continue; several make a batch; - reads stdin"
+        "prompt",
+        metavar="PROMPT",
+        nargs="*",
+        help="the text to continue; several make a batch; - reads stdin, but for its last line break",
     )
     parser.add_argument("--max-tokens", type=int, default=200, metavar="N", help="at most N new tokens (default 200)")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
-    parser.add_argument("--json", action="store_true", help="print {text, token_ids, events} instead")
+    parser.add_argument(
+        "--json", action="store_true", help="print {text, token_ids, events} instead, of several prompts {results}"
+    )
     add_sampling(parser)
     parser.set_defaults(run=run)
 
@@ -37,38 +44,38 @@ def run(arguments: argparse.Namespace) -> int:
     lm = load(arguments.model)
     if len(prompts) > 1:
         return _run_batch(lm, prompts, arguments)
+    pieces = lm.stream(prompts[0], **_options(arguments))
     if arguments.json:
-        print_json(_as_json(lm, prompts[0], arguments))
+        print_json(_as_json(list(pieces)))
         return 0
+    first = next(pieces, None)  # before the prompt is printed: what is wrong is said alone
     print(prompts[0], end="", flush=True)
-    for piece in _stream(lm, prompts[0], arguments):
+    for piece in chain([] if first is None else [first], pieces):
         print(piece.text, end="", flush=True)
     print()
-    figures = lm.figures
     if sys.stderr.isatty():
-        print(f"\n{figures.num_tokens} tokens, {figures.tokens_per_second:,.0f} tokens/s", file=sys.stderr)
+        print(f"\n{lm.figures.num_tokens} tokens, {lm.figures.tokens_per_second:,.0f} tokens/s", file=sys.stderr)
     return 0
 
 
 def _prompts(words: Sequence[str]) -> list[str]:
-    prompts = [sys.stdin.read() if word == "-" else word for word in words] or [""]
-    for prompt in prompts:
-        if any("\ud800" <= character <= "\udfff" for character in prompt):
-            raise CutawayError(
-                "The prompt is not valid UTF-8. Check the terminal's encoding, or pass the text by a pipe: -"
-            )
+    try:
+        prompts = [sys.stdin.read().removesuffix("\n") if word == "-" else word for word in words] or [""]
+        for prompt in prompts:
+            prompt.encode("utf-8")
+    except UnicodeError:
+        raise CutawayError(
+            "The prompt is not valid UTF-8. Check the terminal's encoding, or pass the text by a pipe: -"
+        ) from None
     return prompts
 
 
-def _stream(lm: LM, prompt: str, arguments: argparse.Namespace) -> Any:
-    return lm.stream(prompt, max_tokens=arguments.max_tokens, sampling=sampling_of(arguments), stop=arguments.stop)
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"max_tokens": arguments.max_tokens, "sampling": sampling_of(arguments), "stop": arguments.stop}
 
 
-def _as_json(lm: LM, prompt: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    pieces = list(_stream(lm, prompt, arguments))
-    events = list(dict.fromkeys(piece.event for piece in pieces))
+def _as_json(pieces: Sequence[Piece]) -> dict[str, Any]:
+    events = [piece.event for piece in pieces if piece.event is not None]
     return {
         "text": "".join(piece.text for piece in pieces),
         "token_ids": [event.new for event in events if event.is_final],
@@ -77,11 +84,12 @@ def _as_json(lm: LM, prompt: str, arguments: argparse.Namespace) -> dict[str, An
 
 
 def _run_batch(lm: LM, prompts: list[str], arguments: argparse.Namespace) -> int:
-    found = lm.generate_batch(
-        prompts, max_tokens=arguments.max_tokens, sampling=sampling_of(arguments), stop=arguments.stop
-    )
+    found: list[list[Piece]] = [[] for _ in prompts]
+    for index, piece in lm.stream_batch(prompts, **_options(arguments)):
+        found[index].append(piece)
+    results = [{"prompt": prompt, **_as_json(pieces)} for prompt, pieces in zip(prompts, found, strict=True)]
     if arguments.json:
-        print_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, found, strict=True)])
+        print_json({"results": results})
         return 0
-    print("\n\n".join(prompt + text for prompt, text in zip(prompts, found, strict=True)))
+    print("\n\n".join(result["prompt"] + result["text"] for result in results))
     return 0

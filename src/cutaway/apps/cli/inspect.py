@@ -1,4 +1,4 @@
-"""`cutaway inspect`: the way of a prompt through a model. In: a model and a prompt. Out: every number, in the terminal or a page."""
+"""`cutaway inspect`: the way of a prompt. In: a model and a prompt. Out: every number, in the terminal, as JSON or as a page."""
 
 from __future__ import annotations
 
@@ -88,12 +88,20 @@ def plain_console() -> Console:
     )
 
 
+def write(path: Path, text: str) -> None:
+    """Write a page. Raises CutawayError where the system refuses."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CutawayError(f"{path} cannot be written: {error.strerror}. Name a file in a folder of yours.") from error
+
+
 def _way(lm: LM, arguments: argparse.Namespace) -> int:
     found = way_of(lm, arguments.prompt, arguments)
     if arguments.html:
         from ..inspect.html import page
 
-        _write(Path(arguments.html), page(found, lm.name))
+        write(Path(arguments.html), page(found, lm.name))
     if arguments.json:
         print_json(found.as_dict())
     elif arguments.html:
@@ -139,10 +147,3 @@ def _sampling(arguments: argparse.Namespace) -> Sampling:
     is_drawn = arguments.top_k is not None or arguments.top_p is not None
     heat = (1.0 if is_drawn else 0.0) if arguments.temperature is None else arguments.temperature
     return Sampling(temperature=heat, top_k=arguments.top_k, top_p=arguments.top_p, seed=arguments.seed)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CutawayError(f"{path} cannot be written: {error.strerror}. Name a file in a folder of yours.") from error

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .shared import command
+
+if TYPE_CHECKING:
+    from ...train.loop import Trainer
 
 
 def add(commands: Any) -> None:
@@ -28,31 +34,48 @@ def run(arguments: argparse.Namespace) -> int:
     from ...train.display import Display
     from ...train.loop import Trainer
     from ...train.recipe import load_recipe
+    from ...train.run_directory import RunDirectory
 
     recipe = load_recipe(arguments.recipe, arguments.changes)
     directory = Path(arguments.out or Path("runs") / recipe.name)
+    if RunDirectory(directory, recipe, is_fresh=arguments.fresh).is_finished:
+        print(
+            f"{directory} is finished: all {recipe.training.steps:,} steps are done. For more of them, name another "
+            "directory (training.steps=… --out DIR), because the learning rate falls over all steps of a run; to do it "
+            "again, --fresh."
+        )
+        _print_next(directory, recipe.sample.prompt)
+        return 0
+    kind = ""
     with Display() as display:
         trainer = Trainer(recipe, directory, is_fresh=arguments.fresh)
-        _stop_on_interrupt(trainer)
-        for event in trainer.run():
-            display.show(event)
-    if trainer.is_stopping:
+        with _stopping(trainer):
+            for event in trainer.run():
+                display.show(event)
+                kind = event.kind
+    if kind == "stop":
         return 130
-    print(
-        f"\nTry it:\n  cutaway generate {directory} {_quoted(recipe.sample.prompt)}\n  cutaway inspect {directory} {_quoted(recipe.sample.prompt)}"
-    )
-    print(f"The curve: {directory / 'loss.png'}")
+    _print_next(directory, recipe.sample.prompt)
     return 0
 
 
-def _stop_on_interrupt(trainer: Any) -> None:
+@contextmanager
+def _stopping(trainer: Trainer) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM stops the trainer after its step, the next Ctrl-C at once."""
+
     def stop(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         trainer.stop()
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _quoted(prompt: str) -> str:
-    return '"' + (prompt.strip() or "ROMEO:") + '"'
+def _print_next(directory: Path, prompt: str) -> None:
+    place, text = shlex.quote(str(directory)), shlex.quote(prompt.strip() or "some text")
+    print(f"\nTry it:\n  cutaway generate {place} {text}\n  cutaway inspect {place} {text}")
+    print(f"The curve: {directory / 'loss.png'}")

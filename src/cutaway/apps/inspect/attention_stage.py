@@ -6,8 +6,6 @@ the query meets one key, and the ledger of everything that the token takes: q ·
 
 from __future__ import annotations
 
-import html
-
 from ...lens.heads import HeadSummary, Source
 from ...lens.way import Way
 from . import wording
@@ -25,10 +23,9 @@ def attention(way: Way, shown: range, figures: Figures) -> str:
     for layer in range(way.shape.num_layers):
         heads = [summary for summary in way.heads if summary.layer == layer]
         pictures = "".join(_picture(way, summary, shown, figures) for summary in heads)
-        wide = min(way.shape.num_heads, 8)
-        parts.append(
-            f'<div class="layer" style="--heads:{wide}"><span class="name">layer {layer}</span>{pictures}</div>'
-        )
+        num_heads = way.shape.num_heads
+        columns = f"--heads:{min(num_heads, 8)};--narrow:{3 if num_heads % 3 == 0 else min(num_heads, 4)}"
+        parts.append(f'<div class="layer" style="{columns}"><span class="name">layer {layer}</span>{pictures}</div>')
         if layer == way.place.layer:
             parts.append(_opened(way, shown, figures))
     return "".join(parts)
@@ -119,35 +116,14 @@ def _product(way: Way, source: int, figures: Figures) -> str:
     site = f"layers.{head.layer}.attention"
     query = way.trace[f"{site}.query"][0, head.head, position]
     key = way.trace[f"{site}.key"][0, head.kv_head, source]
-    texts = [html.escape(way.tokens[index].text) for index in (position, source)]
     limit = max(spread(query), spread(key))
+    product = figures.canvas(
+        query * key, "computed", site="query × key", rows=None, name="product of the two", css="strip bars"
+    )
     strips = (
-        figures.canvas(
-            query,
-            "computed",
-            site=f"{site}.query",
-            at=[0, head.head],
-            rows=position,
-            name=f"query of {texts[0]}",
-            limit=limit,
-        ),
-        figures.canvas(
-            key,
-            "computed",
-            site=f"{site}.key",
-            at=[0, head.kv_head],
-            rows=source,
-            name=f"key of {texts[1]}",
-            limit=limit,
-        ),
-        figures.canvas(
-            query * key,
-            "computed",
-            site="query × key",
-            rows=None,
-            name="their product, dimension by dimension",
-            css="strip bars",
-        ),
+        _vector(way, figures, "query", head.head, position, limit),
+        _vector(way, figures, "key", head.kv_head, source, limit),
+        product,
     )
     lines = "".join(
         f'<div class="meet"><span>{name}</span>{strip}<span class="num">{value}</span></div>'
@@ -156,8 +132,8 @@ def _product(way: Way, source: int, figures: Figures) -> str:
         )
     )
     looks, looked_at = (visible_text(way.tokens[index].text) for index in (position, source))
-    asked = f"How well does the query of <em>{looks}</em> fit the key of <b>{looked_at}</b>? Multiply, dimension by dimension, and add up."
-    return f'<p class="asked">{asked}</p>{lines}'
+    asked = f"How well does the query of <em>{looks}</em> fit the key of <b>{looked_at}</b>?"
+    return f'<p class="asked">{asked} Multiply, dimension by dimension, and add up.</p>{lines}'
 
 
 def _ledger(way: Way, shown: range, figures: Figures) -> str:
@@ -171,40 +147,28 @@ def _ledger(way: Way, shown: range, figures: Figures) -> str:
         rows.insert(0, row(cells, "others"))
     heads = ("from", "key", ">q · k", f">{wording.score_column(head)}", "softmax", ">", "value, as thick as its weight")
     steps = wording.score_steps(head)
-    written = f"The weighted values are added, pass the output weights of the layer, and join the stream of {way.tokens[way.place.position].text}."
-    said = html.escape(f"{steps} {written}".strip())
-    caption = f"what {way.tokens[way.place.position].text} takes from each token"
+    name = way.tokens[way.place.position].text
+    written = "The weighted values are added, pass the output weights of the layer, and join the stream of"
+    said, caption = visible_text(f"{steps} {written} {name}.".strip()), f"what {name} takes from each token"
     return f'{table(heads, rows, "ledger sources", caption)}<p class="cap">{said}</p>'
 
 
 def _source(way: Way, source: Source, figures: Figures, limits: tuple[float, float], *, is_on: bool) -> str:
     head, index = way.head, source.index
-    site, text = f"layers.{head.layer}.attention", way.tokens[index].text
-    key, value = (way.trace[f"{site}.{part}"][0, head.kv_head, index] for part in ("key", "value"))
-    strip = figures.canvas(
-        key, "computed", site=f"{site}.key", at=[0, head.kv_head], rows=index, name=f"key of {text}", limit=limits[0]
-    )
+    text, strip = visible_text(way.tokens[index].text), _vector(way, figures, "key", head.kv_head, index, limits[0])
     if source.score is None:
-        cells = [
-            cell(visible_text(text)),
-            cell(strip),
-            figure(source.product),
-            cell("−∞", "num"),
-            cell("hidden"),
-            cell(""),
-            cell(""),
-        ]
+        cells = [cell(text), cell(strip), figure(source.product), cell("−∞", "num"), cell("hidden"), cell(""), cell("")]
         return row(cells, "hidden")
-    thick = figures.canvas(
-        value,
-        "computed",
-        site=f"{site}.value",
-        at=[0, head.kv_head],
-        rows=index,
-        name=f"value of {text}",
-        limit=limits[1],
-    )
+    thick = _vector(way, figures, "value", head.kv_head, index, limits[1])
     numbers = [figure(source.product), figure(source.score)]
     share = [cell(bar(source.weight), "barred"), figure(source.weight)]
     height = f'<div style="--thick:{max(1.0, 16 * source.weight):.1f}px">{thick}</div>'
-    return row([cell(visible_text(text)), cell(strip), *numbers, *share, cell(height, "thick")], "on" if is_on else "")
+    return row([cell(text), cell(strip), *numbers, *share, cell(height, "thick")], "on" if is_on else "")
+
+
+def _vector(way: Way, figures: Figures, part: str, head: int, index: int, limit: float) -> str:
+    """The query, key or value of one token in the layer looked at. head: its number at that site."""
+    site = f"layers.{way.place.layer}.attention.{part}"
+    values = way.trace[site][0, head, index]
+    name = f"{part} of {way.tokens[index].text}"
+    return figures.canvas(values, "computed", site=site, at=[0, head], rows=index, name=name, limit=limit)

@@ -39,12 +39,15 @@ def show(config: ModelConfig, name: str, console: Console) -> None:
     found = figures(config)
     console.print(Text.assemble((name, "bold"), f"  {found['parameters']['total']:,} parameters"))
     _part(console, "Knobs", [(knob, value, "") for knob, value in _knobs(found["config"])])
-    _part(console, "Parameters", _parameters(found["parameters"]))
+    _part(console, "Parameters", _parameters(found["parameters"], config.is_tied))
     memory = [(kind, _bytes(size), "") for kind, size in found["memory_bytes"].items()]
     _part(console, "Memory of the weights", memory)
     cache = [(kind, f"{size:,.0f} B", "") for kind, size in found["cache_bytes_per_token"].items()]
     _part(console, "Keys and values that a session keeps for each token", cache)
-    moved = [(f"bytes moved, {kind}", _bytes(size), "") for kind, size in found["bytes_per_generated_token"].items()]
+    moved = [
+        (f"bytes moved, {kind}", _bytes(size), "keys and values in bf16" if kind == "int8" else "")
+        for kind, size in found["bytes_per_generated_token"].items()
+    ]
     work = [("FLOPs", _flops(found["flops_per_token"]), ""), *moved]
     _part(console, f"To generate one token after {config.context - 1:,} others", work)
 
@@ -58,15 +61,15 @@ def _part(console: Console, title: str, rows: list[tuple[str, str, str]]) -> Non
         table.add_row(name, value, Text(bar, LEARNED))
     console.print()
     console.print(Text(title, "bold"))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
-def _parameters(parts: dict[str, int]) -> list[tuple[str, str, str]]:
+def _parameters(parts: dict[str, int], is_tied: bool) -> list[tuple[str, str, str]]:
     """Name, number and a bar of its share of the whole."""
-    return [
-        (name, f"{value:,}", "█" * round(30 * value / parts["total"]) if name != "total" else "")
-        for name, value in parts.items()
-    ]
+    bars = {name: "█" * round(30 * value / parts["total"]) for name, value in parts.items() if name != "total"}
+    if is_tied and not parts["head"]:
+        bars["head"] = "tied: it is the embedding"
+    return [(name, f"{value:,}", bars.get(name, "")) for name, value in parts.items()]
 
 
 def _knobs(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ SCALES: Final = {
         "share": ("#191d1b", "#39785b", "#b5f2d2"),
     },
 }
-TEXT: Final = ("#191b1d", "#fbfbf9")
+TEXT: Final = ("#000000", "#ffffff")
 _TO_LMS: Final = (
     (0.4122214708, 0.5363325363, 0.0514459929),
     (0.2119034982, 0.6806995451, 0.1073969566),
@@ -61,7 +61,7 @@ def mixed(stops: Sequence[str], place: float) -> str:
 
 
 def readable_on(background: str) -> str:
-    """Ink or paper, whichever has more contrast (WCAG 2.2) on the background."""
+    """Black or white, whichever has more contrast (WCAG 2.2) on the background."""
     return max(TEXT, key=lambda text: contrast(text, background))
 
 

@@ -36,15 +36,17 @@ class Figures:
         limit: float | None = None,
         css: str = "strip",
         hidden: Tensor | None = None,
-        note: str = "",
+        order: Sequence[int] | None = None,
     ) -> str:
         """Add a picture; the element that shows it.
 
         values: [row, column] or [column]. site, at: where they stand in the trace: site[at…, row, column]. rows: the index of
         the first row, or of every row, or None where the site has no row axis left. limit: of a signed scale, by default of
-        these values. hidden: [row, column], what a mask hides. name: what the picture shows, spoken. note: after the value.
+        these values. hidden: [row, column], what a mask hides. order: the columns in the order in which
+        they are drawn, None as they are. name: what the picture shows, spoken.
         """
         matrix = values.reshape(1, -1) if values.ndim == 1 else values
+        matrix = matrix if order is None else matrix[:, list(order)]
         first = list(range(rows, rows + len(matrix))) if isinstance(rows, int) else rows
         self.data.append(
             {
@@ -56,7 +58,7 @@ class Figures:
                 "hidden": [] if hidden is None else hidden.flatten().nonzero()[:, 0].tolist(),
                 "scale": scale,
                 "limit": 1.0 if scale == "share" else _five(limit or spread(matrix)),
-                "note": note,
+                "order": None if order is None else list(order),
             }
         )
         number = len(self.data) - 1

@@ -16,8 +16,8 @@ def visible_text(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A paragraph of plain words, or nothing for none."""
-    return f"<p>{html.escape(text)}</p>" if text else ""
+    """A paragraph of plain words and tokens, or nothing for none."""
+    return f"<p>{visible_text(text)}</p>" if text else ""
 
 
 def as_script(value: Any) -> str:
@@ -51,9 +51,9 @@ def figure(value: float, digits: int = 2) -> str:
 def table(heads: Sequence[str], rows: Iterable[str], css: str, caption: str) -> str:
     """A real table. heads: names of columns, `>` first for those of numbers. caption: spoken, not seen."""
     columns = "".join(
-        f'<th class="num" scope="col">{html.escape(head[1:])}</th>'
+        f'<th class="num" scope="col">{visible_text(head[1:])}</th>'
         if head.startswith(">")
-        else f'<th scope="col">{html.escape(head)}</th>'
+        else f'<th scope="col">{visible_text(head)}</th>'
         for head in heads
     )
     said = f'<caption class="unseen">{html.escape(caption)}</caption>'

@@ -5,11 +5,11 @@ Rows are tokens in every figure: a label stands at the left, and a dimension und
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ...lens.output import Candidate
+from ...lens.stream import Reading
 from ...lens.way import Way
 from . import wording
 from .attention_stage import attention
@@ -20,6 +20,7 @@ from .wording import chance, number
 
 MOST_COLUMNS: Final = 9
 MOST_UNITS: Final = 20_000
+Stage = Callable[[Way, range, Figures], str]
 
 
 def tokens(way: Way, shown: range, figures: Figures) -> str:  # noqa: ARG001 (all stages are called alike)
@@ -54,44 +55,32 @@ def embedding(way: Way, shown: range, figures: Figures) -> str:
         f"A token id picks one row of a learned table: {way.shape.d_model} numbers, the same wherever the token stands.",
         "Beside each row are the words whose rows point most nearly the same way, with the cosine of the angle.",
     )
-    head = _line_head(f"{way.shape.d_model} dimensions", "nearest words, cosine")
+    head = _line_head(_dimensions(way), "nearest words, cosine")
     return stage("embedding", "Embedding", rail, [_shape(way, site)], head + "".join(lines))
 
 
 def position(way: Way, shown: range, figures: Figures) -> str:
     """What position adds, and how much of each input vector is word and how much is position."""
-    place = way.place.position
-    names = ("embedding.token", "embedding.position", "embedding.sum")
     lines = []
     if way.shape.adds_positions:
-        limit = spread(way.trace["embedding.position"][0])
-        lines.append(_line_head(f"{way.shape.d_model} dimensions", "word and position, shares"))
-        for index in shown:
-            found = way.inputs[index]
-            strip = _strip(way, figures, "embedding.position", index, "learned", limit)
-            both = f'<span class="two"><i style="width:{100 * found.word_share:.2f}%"></i><b style="width:{100 * found.position_share:.2f}%"></b></span>'
-            lines.append(
-                _line(
-                    way, index, strip, f"{both}<span>{chance(found.word_share)}, {chance(found.position_share)}</span>"
-                )
-            )
+        lines.append(_line_head(_dimensions(way), "word and position, shares"))
+        lines += [_position(way, index, figures) for index in shown]
         lines.append('<p class="gap"></p>')
-    found = way.inputs[place]
-    limit = max(spread(way.trace[name][0]) for name in names)
-    parts = (
-        ("word", found.word_norm, "learned"),
-        ("+ position", found.position_norm, "learned"),
-        ("= input", found.sum_norm, "computed"),
+    lines += _sum(way, figures)
+    sites = [_shape(way, f"embedding.{part}") for part in ("position", "sum")]
+    return stage("position", "Position", (wording.shares(way),), sites, "".join(lines))
+
+
+def layers(way: Way, shown: range, figures: Figures) -> str:
+    """Every head of every layer, and the one looked at in full."""
+    said = (
+        "Attention moves information between tokens; nothing else does. In each picture a row is a token that looks, a column "
+        "one that it looks at. Stronger: more is taken.",
+        "The words under a picture are measured on this text.",
+        wording.head_choice(way),
     )
-    lines.append(_line_head(f"{html.escape(way.tokens[place].text)}, one scale for all three", "length", label=""))
-    for name, (label, norm, scale) in zip(names, parts, strict=True):
-        strip = _strip(way, figures, name, place, "computed" if scale == "computed" else "learned", limit)
-        lines.append(
-            f'<div class="line"><span class="label">{label}</span>{strip}<span class="side">{number(norm)}</span></div>'
-        )
-    return stage(
-        "position", "Position", (wording.shares(way),), [_shape(way, name) for name in names[1:]], "".join(lines)
-    )
+    size = f"[{way.shape.num_heads}, {len(way.tokens)}, {len(way.tokens)}]"
+    return stage("layers", "Layers", said, [f"layers.*.attention.weights {size}"], attention(way, shown, figures))
 
 
 def units(way: Way, shown: range, figures: Figures) -> str:
@@ -122,7 +111,8 @@ def units(way: Way, shown: range, figures: Figures) -> str:
     ledger = table(heads, rows, "ledger wide", f"the strongest units for {way.tokens[place].text}")
     rail = (
         f"{found.num_firing:,} of {found.num_units:,} units are above 0 for {way.tokens[place].text} before the activation.",
-        "A unit writes its own learned direction, as strongly as it is active. “writes” is the length of what it adds; the words are those whose logits it raises and lowers most.",
+        "A unit writes its own learned direction, as strongly as it is active. “writes” is the length of what it adds; the words "
+        "are those whose logits it raises and lowers most.",
     )
     return stage(
         "feedforward", "Feed-forward", rail, [_shape(way, site)], f'{"".join(picture)}<p class="gap"></p>{ledger}'
@@ -131,37 +121,17 @@ def units(way: Way, shown: range, figures: Figures) -> str:
 
 def stream(way: Way, shown: range, figures: Figures) -> str:  # noqa: ARG001 (all stages are called alike)
     """The logit lens of every token shown, and the lengths of the stream of the one looked at."""
-    place, lens = way.place.position, way.lens
-    step = max(1, -(-(len(lens.sites) - 1) // (MOST_COLUMNS - 1)))
-    columns = sorted({*range(0, len(lens.sites), step), len(lens.sites) - 1})
-    heads = ["", *("start" if column == 0 else f"layer {column - 1}" for column in columns)]
-    rows = []
-    for index in range(max(shown.start, lens.first), shown.stop):
-        guesses = lens.rows[index - lens.first]
-        cells = [f'<th scope="row">{visible_text(way.tokens[index].text)}</th>']
-        for column in columns:
-            guess = guesses[column]
-            css = f"s{round(20 * guess.probability)}" + (" here" if index == place and column == columns[-1] else "")
-            cells.append(f'<td class="{css}" title="{chance(guess.probability)}">{visible_text(guess.text)}</td>')
-        rows.append(row(cells, "on" if index == place else ""))
-    longest = max(reading.norm for reading in way.stream)
-    lengths = (
-        row([
-            cell(wording.after(reading)), figure(reading.norm), cell(bar(reading.norm / longest), "barred"),
-            cell("" if reading.added is None else number(reading.added), "num"),
-            cell(" ".join(f"<span>{visible_text(guess.text)} <small>{chance(guess.probability)}</small></span>" for guess in reading.guesses), "near"),
-        ])
-        for reading in way.stream
-    )  # fmt: skip
     said = (
         "Each token carries one vector through all layers; every part reads it and adds to it.",
-        "What would the model say if it had to answer there? A cell is the likeliest next token at the end of a layer (logit lens). Stronger: more certain.",
+        "What would the model say if it had to answer there? A cell is the likeliest next token at the end of a layer "
+        "(logit lens). Stronger: more certain.",
     )
-    name = way.tokens[place].text
-    body = f'<div class="scroll">{table(heads, rows, "lens", "the likeliest next token at each depth")}</div><p class="gap"></p>'
-    body += table(
-        (f"{name} after", ">length", "", ">added", "would say"), lengths, "ledger lengths", f"the stream of {name}"
-    )
+    name = way.tokens[way.place.position].text
+    longest = max(reading.norm for reading in way.stream)
+    rows = (_reading(reading, longest) for reading in way.stream)
+    heads = (f"{name} after", ">length", "", ">added", "would say")
+    body = f'<div class="scroll">{_lens(way, shown)}</div><p class="gap"></p>'
+    body += table(heads, rows, "ledger lengths", f"the stream of {name}")
     return stage("stream", "Stream", said, ["layers.*.residual.start | middle | end"], body)
 
 
@@ -170,16 +140,16 @@ def output(way: Way, shown: range, figures: Figures) -> str:  # noqa: ARG001 (al
     found = way.output
     is_warm = found.temperature != 1
     heads = ["", ">logit", *([f">÷ {found.temperature:g}"] * is_warm), ">exp(z − m)", "share", ">"]
-    rows = [_candidate(way, candidate, is_warm) for candidate in found.candidates]
-    rest = [
-        cell(f"{found.num_others:,} others"),
-        *([cell("")] * (2 + is_warm)),
-        cell(bar(found.others_share), "barred"),
-    ]
+    longest = wording.longest_share(found)
+    rows = [_candidate(way, candidate, is_warm, longest) for candidate in found.candidates]
+    blanks = [cell("", "num")] * (2 + is_warm)
+    rest = [cell(f"{found.num_others:,} others"), *blanks, cell(bar(found.others_share / longest), "barred")]
     rows.append(row([*rest, cell(chance(found.others_share), "num")], "others"))
-    picked = f'<p class="picked"><b>{visible_text(found.choice.text)}</b> <span>id {found.choice.id}. {html.escape(wording.chosen(found))}</span></p>'
+    how = visible_text(f"id {found.choice.id}. {wording.chosen(found)}")
+    picked = f'<p class="picked"><b>{visible_text(found.choice.text)}</b> <span>{how}</span></p>'
     said = (
-        f"The last vector is compared with {found.vocab_size:,} rows, one for each token: the logits. Softmax makes them chances.",
+        f"The last vector is compared with {found.vocab_size:,} rows, one for each token: the logits. Softmax makes them "
+        "chances.",
         wording.arithmetic(found),
         wording.actual(way),
     )
@@ -187,55 +157,109 @@ def output(way: Way, shown: range, figures: Figures) -> str:  # noqa: ARG001 (al
     return stage("output", "Output", said, [_shape(way, "output.logits")], body)
 
 
-Stage = Callable[[Way, range, Figures], str]
+STAGES: Final[Sequence[Stage]] = (tokens, embedding, position, layers, units, stream, output)
 
 
 def stage(anchor: str, title: str, said: Iterable[str], sites: Sequence[str], body: str) -> str:
     """A stage: words in the rail, the figure beside them."""
-    names = "".join(f'<p class="mono">{html.escape(site)}</p>' for site in sites)
-    rail = f'<div class="rail"><h2>{html.escape(title)}</h2>{"".join(map(sentence, said))}{names}</div>'
+    names = "".join(f'<p class="mono">{site}</p>' for site in sites)
+    rail = f'<div class="rail"><h2>{title}</h2>{"".join(map(sentence, said))}{names}</div>'
     return f'<section class="stage" id="{anchor}">{rail}<div class="fig">{body}</div></section>'
-
-
-def layers(way: Way, shown: range, figures: Figures) -> str:
-    """Every head of every layer, and the one looked at in full."""
-    said = (
-        "Attention moves information between tokens; nothing else does. In each picture a row is a token that looks, a column one that it looks at. Stronger: more is taken.",
-        "The words under a picture are measured on this text.",
-        wording.head_choice(way),
-    )
-    size = f"[{way.shape.num_heads}, {len(way.tokens)}, {len(way.tokens)}]"
-    return stage("layers", "Layers", said, [f"layers.*.attention.weights {size}"], attention(way, shown, figures))
-
-
-STAGES: Final[Sequence[Stage]] = (tokens, embedding, position, layers, units, stream, output)
 
 
 def _strip(way: Way, figures: Figures, site: str, index: int, scale: Scale, limit: float) -> str:
     values = way.trace[site][0, index]
     name = f"{site} of {way.tokens[index].text}: {len(values)} numbers"
-    return figures.canvas(values, scale, site=site, at=[0], rows=index, name=name, limit=limit)
+    order = _sines_first(way) if site.startswith("embedding.") else None
+    return figures.canvas(values, scale, site=site, at=[0], rows=index, name=name, limit=limit, order=order)
+
+
+def _sines_first(way: Way) -> list[int] | None:
+    """The order of dimensions under a sinusoidal table, whose sines and cosines alternate and would alias into stripes."""
+    d_model = way.shape.d_model
+    return [*range(0, d_model, 2), *range(1, d_model, 2)] if way.shape.position_kind == "sinusoidal" else None
+
+
+def _dimensions(way: Way) -> str:
+    waves = ", those with sines first, then those with cosines" if _sines_first(way) else ""
+    return f"{way.shape.d_model} dimensions{waves}"
 
 
 def _line(way: Way, index: int, strip: str, side: str) -> str:
     css = "line on" if index == way.place.position else "line"
-    return f'<div class="{css}"><span class="label">{visible_text(way.tokens[index].text)}</span>{strip}<span class="side">{side}</span></div>'
+    label = f'<span class="label">{visible_text(way.tokens[index].text)}</span>'
+    return f'<div class="{css}">{label}{strip}<span class="side">{side}</span></div>'
 
 
-def _line_head(strip: str, side: str, label: str = "") -> str:
-    return f'<div class="line cap"><span>{label}</span><span>{strip}</span><span class="side">{side}</span></div>'
+def _line_head(strip: str, side: str) -> str:
+    return f'<div class="line cap"><span></span><span>{strip}</span><span class="side">{side}</span></div>'
+
+
+def _position(way: Way, index: int, figures: Figures) -> str:
+    """The position row of one token, and the shares of its input as one bar in two parts."""
+    site, found = "embedding.position", way.inputs[index]
+    widths = (100 * found.word_share, 100 * found.position_share)
+    both = f'<span class="two"><i style="width:{widths[0]:.2f}%"></i><b style="width:{widths[1]:.2f}%"></b></span>'
+    said = f"<span>{chance(found.word_share)}, {chance(found.position_share)}</span>"
+    return _line(way, index, _strip(way, figures, site, index, "learned", spread(way.trace[site][0])), both + said)
+
+
+def _sum(way: Way, figures: Figures) -> list[str]:
+    """word + position = input for the token looked at, on one scale."""
+    place = way.place.position
+    found = way.inputs[place]
+    parts: tuple[tuple[str, str, float, Scale], ...] = (
+        ("token", "word", found.word_norm, "learned"),
+        ("position", "+ position", found.position_norm, "learned"),
+        ("sum", "= input", found.sum_norm, "computed"),
+    )
+    limit = max(spread(way.trace[f"embedding.{part}"][0]) for part, *_ in parts)
+    lines = [_line_head(f"{visible_text(way.tokens[place].text)}, one scale for all three", "length")]
+    for part, label, norm, scale in parts:
+        strip = _strip(way, figures, f"embedding.{part}", place, scale, limit)
+        side = f'<span class="side">{number(norm)}</span>'
+        lines.append(f'<div class="line"><span class="label">{label}</span>{strip}{side}</div>')
+    return lines
+
+
+def _lens(way: Way, shown: range) -> str:
+    """The logit lens: rows are tokens, columns the start and the ends of layers, at most nine of them."""
+    lens, place = way.lens, way.place.position
+    step = max(1, -(-(len(lens.sites) - 1) // (MOST_COLUMNS - 1)))
+    columns = sorted({*range(0, len(lens.sites), step), len(lens.sites) - 1})
+    rows = []
+    for index in range(max(shown.start, lens.first), shown.stop):
+        cells = [f'<th scope="row">{visible_text(way.tokens[index].text)}</th>']
+        for column in columns:
+            guess = lens.rows[index - lens.first][column]
+            css = f"s{round(20 * guess.probability)}" + (" here" if index == place and column == columns[-1] else "")
+            cells.append(f'<td class="{css}" title="{chance(guess.probability)}">{visible_text(guess.text)}</td>')
+        rows.append(row(cells, "on" if index == place else ""))
+    heads = ["", *("start" if column == 0 else f"layer {column - 1}" for column in columns)]
+    return table(heads, rows, "lens", "the likeliest next token at each depth")
+
+
+def _reading(reading: Reading, longest: float) -> str:
+    """One depth of the stream of the token looked at."""
+    said = " ".join(
+        f"<span>{visible_text(guess.text)} <small>{chance(guess.probability)}</small></span>"
+        for guess in reading.guesses
+    )
+    added = cell("" if reading.added is None else number(reading.added), "num")
+    length = [figure(reading.norm), cell(bar(reading.norm / longest), "barred")]
+    return row([cell(wording.after(reading)), *length, added, cell(said, "near")])
 
 
 def _words(texts: Iterable[str]) -> str:
     return " ".join(f"<span>{visible_text(text)}</span>" for text in texts)
 
 
-def _candidate(way: Way, candidate: Candidate, is_warm: bool) -> str:
+def _candidate(way: Way, candidate: Candidate, is_warm: bool, longest: float) -> str:
     css = "cut" if not candidate.is_kept else "on" if candidate.id == way.output.choice.id else ""
     scaled = [figure(candidate.scaled)] if is_warm else []
     share = chance(candidate.share) if candidate.is_kept else "cut"
     cells = [cell(visible_text(candidate.text)), figure(candidate.logit), *scaled, figure(candidate.exponential, 4)]
-    return row([*cells, cell(bar(candidate.share), "barred"), cell(share, "num")], css)
+    return row([*cells, cell(bar(candidate.share / longest), "barred"), cell(share, "num")], css)
 
 
 def _shape(way: Way, site: str) -> str:

@@ -54,7 +54,7 @@ def show_values(sites: Sequence[Site], trace: Trace, console: Console) -> None:
     for name, tensor in trace.items():
         shape = ", ".join(f"{axis} {size}" for axis, size in zip(axes[name], tensor.shape, strict=True))
         console.print(Text.assemble((name, "bold"), f"  [{shape}]"))
-        console.print(Padding(Text(_summary(tensor)), (0, 0, 0, 2)))
+        console.print(Padding(Text(_summary(tensor)), (0, 0, 0, 2), expand=False))
         _print_rows(tensor, trace.tokens, axes[name], console)
 
 
@@ -79,7 +79,7 @@ def _print_rows(tensor: Tensor, tokens: Sequence[str], axes: Sequence[str], cons
         spoken = f"  {tokens[place[-1]]}" if axes[-2] in ("position", "query") and tokens else ""
         console.print(Text(f"  [{', '.join(map(str, place))}]{spoken}", QUIET))
         values = "  ".join(_value(value) for value in flat[row].double().tolist())
-        console.print(Padding(Text(values), (0, 0, 0, 4)))
+        console.print(Padding(Text(values), (0, 0, 0, 4), expand=False))
     if num_rows < len(flat):
         console.print(Text(f"  {len(flat) - num_rows:,} more rows. All of them: --json", QUIET))
 

@@ -2,7 +2,7 @@
 
 Blue was learned, green was computed from the text, orange is the place looked at and nothing else. The three tones have a
 contrast of 4.5 : 1 on black and on white, and shading says by ink what a page says by colour, so the picture is the same
-without any colour. Tables keep to the console's width, at most 100.
+without any colour. Everything keeps to the console's width, from 72 to 100 cells.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ LOOK: Final = "#c5521c"
 QUIET: Final = "#767676"
 ROWS: Final = 24
 LABEL: Final = 14
+WIDE: Final = 92
+NARROW: Final = 72
+BROAD: Final = 100
 SHADES: Final = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, "  "))
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
 def show(way: Way, console: Console, name: str, *, is_short: bool = False) -> None:
     """Print the way. name: of the model. is_short: tokens, inputs, attention and output only."""
-    console.width = min(console.width, 100)
+    console.width = max(NARROW, min(console.width, BROAD))
     stages = (tokens, inputs, attention, output) if is_short else STAGES
     opening(way, console, name)
     for stage in stages:
@@ -47,9 +50,9 @@ def opening(way: Way, console: Console, name: str) -> None:
     _before(way, console)
     line = Text()
     for index in _shown(way):
+        line.append(" " if line else "")
         line.append(way.tokens[index].text, f"bold {LOOK}" if index == way.place.position else "bold")
-        line.append(" ")
-    console.print(Padding(line, (0, 0, 0, 2)))
+    console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
 
 def tokens(way: Way, console: Console) -> None:
@@ -61,13 +64,13 @@ def tokens(way: Way, console: Console) -> None:
         "<token",
         ">id",
         "<bytes",
-        *(["<joins in order, with the rank at which each was learned"] * has_joins),
+        *(["<joins in order, each with its rank"] * has_joins),
     ]
     table = _table(*columns)
     for index in _shown(way):
         token = way.tokens[index]
         joins = ", ".join(f"{join.left}+{join.right} {join.rank:,}" for join in token.joins)
-        cells = [_index(way, index), _token(way, index), str(token.id), _bytes(token.bytes)]
+        cells: list[Text | str] = [_index(way, index), _token(way, index), str(token.id), _bytes(token.bytes)]
         table.add_row(*cells, *([joins or "–"] * has_joins))
     _print(console, table)
 
@@ -113,17 +116,18 @@ def attention(way: Way, console: Console) -> None:
     legend = "A row is a token that looks, a column a token that it looks at. ░ from 0.05, ▒ 0.25, ▓ 0.50, █ 0.75; · is hidden."
     _stage(console, wording.head_title(way), legend, wording.head_choice(way))
     shown = _shown(way)
-    console.print(Text(" " * (LABEL + 6) + "".join(f"{index % 100:<2}" for index in shown), QUIET))
+    label = min(LABEL, (console.width - 2 * len(shown) - 12) // 2)
+    console.print(Text(" " * (label + 6) + "".join(f"{index % 100:<2}" for index in shown), QUIET))
     for query in shown:
         strongest = way.head.strongest[query]
         weight = way.head.weights[query][strongest]
         line = Text.assemble(
-            "  ", (f"{query:>3} ", LOOK if query == way.place.position else QUIET), _token(way, query, LABEL)
+            "  ", (f"{query:>3} ", LOOK if query == way.place.position else QUIET), _token(way, query, label)
         )
         for key in shown:
             is_hidden = way.head.scores[query][key] is None
             line.append("· " if is_hidden else _shade(way.head.weights[query][key]), QUIET if is_hidden else COMPUTED)
-        line.append(f" {_fit(way.tokens[strongest].text, 10)} {weight:.2f}")
+        line.append(f" {_fit(way.tokens[strongest].text, min(10, label))} {weight:.2f}")
         console.print(line)
     console.print()
     _print(console, _ledger(way))
@@ -133,16 +137,21 @@ def attention(way: Way, console: Console) -> None:
 
 def stream(way: Way, console: Console) -> None:
     """The residual stream of the token looked at: lengths, and the logit lens."""
-    said = "Its vector on the way up: how long it is, how long what was added is, and what the model would say from there (logit lens)."
+    said = (
+        "Its vector on the way up: how long it is, how long what was added is, and what the model would say from there "
+        "(logit lens)."
+    )
     _stage(console, f"Stream of {way.tokens[way.place.position].text}", said)
     longest = max(reading.norm for reading in way.stream)
-    table = _table("<after", ">length", "<", ">added", "<would say")
+    has_bars = console.width >= WIDE
+    table = _table("<after", ">length", *(["<"] * has_bars), ">added", "<would say")
     for reading in way.stream:
         guesses = Text("  ").join(
             Text.assemble(guess.text, (f" {chance(guess.probability)}", QUIET)) for guess in reading.guesses
         )
         added = "" if reading.added is None else number(reading.added)
-        table.add_row(wording.after(reading), number(reading.norm), _bar(reading.norm / longest, 10), added, guesses)
+        bars = [_bar(reading.norm / longest, 10)] * has_bars
+        table.add_row(wording.after(reading), number(reading.norm), *bars, added, guesses)
     _print(console, table)
 
 
@@ -158,12 +167,16 @@ def units(way: Way, console: Console) -> None:
             table.add_row(str(expert.index), chance(expert.chance))
         _print(console, table)
         return
-    said = f"{found.num_firing:,} of {found.num_units:,} units are above 0 before the activation. Each writes its learned direction; the strongest:"
+    said = (
+        f"{found.num_firing:,} of {found.num_units:,} units are above 0 before the activation. Each writes its learned "
+        "direction, toward some words and away from others; the strongest:"
+    )
     _stage(console, f"Feed-forward of layer {found.layer}", said)
     table = _table(">unit", ">before", ">active", ">writes", "<toward", "<away from")
     for unit in found.units:
         values = (number(value) for value in (unit.before, unit.active, unit.strength))
-        table.add_row(str(unit.index), *values, " ".join(unit.toward), " ".join(unit.away))
+        both = (" ".join(words[: 3 if console.width >= WIDE else 2]) for words in (unit.toward, unit.away))
+        table.add_row(str(unit.index), *values, *both)
     _print(console, table)
 
 
@@ -177,14 +190,17 @@ def output(way: Way, console: Console) -> None:
         f"The last vector gives every token a logit; softmax makes them shares for the {asked}.",
         wording.arithmetic(found),
     )
-    is_warm = found.temperature != 1
+    is_warm, longest = found.temperature != 1, wording.longest_share(found)
     heads = ["<token", ">logit", *([f">÷ {found.temperature:g}"] * is_warm), ">exp(z − m)", ">share", "<"]
     table = _table(*heads)
     for candidate in found.candidates:
-        table.add_row(*_candidate(way, candidate, is_warm), style=None if candidate.is_kept else f"{QUIET} strike")
+        table.add_row(*_candidate(way, candidate, is_warm, longest), style=None if candidate.is_kept else QUIET)
     blanks = [""] * (2 + is_warm)
     table.add_row(
-        Text(f"{found.num_others:,} others", QUIET), *blanks, chance(found.others_share), _bar(found.others_share, 24)
+        Text(f"{found.num_others:,} others", QUIET),
+        *blanks,
+        chance(found.others_share),
+        _bar(found.others_share / longest, 24),
     )
     _print(console, table)
     _say(console, wording.actual(way))
@@ -240,15 +256,16 @@ def _ledger(way: Way) -> Table:
     return table
 
 
-def _candidate(way: Way, candidate: Candidate, is_warm: bool) -> Iterable[Text | str]:
+def _candidate(way: Way, candidate: Candidate, is_warm: bool, longest: float) -> Iterable[Text | str]:
     is_chosen = candidate.id == way.output.choice.id
-    yield Text(_fit(candidate.text, LABEL).rstrip(), "bold" if is_chosen else "")
+    style = "bold" if is_chosen else "" if candidate.is_kept else "strike"
+    yield Text(_fit(candidate.text, LABEL).rstrip(), style)
     yield number(candidate.logit)
     if is_warm:
         yield number(candidate.scaled)
     yield f"{candidate.exponential:.4f}"
     yield chance(candidate.share) if candidate.is_kept else "cut"
-    yield _bar(candidate.share, 24)
+    yield _bar(candidate.share / longest, 24)
 
 
 def _stage(console: Console, title: str, *sentences: str) -> None:
@@ -260,7 +277,7 @@ def _stage(console: Console, title: str, *sentences: str) -> None:
 
 def _say(console: Console, sentence: str) -> None:
     if sentence:
-        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+        console.print(Padding(Text(sentence), (0, 0, 0, 2), expand=False))
 
 
 def _table(*heads: str) -> Table:
@@ -273,7 +290,7 @@ def _table(*heads: str) -> Table:
 
 
 def _print(console: Console, table: Table) -> None:
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
 def _before(way: Way, console: Console) -> None:

@@ -5,6 +5,8 @@ A minus is U+2212, a chance is "19 %", a weight is 0.79. Sentences are short, ex
 
 from __future__ import annotations
 
+import math
+
 from ...lens.heads import Head, HeadSummary
 from ...lens.output import Output
 from ...lens.stream import Reading
@@ -20,8 +22,8 @@ def number(value: float, digits: int = 2) -> str:
 def chance(share: float) -> str:
     """A share as a percentage with two figures: 19 %, 6.0 %, 0.04 %."""
     percent = 100 * share
-    if percent and percent < 0.005:
-        return "< 0.01 %"
+    if percent < 0.005:
+        return "< 0.01 %" if percent else "0 %"
     if percent < 0.995:
         return f"{percent:.2f} %" if percent < 0.095 else f"{percent:.1f} %"
     return f"{percent:.1f} %" if percent < 9.95 else f"{percent:.0f} %"
@@ -36,7 +38,7 @@ def size(way: Way) -> str:
     """The model in one line."""
     shape = way.shape
     parts = (count(shape.num_layers, "layer"), count(shape.num_heads, "head"), f"{shape.d_model} wide")
-    return f"{', '.join(parts)}, {shape.vocab_size:,} tokens known"
+    return f"{', '.join(parts)}, vocabulary {shape.vocab_size:,}"
 
 
 def cut(way: Way) -> str:
@@ -61,19 +63,24 @@ def head_choice(way: Way) -> str:
     if not way.place.is_chosen_for_you:
         return ""
     return (
-        "Of all heads allowed, this one looks most at one token between the first and its own. "
-        "Choose another with --layer and --head."
+        "You see the head that looks most at one token between the first and its own; choose with --layer and --head."
     )
 
 
 def finding(way: Way, summary: HeadSummary) -> str:
-    """What a head does on this text, measured: the strongest of four findings."""
+    """What a head does on this text, measured.
+
+    Its habit, where the mean of all tokens says so; else where the token looked at looks; else how far that token's weights are
+    spread, as entropy: 1 bit is two tokens alike, 2 bits are four.
+    """
     means = {"first token": summary.first, "itself": summary.itself, "one back": summary.previous}
     name, share = max(means.items(), key=lambda pair: pair[1])
     if share >= 0.5:
         return f"{name} {share:.2f}"
-    texts = way.tokens[way.place.position].text, way.tokens[summary.source].text
-    return f"{texts[0]} → {texts[1]} {summary.weights[summary.source]:.2f}"
+    most = summary.weights[summary.source]
+    if most < 0.25:
+        return f"spread {sum(-w * math.log2(w) for w in summary.weights if w):.1f} bits"
+    return f"{way.tokens[way.place.position].text} → {way.tokens[summary.source].text} {most:.2f}"
 
 
 def score_column(head: Head) -> str:
@@ -109,6 +116,11 @@ def arithmetic(output: Output) -> str:
         f"{number(output.total, 4)}. A share is exp(z − m) ÷ {number(output.total, 4)}, "
         f"which is exp(z − {number(output.log_sum_exp, 4)})."
     )
+
+
+def longest_share(output: Output) -> float:
+    """The share whose bar takes the whole column."""
+    return max(output.others_share, *(candidate.share for candidate in output.candidates))
 
 
 def chosen(output: Output) -> str:

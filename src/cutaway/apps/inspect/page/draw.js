@@ -28,8 +28,9 @@ function drawCells(canvas, figure) {
   cells.height = numRows(figure);
   const image = new ImageData(cells.width, cells.height);
   const hidden = new Set(figure.hidden);
+  const isEmpty = (value, index) => hidden.has(index) || (figure.scale === 'share' && value === 0);
   figure.values.forEach((value, index) => {
-    if (!hidden.has(index)) image.data.set([...colour(figure, value), 255], 4 * index);
+    if (!isEmpty(value, index)) image.data.set([...colour(figure, value), 255], 4 * index);
   });
   cells.getContext('2d').putImageData(image, 0, 0);
   const context = canvas.getContext('2d');
@@ -64,7 +65,8 @@ function colour(figure, value) {
 // The sentence for one value: the number, its place in the trace, and the tokens that it stands for.
 function sentence(figure, row, column) {
   const index = row * figure.columns + column;
-  const at = figure.rows ? [...figure.at, figure.rows[row], column + offset(figure)] : [column];
+  const last = figure.order ? figure.order[column] : column + offset(figure);
+  const at = figure.rows ? [...figure.at, figure.rows[row], last] : [last];
   const value = figure.hidden.includes(index) ? 'hidden' : signed(figure.values[index]);
   const place = `${figure.site}[${at.join(', ')}]`;
   if (figure.scale !== 'share') return [value, place];

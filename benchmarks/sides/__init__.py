@@ -1,0 +1,1 @@
+"""What runs in processes of their own (see worker.py): each function prepares a side and returns what answers questions."""

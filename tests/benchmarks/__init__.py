@@ -1,0 +1,1 @@
+"""The tools of benchmarks/, not the figures: nothing here is timed."""
