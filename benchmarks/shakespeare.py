@@ -96,4 +96,7 @@ def _folder_of(recipe: str) -> Path:
 
 def _last(log: Path, kind: str) -> dict[str, Any]:
     events = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-    return next(event for event in reversed(events) if event["kind"] == kind)
+    found = [event for event in events if event["kind"] == kind]
+    if not found:
+        raise BenchmarkError(f"{log} has no event of the kind '{kind}'.")
+    return dict(found[-1])

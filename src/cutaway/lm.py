@@ -176,6 +176,9 @@ class LM:
         return self._rows(self.ids(prompt) if isinstance(prompt, str) else prompt)
 
     def _rows(self, ids: Tensor | Sequence[int]) -> Tensor:
+        """Ids that one causal pass can read: [batch, position]."""
+        if self.config.has_cross:
+            raise CutawayError(f"'{self.name}' reads a source first: it has an encoder. Open a Session with source_ids.")
         try:
             rows = torch.as_tensor(ids)
         except (TypeError, ValueError, RuntimeError) as error:

@@ -40,6 +40,8 @@ def evaluate(
     separator: what parts the documents of a text file. progress: is told the tokens scored and those in all.
     Raises CutawayError for a file that cannot be read, holds no text, or a model that does not predict the next token.
     """
+    if batch_size < 1:
+        raise CutawayError(f"batch_size is {batch_size}. It must be at least 1: it counts windows of text.")
     if lm.config.decoder is None or lm.config.has_cross:
         raise CutawayError(f"'{lm.name}' is no decoder-only model: it does not predict a text from left to right.")
     tokenizer = lm.tokenizer

@@ -12,6 +12,7 @@ from .shared import command
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ...decode import Event
     from ...lm import LM
 
 MODEL = "stories"
@@ -57,9 +58,11 @@ def _story(lm: LM, console: Console) -> None:
 
     _title(console, f"A story by the bundled model, from “{STORY}”")
     print(STORY, end="", flush=True)
+    last: Event | None = None
     for piece in lm.stream(STORY, max_tokens=NUM_TOKENS, sampling=Sampling(temperature=0.7, seed=SEED)):
         print(piece.text, end="", flush=True)
-    is_whole = piece.event.new == lm.config.tokens.eos
+        last = piece.event or last
+    is_whole = last is not None and last.new == lm.config.tokens.eos
     print("" if is_whole else " …")
     print(f"\n{lm.figures.num_tokens} tokens, {lm.figures.tokens_per_second:,.0f} a second.")
 

@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         BarColumn(bar_width=24),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=1)
         report = evaluate(
             lm,

@@ -27,9 +27,9 @@ def add(commands: Any) -> None:
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", default=PROMPT, help=f"the text (default: {PROMPT})")
     place = parser.add_argument_group("where to look")
     place.add_argument("--position", type=int, metavar="P", help="the token, counted from 0 (default: the last)")
-    place.add_argument("--layer", type=int, metavar="L", help="the layer (default: of the head that points best)")
+    place.add_argument("--layer", type=int, metavar="L", help="the layer (default: that of the head below)")
     place.add_argument(
-        "--head", type=int, metavar="H", help="the head of attention (default: the one that points best)"
+        "--head", type=int, metavar="H", help="the head (default: the one that looks most at a single token)"
     )
     draw = parser.add_argument_group("how the next token is chosen")
     draw.add_argument(
@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
     what.add_argument("--site", metavar="NAME", help="one tensor, for example layers.0.attention.weights; * matches")
     what.add_argument("--config", action="store_true", help="a card of the model: knobs, parameters, memory, work")
     other.add_argument("--json", action="store_true", help="every figure as one JSON object")
-    other.add_argument("--html", metavar="FILE", help="write the way as one page with pictures, and print its name")
+    what.add_argument("--html", metavar="FILE", help="write the way as one page with pictures, and print its name")
     parser.set_defaults(run=run)
 
 
@@ -78,11 +78,18 @@ def way_of(lm: LM, prompt: str, arguments: argparse.Namespace) -> Way:
 
 
 def plain_console() -> Console:
-    """A console on standard output; no colour and no other escape code where NO_COLOR is set or nobody looks."""
+    """A console on standard output; no colour and no other escape code where NO_COLOR is set or nobody looks.
+
+    What the terminal's encoding does not hold is printed as a question mark.
+    """
+    import io
     import os
+    import sys
 
     from rich.console import Console
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     return Console(
         highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto", emoji=False, markup=False
     )

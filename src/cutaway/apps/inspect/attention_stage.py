@@ -53,7 +53,8 @@ def _picture(way: Way, summary: HeadSummary, shown: range, figures: Figures) -> 
 def _opened(way: Way, shown: range, figures: Figures) -> str:
     place = way.place
     summary = next(each for each in way.heads if (each.layer, each.head) == (place.layer, place.head))
-    title = f"<h3><b>Layer {place.layer}, head {place.head}</b> {visible_text(wording.finding(way, summary))}</h3>"
+    looks = visible_text(wording.looks(way, summary))
+    title = f"<h3><b>Layer {place.layer}, head {place.head}</b> {looks}</h3>"
     left = f"<div>{title}{_matrix(way, shown, figures)}</div>"
     return f'<div class="one">{left}<div>{_product(way, summary.source, figures)}{_ledger(way, shown, figures)}</div></div>'
 

@@ -12,7 +12,7 @@ from importlib.resources import files
 from ...lens.way import Way, window
 from . import colour, stages, wording
 from .figures import Figures
-from .markup import as_script, visible_text
+from .markup import as_script, sentence, visible_text
 
 MOST_TOKENS = 40
 MOST_WEIGHTS = 200_000
@@ -84,7 +84,7 @@ def _footer(name: str) -> str:
         f"Every number here is of one pass of {name}, or follows from it as the figure says. The same numbers for programs: "
         "cutaway inspect MODEL PROMPT --json. Another place: --position, --layer, --head."
     )
-    return f"<footer><p>{html.escape(said)}</p></footer>"
+    return f"<footer>{sentence(said)}</footer>"
 
 
 def _cells() -> str:

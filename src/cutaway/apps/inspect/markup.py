@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ def visible_text(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A paragraph of plain words and tokens, or nothing for none."""
-    return f"<p>{visible_text(text)}</p>" if text else ""
+    """A paragraph of plain words and tokens, or nothing for none. The names of options and tokens stay in one piece."""
+    words = re.sub(r"--[a-z]+|<i [^>]*></i>\w+", r'<span class="whole">\g<0></span>', visible_text(text))
+    return f"<p>{words}</p>" if text else ""
 
 
 def as_script(value: Any) -> str:

@@ -77,10 +77,15 @@ def finding(way: Way, summary: HeadSummary) -> str:
     name, share = max(means.items(), key=lambda pair: pair[1])
     if share >= 0.5:
         return f"{name} {share:.2f}"
-    most = summary.weights[summary.source]
-    if most < 0.25:
+    if summary.weights[summary.source] < 0.25:
         return f"spread {sum(-w * math.log2(w) for w in summary.weights if w):.1f} bits"
-    return f"{way.tokens[way.place.position].text} → {way.tokens[summary.source].text} {most:.2f}"
+    return looks(way, summary)
+
+
+def looks(way: Way, summary: HeadSummary) -> str:
+    """Where the token looked at looks most."""
+    tokens = way.tokens[way.place.position].text, way.tokens[summary.source].text
+    return f"{tokens[0]} → {tokens[1]} {summary.weights[summary.source]:.2f}"
 
 
 def score_column(head: Head) -> str:
