@@ -12,9 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from figure import BenchmarkError, Row, Sample
 from rich.console import Console
 from rich.table import Table
+
+from figure import BenchmarkError, Row, Sample
 
 Rows = Mapping[str, Sequence[Row]]
 WIDTH = 150

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from copied import longest_copies
 
 import cutaway
+from copied import longest_copies
 from cutaway.cost import num_parameters
 from cutaway.data import read_documents
 from cutaway.decode import Sampling

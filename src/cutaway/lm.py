@@ -178,7 +178,9 @@ class LM:
     def _rows(self, ids: Tensor | Sequence[int]) -> Tensor:
         """Ids that one causal pass can read: [batch, position]."""
         if self.config.has_cross:
-            raise CutawayError(f"'{self.name}' reads a source first: it has an encoder. Open a Session with source_ids.")
+            raise CutawayError(
+                f"'{self.name}' reads a source first: it has an encoder. Open a Session with source_ids."
+            )
         try:
             rows = torch.as_tensor(ids)
         except (TypeError, ValueError, RuntimeError) as error:

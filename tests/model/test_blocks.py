@@ -150,4 +150,6 @@ def test_a_layer_type_may_have_a_name_that_modules_use(name: str, kind: Any) -> 
     stack = tiny.stack(position=PositionConfig(kind=kind), layer_types={name: LayerType()}, pattern=(name,))
     plain = tiny.stack(position=PositionConfig(kind=kind))
     call, ids = Call(visibility.causal(5)), tiny.ids(1, 5)
-    assert torch.equal(tiny.model(tiny.config(decoder=stack))(ids, call), tiny.model(tiny.config(decoder=plain))(ids, call))
+    assert torch.equal(
+        tiny.model(tiny.config(decoder=stack))(ids, call), tiny.model(tiny.config(decoder=plain))(ids, call)
+    )
