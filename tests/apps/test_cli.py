@@ -48,6 +48,17 @@ def test_the_text_begins_with_the_prompt(run: str, capsys: Capture) -> None:
     assert len(shown) == len("The cat") + 10 + 1
 
 
+@pytest.mark.parametrize(("max_tokens", "is_full"), [("10", False), ("26", True), ("99", True)])
+def test_a_person_is_told_the_speed_and_when_the_model_is_full(
+    max_tokens: str, is_full: bool, run: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["generate", run, "The cat", "--max-tokens", max_tokens]) == 0
+    told = capsys.readouterr().err
+    assert re.match(r"\n\d+ tokens, [\d,]+ tokens/s", told)
+    assert ("reads no further than its 32 positions" in told) == is_full
+
+
 def test_json_is_one_object_that_agrees_with_the_text(run: str, capsys: Capture) -> None:
     words = ("generate", run, "The cat", "--max-tokens", "10", "--seed", "3")
     found = json.loads(ask(capsys, *words, "--json"))

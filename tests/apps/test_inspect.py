@@ -210,6 +210,8 @@ def test_the_card_gives_the_figures_of_cost(inspect: Any, lm: LM) -> None:
     printed = inspect("--config")
     assert f"{card['parameters']['attention']:,}" in printed
     assert "decoder.attention.num_heads" in printed
+    assert "…" not in printed
+    assert re.search(r"^  fp32 +[\d.]+ kB *$", printed, re.MULTILINE)
 
 
 def test_the_page_is_written_and_asks_for_nothing(inspect: Any, tmp_path: Path) -> None:

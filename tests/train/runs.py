@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,9 +16,7 @@ from cutaway.train.loop import Trainer
 from cutaway.train.recipe import Recipe, load_recipe
 from cutaway.weights.train_state import load_state
 
-TEXT = "".join(
-    f"The {animal} saw the {thing}, and {i} came.\n" for i in range(40) for animal, thing in (("cat", "dog"),)
-)
+TEXT = "".join(f"The cat saw the dog, and {i} came.\n" for i in range(40))
 RECIPE = """
 name = "tiny"
 [tokenizer]
@@ -122,8 +119,3 @@ def checkpoint(run: Path, step: int) -> Path:
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its bytes."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def edit_json(file: Path, **changes: Any) -> None:
-    """Change keys of a JSON file."""
-    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **changes}), "utf-8")

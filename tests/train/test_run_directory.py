@@ -11,6 +11,7 @@ import pytest
 
 from cutaway.errors import CutawayError
 from cutaway.train.events import EventLog, TrainEvent
+from cutaway.train.recipe import bundled_recipes, load_recipe
 from cutaway.train.run_directory import RunDirectory, complete_checkpoints
 from cutaway.weights.atomic import write_directory
 
@@ -58,6 +59,30 @@ def test_another_run_is_refused_and_left_alone(change: str, message: str, tmp_pa
     assert "--out" in str(caught.value)
     assert "--fresh" in str(caught.value)
     assert runs.snapshot(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("path", bundled_recipes().values(), ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (),
+        ("optimiser.clip=inf", "tokenizer.kind=bpe", "tokenizer.vocab_size=300", 'tokenizer.keep_words=["a"]'),
+        (
+            'model.decoder.layer_types={near={window=3}, far={position={kind="rotary"}}}',
+            'model.decoder.pattern=["near", "far"]',
+        ),
+        ("model.decoder.position={kind='rotary', scaling={kind='yarn', factor=2.0}}", "training.threads=2"),
+    ],
+    ids=["as it is", "inf", "layer types", "scaling"],
+)
+def test_every_recipe_knows_its_own_run_again(path: Path, changes: tuple[str, ...], tmp_path: Path) -> None:
+    recipe = load_recipe(str(path), changes)
+    for _ in range(2):
+        directory = RunDirectory(tmp_path / "run", recipe)
+        with directory.open():
+            directory.claim()
+    with pytest.raises(CutawayError, match="seed was 1 there and is 2 now"):
+        RunDirectory(tmp_path / "run", load_recipe(str(path), [*changes, "seed=2"]))
 
 
 def test_remarks_and_the_place_of_the_recipe_make_no_other_run(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Look inside. In: a model, a prompt and patterns of sites. Out: every number on the way from text to text.
 
-sites (what can be seen, and its shape, before anything runs) · trace (what was seen).
+sites (what can be seen, and its shape, before anything runs) · trace (what was seen) · way (a prompt's whole way, stage by
+stage: tokens, inputs, heads, stream, units, output, each with its equations; words: ids as texts).
 """
 
 from .sites import Site, match, sites

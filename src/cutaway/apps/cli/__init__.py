@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ... import __version__
 from ...errors import CutawayError
@@ -19,8 +19,8 @@ COMMANDS = (generate, train, evaluate, inspect, demo)
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command. words: the arguments, those of the process if None. Returns the exit code."""
-    parser = make_parser()
-    arguments = parser.parse_args(words)
+    parser, commands = make_parser()
+    arguments = parse(parser, commands, sys.argv[1:] if words is None else words)
     if "run" not in arguments:
         parser.print_help()
         return 0
@@ -42,8 +42,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _refuse(arguments.command, f"The system refused: {place}{error.strerror or error}.")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The whole command line, declared."""
+def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The whole command line, declared; and the parser of each command by name."""
     parser = argparse.ArgumentParser(
         prog="cutaway",
         description="A transformer language model with the side panel off.",
@@ -53,7 +53,16 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in COMMANDS:
         module.add(commands)
-    return parser
+    return parser, commands.choices
+
+
+def parse(
+    parser: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser], words: Sequence[str]
+) -> argparse.Namespace:
+    """The options of a command may stand before, between and after its words, which argparse alone does not allow."""
+    if not words or words[0] not in commands:
+        return parser.parse_args(words)
+    return commands[words[0]].parse_intermixed_args(words[1:], argparse.Namespace(command=words[0]))
 
 
 def _refuse(command: str, message: str) -> int:

@@ -50,12 +50,22 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     first = next(pieces, None)  # before the prompt is printed: what is wrong is said alone
     print(prompts[0], end="", flush=True)
+    last = first
     for piece in chain([] if first is None else [first], pieces):
         print(piece.text, end="", flush=True)
+        last = piece
     print()
     if sys.stderr.isatty():
-        print(f"\n{lm.figures.num_tokens} tokens, {lm.figures.tokens_per_second:,.0f} tokens/s", file=sys.stderr)
+        print(f"\n{_closing(lm, last)}", file=sys.stderr)
     return 0
+
+
+def _closing(lm: LM, last: Piece | None) -> str:
+    """The speed, and why the text ends where it does, when neither the model nor the person wanted that."""
+    speed = f"{lm.figures.num_tokens} tokens, {lm.figures.tokens_per_second:,.0f} tokens/s"
+    event, stack = None if last is None else last.event, lm.config.main
+    is_full = stack.position.is_table and event is not None and event.position >= lm.config.context
+    return f"{speed}; the model reads no further than its {lm.config.context} positions" if is_full else speed
 
 
 def _prompts(words: Sequence[str]) -> list[str]:

@@ -54,11 +54,11 @@ def show(config: ModelConfig, name: str, console: Console) -> None:
 
 def _part(console: Console, title: str, rows: list[tuple[str, str, str]]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style=QUIET)
-    table.add_column(justify="left" if title == "Knobs" else "right")
-    table.add_column()
-    for name, value, bar in rows:
-        table.add_row(name, value, Text(bar, LEARNED))
+    has_notes = any(note for *_, note in rows)
+    table.add_column(style=QUIET, no_wrap=True)
+    table.add_column(justify="left" if title == "Knobs" else "right", no_wrap=True)
+    for name, value, note in rows:
+        table.add_row(name, value, *([Text(note, LEARNED)] if has_notes else []))
     console.print()
     console.print(Text(title, "bold"))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
