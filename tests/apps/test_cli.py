@@ -56,7 +56,7 @@ def test_a_person_is_told_the_speed_and_when_the_model_is_full(
     assert main(["generate", run, "The cat", "--max-tokens", max_tokens]) == 0
     told = capsys.readouterr().err
     assert re.match(r"\n\d+ tokens, [\d,]+ tokens/s", told)
-    assert ("reads no further than its 32 positions" in told) == is_full
+    assert ("reads 32 tokens at once" in told) == is_full
 
 
 def test_json_is_one_object_that_agrees_with_the_text(run: str, capsys: Capture) -> None:

@@ -123,17 +123,24 @@ def test_a_session_goes_on_where_it_was() -> None:
         generate(session, [])
 
 
-def test_it_ends_when_the_position_table_is_full() -> None:
-    events = generate(Session(decoder_only()), prompt(44), max_tokens=100)
-    assert [event.position for event in events] == [44, 45, 46, 47, 48], "the last one needs no row of the table"
+def test_a_full_position_table_is_begun_again_with_the_last_half() -> None:
+    model, ids, context = decoder_only(), prompt(44), 48
+    events = generate(Session(model), ids, max_tokens=60)
+    assert [event.position for event in events] == list(range(44, 104))
+    window, tokens = list(ids), []
+    for _ in range(60):
+        logits = model(torch.tensor([window]), Call(visibility.causal(len(window))))[0, -1]
+        tokens.append(int(logits.argmax()))
+        window.append(tokens[-1])
+        if len(window) > context:
+            window = window[-((context + 1) // 2) :]
+    assert tokens_of(events) == tokens
+    assert len(set(tokens)) > 3, "the tokens vary"
+
+
+def test_a_prompt_longer_than_the_position_table_is_refused() -> None:
     with pytest.raises(CutawayError, match="would have 49 tokens"):
         generate(Session(decoder_only()), prompt(49))
-
-
-@pytest.mark.parametrize("max_tokens", [0, -3])
-def test_an_impossible_number_of_tokens_is_refused(max_tokens: int) -> None:
-    with pytest.raises(CutawayError, match=f"max_tokens is {max_tokens}"):
-        generate(Session(decoder_only()), [4], max_tokens=max_tokens)
 
 
 def test_figures() -> None:

@@ -26,20 +26,27 @@ def autoregressive(
 
     prompt_ids: added to what the session holds; when both are empty, the model's own start id begins. eos_ids: a chosen one of
     them is the last; None: the model's own end id. request: the prompt's number in its batch, a part of the randomness.
-    It also ends when the model's position table is full. The last token chosen is not in the session: no pass was needed.
+    When the model's position table is full, the last half of what the session holds is read again from position 0, and it goes
+    on from there: what lies before is forgotten. The last token chosen is not in the session: no pass was needed.
     Raises CutawayError, at the first step, for an impossible max_tokens, nothing to start from, or a prompt that does not fit.
     """
     if max_tokens < 1:
         raise CutawayError(f"max_tokens is {max_tokens}. Ask for at least 1 token.")
     end_ids = _end_ids(session) if eos_ids is None else frozenset(eos_ids)
     ids: Sequence[int] = prompt_ids or start_ids(session)
+    forgotten = 0
     for _ in range(max_tokens):
         logits = yield from ask(Step(session, ids))
-        token, probability = choose(logits[-1], session.ids, sampling, request, session.length)
-        yield Event("commit", session.length, None, token, probability)
-        if token in end_ids or session.room == 0:
+        place = forgotten + session.length
+        token, probability = choose(logits[-1], session.ids, sampling, request, place)
+        yield Event("commit", place, None, token, probability)
+        if token in end_ids:
             return
         ids = (token,)
+        if session.room == 0:
+            ids = (*session.ids, token)[-((session.length + 1) // 2) :]
+            forgotten = place + 1 - len(ids)
+            session.rewind(0)
 
 
 def start_ids(session: Session) -> tuple[int]:

@@ -61,11 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _closing(lm: LM, last: Piece | None) -> str:
-    """The speed, and why the text ends where it does, when neither the model nor the person wanted that."""
+    """The speed, and whether the text grew longer than what the model reads at once."""
     speed = f"{lm.figures.num_tokens} tokens, {lm.figures.tokens_per_second:,.0f} tokens/s"
     event, stack = None if last is None else last.event, lm.config.main
     is_full = stack.position.is_table and event is not None and event.position >= lm.config.context
-    return f"{speed}; the model reads no further than its {lm.config.context} positions" if is_full else speed
+    if not is_full:
+        return speed
+    return f"{speed}. The model reads {lm.config.context} tokens at once; what lay before was forgotten on the way."
 
 
 def _prompts(words: Sequence[str]) -> list[str]:
