@@ -3,7 +3,7 @@
 In: the books as an archive or a folder of Markdown files (`books.tsv` names each with its checksum and its group), and the
 TinyStories sample (one file, documents parted by `<|endoftext|>`). Out, in one folder: `children.jsonl`, `classics.jsonl`,
 `stories.jsonl` to train on (one {"text": ...} a line), and `<group>.heldout.jsonl` / `.txt`: whole books and about 5 % of
-the stories, never trained on. README.md beside this file says where both come from and what is done to them.
+the stories, never trained on. Each story to train on stands there several times, with other names (`retell.py`). README.md beside this file says where both come from and what is done to them.
 
     python recipes/stories/prepare.py --books books.tar.xz --stories tinystories_sample.txt --out recipes/stories/data
 """
@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from clean import clean_book, clean_story, sentences
+from retell import tellings, with_openings_of_their_own
 
 HERE = Path(__file__).parent
 GROUPS = ("children", "classics", "stories")
@@ -38,10 +39,12 @@ def main() -> None:
     for group, text in (*_stories(arguments.stories), *_books(arguments.books)):
         documents[group].append(text)
     documents = _without_copies(documents)
+    documents["stories"] = with_openings_of_their_own(documents["stories"])
+    _report(documents)
+    documents["stories"] = tellings(documents["stories"])
     arguments.out.mkdir(parents=True, exist_ok=True)
     for group, texts in documents.items():
         _write(arguments.out, group, texts)
-    _report(documents)
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ..model import Transformer
 from ..model.projection import Projection
+from .muon import Muon
 from .recipe import OptimiserRecipe, ScheduleRecipe
 
 
@@ -37,7 +38,7 @@ def make_optimisers(model: Transformer, recipe: OptimiserRecipe) -> list[Optimiz
         )
     ]
     if inner:
-        muon = torch.optim.Muon(
+        muon = Muon(
             inner, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay, momentum=recipe.momentum
         )
         optimisers.append(muon)
