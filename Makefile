@@ -4,7 +4,8 @@
 PYTHON ?= python3
 ARGS ?=
 VENVS := .venv .venv-peers
-INPUTS := pyproject.toml constraints.txt
+NATIVE := $(wildcard src/cutaway/runtime/native/*.cpp src/cutaway/runtime/native/*.h) src/cutaway/runtime/native/build.py
+INPUTS := pyproject.toml constraints.txt hatch_build.py $(NATIVE)
 
 .DEFAULT_GOAL := help
 .PHONY: demo test lint types format bench test-peers clean help FORCE

@@ -11,6 +11,7 @@ from cutaway.config import AttentionConfig, FeedForwardConfig, ModelConfig, Posi
 from cutaway.cost import flops_per_token, num_parameters
 from cutaway.model import Transformer, initialise, visibility
 from cutaway.objectives import Task
+from cutaway.runtime.kernels import accelerate
 from cutaway.train.machine import keep_freed_memory, peak_flops
 from cutaway.train.optimise import make_optimisers
 from cutaway.train.recipe import OptimiserRecipe
@@ -27,6 +28,7 @@ def train(*, batch_size: int, **shape: int) -> Callable[..., dict[str, float]]:
     keep_freed_memory()
     config = config_of(**shape)
     model = initialise(Transformer(config), torch.Generator().manual_seed(SEED))
+    accelerate(model)
     recipe = OptimiserRecipe(
         kind="adamw", learning_rate=LEARNING_RATE, beta1=BETAS[0], beta2=BETAS[1], weight_decay=WEIGHT_DECAY
     )

@@ -19,6 +19,7 @@ from ..decode import Sampling, Session, autoregressive, run
 from ..errors import CutawayError
 from ..model import Transformer, initialise
 from ..objectives import causal
+from ..runtime.kernels import accelerate
 from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.train_state import load_state
@@ -85,6 +86,7 @@ class Trainer:
         self.data: Prepared = prepare(recipe, self.directory.cache, tokenizer)
         generator = torch.Generator().manual_seed(recipe.seed)
         self.model = initialise(Transformer(self.data.config), generator, recipe.model.initial_std)
+        accelerate(self.model)
         self.optimisers: list[Optimizer] = make_optimisers(self.model, recipe.optimiser)
         self.step, self.elapsed_before = (0, 0.0) if newest is None else self._restore(*newest)
 

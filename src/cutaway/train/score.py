@@ -13,7 +13,7 @@ import torch
 from ..data import Corpus, sequential
 from ..model import Call, Transformer
 from ..objectives import causal, cross_entropy
-from ..runtime.attend import fused
+from ..runtime.kernels import attend
 from .step import mixed
 
 
@@ -37,7 +37,7 @@ def score(
     for batch in sequential(corpus, context, batch_size, stride=stride, packed_with=packed_with):
         task = causal(batch)
         with mixed(precision):
-            logits = model(task.input_ids, Call(task.tokens, attend=fused))
+            logits = model(task.input_ids, Call(task.tokens, attend=attend))
         nats += float(cross_entropy(logits, task))
         tokens += batch.num_scored
         num_bytes += batch.num_bytes

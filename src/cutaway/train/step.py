@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ..errors import CutawayError
 from ..model import Call, Transformer
 from ..objectives import Task, cross_entropy
-from ..runtime.attend import fused
+from ..runtime.kernels import attend
 
 
 def gradient_step(
@@ -53,7 +53,7 @@ def accumulate(model: Transformer, tasks: Sequence[Task], *, precision: str, see
     for task, seed in zip(tasks, seeds, strict=True):
         torch.manual_seed(seed)
         with mixed(precision):
-            logits = model(task.input_ids, Call(task.tokens, attend=fused))
+            logits = model(task.input_ids, Call(task.tokens, attend=attend))
         loss = cross_entropy(logits, task) / num_scored
         loss.backward()
         total += float(loss.detach())

@@ -38,30 +38,25 @@ static void soften(const shape &s, float *scores, ptrdiff_t stride, ptrdiff_t fi
         const float top = most_of(high);
         vector sum = all(0);
         for (ptrdiff_t j = 0; j < padded; j += LANES) {
-            const vector part = exponential(load(row + j) - top);
+            const vector part = exponential((load(row + j) - top) * s.scale);
             store(row + j, part);
             sum += part;
         }
         sums[r] = sum_of(sum);
-        lse[r] = top + logf(sums[r]);
+        lse[r] = top * s.scale + logf(sums[r]);
     }
 }
 
 static void forward_head(const shape &s, const float *q, ptrdiff_t q_stride, const float *packed_k, const float *packed_v,
-                         float *out, ptrdiff_t out_stride, float *lse, float *room) {
+                         float *out, ptrdiff_t out_stride, float *lse, float *scores) {
     const ptrdiff_t stride = up_to(s.keys, COLUMNS);
-    float *const scores = room, *const packed = scores + BLOCK * stride;
     float sums[BLOCK];
     for (ptrdiff_t first = 0; first < s.queries; first += BLOCK) {
         const ptrdiff_t rows = s.queries - first < BLOCK ? s.queries - first : BLOCK, keys = seen(s, first + rows);
-        pack_rows(matrix{q + first * q_stride, q_stride, 1}, rows, s.width, packed);
-        multiply_packed(rows, keys, s.width, packed, s.width, packed_k, s.width, scores, stride, NULL, 0);
-        for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t j = 0; j < keys; j++) scores[r * stride + j] *= s.scale;
+        multiply_packed(rows, keys, s.width, q + first * q_stride, 0, q_stride, packed_k, s.width, scores, stride, NULL, 0);
         soften(s, scores, stride, first, rows, keys, sums, lse + first);
-        pack_rows(matrix{scores, stride, 1}, rows, keys, packed);
         float *const mixed = out + first * out_stride;
-        multiply_packed(rows, s.width, keys, packed, keys, packed_v, s.keys, mixed, out_stride, NULL, 0);
+        multiply_packed(rows, s.width, keys, scores, 0, stride, packed_v, s.keys, mixed, out_stride, NULL, 0);
         for (ptrdiff_t r = 0; r < rows; r++)
             for (ptrdiff_t d = 0; d < s.width; d++) mixed[r * out_stride + d] /= sums[r];
     }
@@ -81,17 +76,16 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(attention)(const s
                                                                          const heads *v, const heads *out, float *lse) {
     const shape s = *given;
     const ptrdiff_t wide_keys = up_to(s.keys, COLUMNS), wide = up_to(s.width, COLUMNS), group = s.heads / s.kv_heads;
-    const ptrdiff_t deepest = wide_keys > wide ? wide_keys : wide;
 #pragma omp parallel for num_threads(s.num_threads) schedule(static)
     for (ptrdiff_t item = 0; item < s.batch * s.kv_heads; item++) {
         const ptrdiff_t b = item / s.kv_heads, kv = item % s.kv_heads;
-        float *const packed_k = room_for((size_t)(s.width * wide_keys + wide * s.keys + 2 * BLOCK * deepest), 2);
-        float *const packed_v = packed_k + s.width * wide_keys, *const room = packed_v + wide * s.keys;
+        float *const packed_k = room_for((size_t)(s.width * wide_keys + wide * s.keys + BLOCK * wide_keys), 2);
+        float *const packed_v = packed_k + s.width * wide_keys, *const scores = packed_v + wide * s.keys;
         pack_transposed(s, at(*k, b, kv), k->position, packed_k);
         pack_straight(s, at(*v, b, kv), v->position, packed_v);
         for (ptrdiff_t h = kv * group; h < (kv + 1) * group; h++)
             forward_head(s, at(*q, b, h), q->position, packed_k, packed_v, at(*out, b, h), out->position,
-                         lse + (b * s.heads + h) * s.queries, room);
+                         lse + (b * s.heads + h) * s.queries, scores);
     }
 }
 
@@ -126,26 +120,21 @@ static void backward_head(const shape &s, const float *q, ptrdiff_t q_stride, co
         const ptrdiff_t keys = seen(s, first + rows);
         const float *const queries = q + first * q_stride, *const slopes = d_out + first * d_out_stride;
         for (ptrdiff_t r = 0; r < rows; r++) {
-            float delta = 0;
-            for (ptrdiff_t d = 0; d < s.width; d++) delta += slopes[r * d_out_stride + d] * out[(first + r) * out_stride + d];
-            deltas[r] = delta;
+            deltas[r] = inner_product(s.width, slopes + r * d_out_stride, out + (first + r) * out_stride);
         }
-        pack_rows(matrix{queries, q_stride, 1}, rows, s.width, w.packed);
-        multiply_packed(rows, keys, s.width, w.packed, s.width, w.k_transposed, s.width, w.p, stride, NULL, 0);
-        pack_rows(matrix{slopes, d_out_stride, 1}, rows, s.width, w.packed);
-        multiply_packed(rows, keys, s.width, w.packed, s.width, w.v_transposed, s.width, w.d_s, stride, NULL, 0);
+        multiply_packed(rows, keys, s.width, queries, 0, q_stride, w.k_transposed, s.width, w.p, stride, NULL, 0);
+        multiply_packed(rows, keys, s.width, slopes, 0, d_out_stride, w.v_transposed, s.width, w.d_s, stride, NULL, 0);
         differentiate(s, w.p, w.d_s, stride, first, rows, keys, lse + first, deltas);
 
         pack_rows(matrix{w.p, 1, stride}, keys, rows, w.packed);
         pack_columns(matrix{slopes, d_out_stride, 1}, 0, s.width, s.width, rows, w.right);
-        multiply_packed(keys, s.width, rows, w.packed, rows, w.right, rows, d_v, d_v_stride, NULL, is_added);
+        multiply_packed(keys, s.width, rows, w.packed, rows, 0, w.right, rows, d_v, d_v_stride, NULL, is_added);
 
         pack_rows(matrix{w.d_s, 1, stride}, keys, rows, w.packed);
         pack_columns(matrix{queries, q_stride, 1}, 0, s.width, s.width, rows, w.right);
-        multiply_packed(keys, s.width, rows, w.packed, rows, w.right, rows, d_k, d_k_stride, NULL, is_added);
+        multiply_packed(keys, s.width, rows, w.packed, rows, 0, w.right, rows, d_k, d_k_stride, NULL, is_added);
 
-        pack_rows(matrix{w.d_s, stride, 1}, rows, keys, w.packed);
-        multiply_packed(rows, s.width, keys, w.packed, keys, w.k, s.keys, d_q + first * d_q_stride, d_q_stride, NULL, 0);
+        multiply_packed(rows, s.width, keys, w.d_s, 0, stride, w.k, s.keys, d_q + first * d_q_stride, d_q_stride, NULL, 0);
     }
 }
 

@@ -46,6 +46,15 @@ INLINE float most_of(vector x) {
     return found;
 }
 
+INLINE float inner_product(ptrdiff_t count, const float *x, const float *y) {
+    vector sum = all(0);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) sum += load(x + i) * load(y + i);
+    float rest = sum_of(sum);
+    for (; i < count; i++) rest += x[i] * y[i];
+    return rest;
+}
+
 // e^x to about 1 ulp: 2^n · e^r with r in ±ln 2 / 2, a polynomial of degree 6 (Cephes). Below −87 it is 0, above 88 held.
 INLINE vector exponential(vector x) {
     integers is_tiny = x < all(-87.0f);

@@ -1,0 +1,1 @@
+"""Tests of the readable definition: config, visibility, positions, layers, leakage, parity, taps."""
