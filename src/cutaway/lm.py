@@ -22,6 +22,7 @@ from .lens.trace import Recorder, Trace
 from .model import Call, Transformer
 from .model import visibility as visible
 from .runtime.attend import fused
+from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer
 from .train.run_directory import complete_checkpoints
 from .weights import checkpoint
@@ -225,6 +226,7 @@ def load(name: str | Path) -> LM:
     """
     directory = find(str(name))
     model = checkpoint.load(directory)
+    accelerate(model)
     if not (directory / "tokenizer.json").exists():
         return LM(model, None, str(name))
     tokenizer = Tokenizer.load(directory)

@@ -23,7 +23,10 @@ from ..model.projection import Projection
 from .attend import fused
 from .native.library import Heads, Library, Shape, library
 
-FEW = 64  # rows: below, torch's own matrix–vector products serve
+FEW = 8  # rows: up to here, weights are read once, and nothing is packed
+MANY = 64  # rows: from here on, packing pays; between the two, torch serves
+
+SMALL = 2**14  # numbers: below, a call costs more than it saves
 
 
 def accelerate(model: nn.Module) -> str | None:
@@ -57,15 +60,18 @@ class NativeProjection(Projection):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x · Wᵀ + b. x: [..., d_in]; weight: [d_out, d_in]; bias: [d_out] or None -> [..., d_out]. Slow twin: F.linear."""
-    if x.numel() < FEW * x.shape[-1] or not _serves(x, weight):
+    rows = x.numel() // x.shape[-1]
+    if FEW < rows < MANY or not _serves(x, weight):
         return F.linear(x, weight, bias)
+    if rows <= FEW:
+        return F.linear(x, weight, bias) if torch.is_grad_enabled() else _few(x, weight, bias)
     product: Tensor = _Linear.apply(x, weight, bias)
     return product
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU by its tanh, of any shape. Slow twin: F.gelu(x, approximate="tanh")."""
-    if not _serves(x):
+    if x.numel() < SMALL or not _serves(x, x):
         return F.gelu(x, approximate="tanh")
     active: Tensor = _Gelu.apply(x)
     return active
@@ -75,7 +81,7 @@ def attend(spec: Spec, q: Tensor, k: Tensor, v: Tensor, call: Call) -> Tensor:
     """Attention under a flag, natively. q: [batch, head, query, d_head] -> the same shape. Slow twin: `runtime.attend.fused`."""
     frame = call.frame
     is_plain = frame is not None and frame.flag in ("causal", "full") and frame.bias is None and spec.softcap is None
-    if not is_plain or q.shape[2] == 1 or not _serves(q, k, v):
+    if not is_plain or q.shape[2] == 1 or not _serves(q, k):
         return fused(spec, q, k, v, call)
     k, v = append(k, v, call)
     mixed: Tensor = _Attention.apply(q, k, v, spec.scale, frame is not None and frame.flag == "causal")
@@ -147,6 +153,17 @@ class _Attention(torch.autograd.Function):
         return gradients[0], gradients[1], gradients[2], None, None
 
 
+def _few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    x, weight = x.contiguous(), weight.contiguous()
+    d_out, d_in = weight.shape
+    out = x.new_empty(*x.shape[:-1], d_out)
+    at_bias = None if bias is None else bias.data_ptr()
+    _kernels().product_few(
+        x.numel() // d_in, d_out, d_in, x.data_ptr(), weight.data_ptr(), at_bias, out.data_ptr(), torch.get_num_threads()
+    )
+    return out
+
+
 def _product(a: Tensor, b: Tensor, out: Tensor, *, bias: Tensor | None = None, row_sums: Tensor | None = None) -> None:
     """out = a · b (+ bias), and the sums of a's rows. a: [row, depth]; b: [depth, column], each by its strides; out: contiguous."""
     _kernels().product(
@@ -178,10 +195,10 @@ def _like_heads(x: Tensor) -> Tensor:
     return x.new_empty(batch, positions, heads, width).transpose(1, 2)
 
 
-def _serves(*tensors: Tensor) -> bool:
+def _serves(x: Tensor, other: Tensor) -> bool:
     """Whether the kernels take these: fp32, on a processor that has them, and not under mixed precision."""
-    plain = all(tensor.dtype is torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-    return plain and not torch.is_autocast_enabled("cpu") and not isinstance(library(), str)
+    is_plain = x.dtype is torch.float32 and other.dtype is torch.float32 and x.is_cpu and other.is_cpu
+    return is_plain and not torch.is_autocast_enabled("cpu") and not isinstance(library(), str)
 
 
 def _kernels() -> Library:

@@ -22,6 +22,7 @@ SWITCH = "CUTAWAY_KERNELS"
 SIZE, PLACE = c_ssize_t, c_void_p
 SIGNATURES = {
     "product": (*[SIZE] * 3, PLACE, SIZE, SIZE, PLACE, SIZE, SIZE, PLACE, SIZE, PLACE, PLACE, c_int),
+    "product_few": (*[SIZE] * 3, *[PLACE] * 4, c_int),
     "gelu": (SIZE, PLACE, PLACE, c_int),
     "gelu_backward": (SIZE, PLACE, PLACE, PLACE, c_int),
     "attention": (PLACE, *[PLACE] * 4, PLACE),
@@ -51,9 +52,12 @@ class Library:
 
     def __init__(self, loaded: ctypes.CDLL, instructions: str) -> None:
         self.instructions = instructions
-        self.product, self.gelu, self.gelu_backward, self.attention, self.attention_backward = (
-            _function(loaded, name, instructions) for name in SIGNATURES
-        )
+        self.product = _function(loaded, "product", instructions)
+        self.product_few = _function(loaded, "product_few", instructions)
+        self.gelu = _function(loaded, "gelu", instructions)
+        self.gelu_backward = _function(loaded, "gelu_backward", instructions)
+        self.attention = _function(loaded, "attention", instructions)
+        self.attention_backward = _function(loaded, "attention_backward", instructions)
 
 
 @functools.cache
