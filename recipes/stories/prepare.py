@@ -3,7 +3,8 @@
 In: the books as an archive or a folder of Markdown files (`books.tsv` names each with its checksum and its group), and the
 TinyStories sample (one file, documents parted by `<|endoftext|>`). Out, in one folder: `children.jsonl`, `classics.jsonl`,
 `stories.jsonl` to train on (one {"text": ...} a line), and `<group>.heldout.jsonl` / `.txt`: whole books and about 5 % of
-the stories, never trained on. Each story to train on stands there several times, with other names (`retell.py`). README.md beside this file says where both come from and what is done to them.
+the stories, never trained on. Each story to train on stands there several times, with other names (`retell.py`). README.md
+beside this file says where both come from and what is done to them.
 
     python recipes/stories/prepare.py --books books.tar.xz --stories tinystories_sample.txt --out recipes/stories/data
 """

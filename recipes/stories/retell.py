@@ -10,20 +10,10 @@ import hashlib
 import random
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-GIRLS = tuple(
-    "Abby Ada Alice Amelia Amy Anna Annie Becky Bella Betty Carla Carol Cindy Claire Clara Daisy Dora Elena Ella Ellie Elsie Emily "
-    "Emma Eva Fay Flora Gina Hannah Helen Ida Jane Jen Jenny Jill Judy Julia Julie Kate Katie Kim Kitty Laura Leah Lena Lila Lily "
-    "Lisa Lizzie Lola Lucy Lulu Luna Mabel Maddy Mandy Margaret Martha Mary Maya Mia Millie Mimi Molly Nancy Nell Nina Nora Olive "
-    "Pam Peggy Penny Polly Rachel Rita Rosie Ruby Ruth Sally Sandy Sara Sarah Sonia Sophie Stella Sue Susan Susie Tess Tilly Tina "
-    "Vera Wendy Winnie Zoe".split()
-)
-BOYS = tuple(
-    "Adam Albert Alec Alex Alfred Andy Anton Arthur Ben Benny Bert Billy Bob Bobby Carl Charlie Dan Danny Dave David Eddie Eric "
-    "Felix Fred Gary George Gus Hal Harry Henry Hugo Ian Ivan Jack Jacob Jake James Jerry Jim Jimmy Joe Joey John Johnny Josh Karl "
-    "Ken Lars Leo Leon Louis Luke Martin Matt Max Mike Milo Nathan Ned Nick Noah Oliver Oscar Otto Owen Paul Pete Peter Philip Ralph "
-    "Rex Robin Roger Sam Sammy Simon Stan Steve Ted Teddy Theo Thomas Tim Timmy Toby Todd Tom Tommy Tony Victor Walter Willy".split()
-)
+NAMES = (Path(__file__).parent / "names.tsv").read_text(encoding="utf-8").splitlines()[1:]
+GIRLS, BOYS = (tuple(line.split("\t")[1].split()) for line in NAMES)
 NUM_TELLINGS = 6
 OPENING = 12  # words
 SHORTEST = 150  # characters

@@ -132,3 +132,34 @@ def test_every_book_of_the_list_has_one_group_and_a_checksum() -> None:
     assert all(len(sha256) == 64 for _, sha256, _ in rows)
     groups = [group for group, _, _ in rows]
     assert (groups.count("children.heldout"), groups.count("classics.heldout")) == (3, 4)
+
+
+LONG = "They found a small red boat by the river and pushed it into the water. Then they sailed home and slept well."
+
+
+def test_no_two_stories_begin_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    retell = module("retell", monkeypatch)
+    beginning = "Once upon a time, there was a little {kind} named {name}. {who} loved to play outside."
+    stories = [
+        f"{beginning.format(kind='girl', name='Lily', who='She')} {LONG}",
+        f"{beginning.format(kind='girl', name='Mia', who='She')} One day, she saw a cat. {LONG} {LONG}",
+        f"{beginning.format(kind='girl', name='Anna', who='She')} One day, it rained. {LONG} {LONG}",
+        f"{beginning.format(kind='boy', name='Tim', who='He')} {LONG}",
+    ]
+    kept = retell.with_openings_of_their_own(stories)
+    assert kept == [stories[0], f"One day, Mia saw a cat. {LONG} {LONG}", stories[3]]
+
+
+def test_a_story_is_told_with_other_names_the_same_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
+    retell = module("retell", monkeypatch)
+    stories = ["Lily met Tim. Lily's hat was Tim's.", "Nobody has a name here."]
+    told = retell.tellings(stories)
+    assert told == retell.tellings(stories)
+    assert told[:2] == stories
+    assert told[3::2] == stories[1:] * (retell.NUM_TELLINGS - 1)
+    for text in told[2::2]:
+        girl, boy = text.split()[0], text.split()[2].rstrip(".")
+        assert girl in retell.GIRLS
+        assert boy in retell.BOYS
+        assert text == f"{girl} met {boy}. {girl}'s hat was {boy}'s."
+        assert {girl, boy}.isdisjoint({"Lily", "Tim"})

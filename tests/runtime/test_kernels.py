@@ -98,9 +98,7 @@ def attention_cases() -> Iterator[tuple[int, int, int, int, int, str]]:
 
 @pytest.mark.parametrize(("heads", "kv_heads", "width", "queries", "keys", "flag"), list(attention_cases()))
 @pytest.mark.usefixtures("threads")
-def test_attention_and_its_gradients(
-    heads: int, kv_heads: int, width: int, queries: int, keys: int, flag: str
-) -> None:
+def test_attention_and_its_gradients(heads: int, kv_heads: int, width: int, queries: int, keys: int, flag: str) -> None:
     def laid_out(num_heads: int, length: int, seed: int) -> Tensor:
         return random(2, length, num_heads * width, seed=seed).unflatten(-1, (num_heads, width)).transpose(1, 2)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -128,3 +130,18 @@ def test_every_parameter_moves() -> None:
         parameter.grad = torch.ones_like(parameter)
     adamw.step()
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_training_begins_without_torchs_compiler() -> None:
+    """Importing it takes as long as importing torch; a new torch that does so again is to be noticed."""
+    code = (
+        "import sys, torch; from tests.train.test_optimise import make; from cutaway.train.recipe import OptimiserRecipe\n"
+        "from cutaway.train.optimise import make_optimisers\n"
+        "model = make('untied')\n"
+        "for parameter in model.parameters(): parameter.grad = torch.ones_like(parameter)\n"
+        "for optimiser in make_optimisers(model, OptimiserRecipe(kind='muon')):\n"
+        "    optimiser.step(); optimiser.load_state_dict(optimiser.state_dict())\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr

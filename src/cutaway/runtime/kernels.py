@@ -101,7 +101,7 @@ class _Linear(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
         d_out = d_out.contiguous().view(-1, weight.shape[0])
@@ -125,7 +125,7 @@ class _Gelu(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         d_out, d_x = d_out.contiguous(), torch.empty_like(x)
@@ -138,13 +138,15 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, is_causal: bool) -> Tensor:
         q, k, v = (_by_rows(x) for x in (q, k, v))
         out, lse = _like_heads(q), q.new_empty(q.shape[:3])
-        ctx.shape = Shape(*q.shape[:2], k.shape[1], q.shape[2], k.shape[2], q.shape[3], scale, is_causal, torch.get_num_threads())
+        ctx.shape = Shape(
+            *q.shape[:2], k.shape[1], q.shape[2], k.shape[2], q.shape[3], scale, is_causal, torch.get_num_threads()
+        )
         _kernels().attention(ctypes.addressof(ctx.shape), *_places(q, k, v, out), lse.data_ptr())
         ctx.save_for_backward(q, k, v, out, lse)
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, out, lse = ctx.saved_tensors
         given, gradients = _places(q, k, v, out), [_like_heads(x) for x in (q, k, v)]
@@ -159,13 +161,20 @@ def _few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     out = x.new_empty(*x.shape[:-1], d_out)
     at_bias = None if bias is None else bias.data_ptr()
     _kernels().product_few(
-        x.numel() // d_in, d_out, d_in, x.data_ptr(), weight.data_ptr(), at_bias, out.data_ptr(), torch.get_num_threads()
+        x.numel() // d_in,
+        d_out,
+        d_in,
+        x.data_ptr(),
+        weight.data_ptr(),
+        at_bias,
+        out.data_ptr(),
+        torch.get_num_threads(),
     )
     return out
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor, *, bias: Tensor | None = None, row_sums: Tensor | None = None) -> None:
-    """out = a · b (+ bias), and the sums of a's rows. a: [row, depth]; b: [depth, column], each by its strides; out: contiguous."""
+    """out = a · b (+ bias), and the sums of a's rows. a, b: two axes each, by their strides; out: contiguous."""
     _kernels().product(
         *out.shape,
         a.shape[1],
@@ -190,7 +199,7 @@ def _by_rows(x: Tensor) -> Tensor:
 
 
 def _like_heads(x: Tensor) -> Tensor:
-    """Room for [batch, head, position, width], laid out as the projections are: heads side by side."""
+    """Room for [batch, head, position, d_head], laid out as the projections are: heads side by side."""
     batch, heads, positions, width = x.shape
     return x.new_empty(batch, positions, heads, width).transpose(1, 2)
 

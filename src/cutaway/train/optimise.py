@@ -5,6 +5,7 @@ AdamW: Loshchilov & Hutter 2019. Muon: Jordan et al. 2024, on matrices inside la
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import torch
@@ -16,12 +17,21 @@ from ..model.projection import Projection
 from .muon import Muon
 from .recipe import OptimiserRecipe, ScheduleRecipe
 
+TAKEN_OUT = "__dynamo_disable"  # where torch keeps a method without the compiler (torch._compile)
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's AdamW, whose step does not import torch's compiler either: see `leave_compiler_out`."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
 
 def make_optimisers(model: Transformer, recipe: OptimiserRecipe) -> list[Optimizer]:
     """AdamW, and Muon behind it where the recipe asks for it; every parameter of the model is in one group of one of them.
 
     Every group remembers its full rate as `initial_lr`.
     """
+    leave_compiler_out()
     inner = layer_matrices(model) if recipe.kind == "muon" else []
     chosen = {id(weight) for weight in inner}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
@@ -30,7 +40,7 @@ def make_optimisers(model: Transformer, recipe: OptimiserRecipe) -> list[Optimiz
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimisers: list[Optimizer] = [
-        torch.optim.AdamW(
+        AdamW(
             [group for group in groups if group["params"]],
             lr=recipe.learning_rate,
             betas=(recipe.beta1, recipe.beta2),
@@ -38,14 +48,23 @@ def make_optimisers(model: Transformer, recipe: OptimiserRecipe) -> list[Optimiz
         )
     ]
     if inner:
-        muon = Muon(
-            inner, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay, momentum=recipe.momentum
-        )
+        muon = Muon(inner, lr=recipe.muon_learning_rate, weight_decay=recipe.weight_decay, momentum=recipe.momentum)
         optimisers.append(muon)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["initial_lr"] = group["lr"]
     return optimisers
+
+
+def leave_compiler_out() -> None:
+    """Let torch's optimisers begin without importing torch's compiler, which takes as long as importing torch.
+
+    They import it only to keep it out of these methods; nothing here compiles a step of training. A method that was already
+    taken out by the compiler stays so.
+    """
+    for name in ("__init__", "add_param_group", "load_state_dict", "state_dict"):
+        method = inspect.unwrap(getattr(Optimizer, name))
+        vars(method).setdefault(TAKEN_OUT, method)
 
 
 def layer_matrices(model: Transformer) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""The kernels' C++ -> one shared library beside it. In: a compiler, if there is one. Out: the library's path, or why there is none.
+"""The kernels' C++ -> one shared library beside it. In: a compiler, if there is one. Out: the library, or why there is none.
 
 Run by the package's build (`hatch_build.py`), and by hand: `python src/cutaway/runtime/native/build.py`. It needs no torch and
 nothing but the standard library. Each instruction set is a unit of its own; which one runs is decided when the library is loaded.
@@ -18,8 +18,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LIBRARY = HERE / "cutaway_kernels.so"
-COMMON = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-w")
-SETS = {
+COMMON = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-w",
+)
+SETS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {"avx2": ("-march=x86-64-v3",), "avx512": ("-march=x86-64-v4", "-mprefer-vector-width=512")},
     "aarch64": {"neon": ()},
 }

@@ -20,7 +20,7 @@ from .build import LIBRARY, fingerprint
 
 SWITCH = "CUTAWAY_KERNELS"
 SIZE, PLACE = c_ssize_t, c_void_p
-SIGNATURES = {
+SIGNATURES: dict[str, tuple[Any, ...]] = {
     "product": (*[SIZE] * 3, PLACE, SIZE, SIZE, PLACE, SIZE, SIZE, PLACE, SIZE, PLACE, PLACE, c_int),
     "product_few": (*[SIZE] * 3, *[PLACE] * 4, c_int),
     "gelu": (SIZE, PLACE, PLACE, c_int),
@@ -42,7 +42,7 @@ class Shape(ctypes.Structure):
 
 
 class Heads(ctypes.Structure):
-    """A tensor [batch, head, position, width] by its place and its strides."""
+    """A tensor [batch, head, position, d_head] by its place and its strides."""
 
     _fields_ = (("data", PLACE), ("batch", SIZE), ("head", SIZE), ("position", SIZE))
 
@@ -62,7 +62,10 @@ class Library:
 
 @functools.cache
 def library() -> Library | str:
-    """The kernels, or a sentence that says why they do not run here. `CUTAWAY_KERNELS=off` turns them off, a set's name picks it."""
+    """The kernels, or a sentence that says why they do not run here.
+
+    The environment variable CUTAWAY_KERNELS chooses: `off`, or the name of an instruction set.
+    """
     wanted = os.environ.get(SWITCH, "")
     if wanted == "off":
         return f"they are turned off by {SWITCH}"
@@ -109,7 +112,9 @@ def _thread_pool() -> str | None:
 
 def _computes(kernels: Library) -> bool:
     """A product of odd sizes, right to the last place that matters."""
-    left, right = (torch.arange(float(rows * columns)).view(rows, columns) % 7 - 3 for rows, columns in ((13, 37), (37, 35)))
+    left, right = (
+        torch.arange(float(rows * columns)).view(rows, columns) % 7 - 3 for rows, columns in ((13, 37), (37, 35))
+    )
     out: Any = torch.empty(13, 35)
     kernels.product(13, 35, 37, left.data_ptr(), 37, 1, right.data_ptr(), 35, 1, out.data_ptr(), 35, None, None, 1)
     return torch.equal(out, left @ right)
