@@ -34,8 +34,11 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def build(library: Path = LIBRARY) -> str | None:
-    """Compile every unit and link them. Returns None when it went well, else the reason why not; nothing is left half-made."""
+def build(library: Path = LIBRARY, *extra: str) -> str | None:
+    """Compile every unit and link them. Returns None when it went well, else the reason why not; nothing is left half-made.
+
+    extra: more flags for the compiler.
+    """
     sets = SETS.get(platform.machine()) if sys.platform == "linux" else None
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
     if sets is None:
@@ -47,7 +50,17 @@ def build(library: Path = LIBRARY) -> str | None:
         for name, flags in sets.items():
             for unit in sorted(HERE.glob("*.cpp")):
                 objects.append(f"{folder}/{name}_{unit.stem}.o")
-                command = [compiler, *COMMON, *flags, f"-DINSTRUCTIONS={name}", "-c", str(unit), "-o", objects[-1]]
+                command = [
+                    compiler,
+                    *COMMON,
+                    *flags,
+                    *extra,
+                    f"-DINSTRUCTIONS={name}",
+                    "-c",
+                    str(unit),
+                    "-o",
+                    objects[-1],
+                ]
                 failure = _run(command)
                 if failure:
                     return failure

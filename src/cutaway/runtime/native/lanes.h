@@ -6,16 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
+// LANES and ROWS given from outside: so the shapes of one instruction set are tested on a processor that has another.
+#if defined(LANES)
+#elif defined(__AVX512F__)
 #define LANES 16
 #define ROWS 12  // of a tile: 12 x 2 sums fit the 32 registers
-#else
-#define ROWS 6  // 6 x 2 sums fit 16 registers
-#if defined(__AVX2__)
+#elif defined(__AVX2__)
 #define LANES 8
+#define ROWS 6  // 6 x 2 sums fit 16 registers
 #else
 #define LANES 4
-#endif
+#define ROWS 6
 #endif
 #define COLUMNS (2 * LANES)
 

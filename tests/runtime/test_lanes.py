@@ -1,0 +1,35 @@
+"""The kernels with the vectors of other processors: what one instruction set computes is checked on a machine with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cutaway.runtime import kernels
+from cutaway.runtime.native import build
+from cutaway.runtime.native.library import Library, library, supported
+
+from . import test_kernels as checks
+
+pytestmark = pytest.mark.skipif(not supported(), reason="This processor has no instruction set with kernels.")
+
+
+@pytest.mark.parametrize(("lanes", "rows"), [(16, 12), (4, 6)], ids=["as AVX-512", "as NEON"])
+def test_other_vectors_compute_the_same(lanes: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "kernels.so"
+    monkeypatch.setattr(build, "SETS", {machine: dict([*sets.items()][:1]) for machine, sets in build.SETS.items()})
+    monkeypatch.setattr("cutaway.runtime.native.library.LIBRARY", place)
+    monkeypatch.setenv("CUTAWAY_KERNELS", next(iter(build.SETS[build.platform.machine()])))
+    assert build.build(place, f"-DLANES={lanes}", f"-DROWS={rows}") is None
+    found = library.__wrapped__()
+    assert isinstance(found, Library), found
+    monkeypatch.setattr(kernels, "library", lambda: found)
+    for rows_in, d_in, d_out in ((64, 1, 1), (65, 7, 5), (300, 257, 65), (70, 600, 48), (1100, 40, 300)):
+        for has_bias in (True, False):
+            checks.test_a_projection_and_its_gradients(rows_in, d_in, d_out, has_bias)
+    for shape in ((7, 5), (192, 768)):
+        checks.test_few_rows(3, *shape)
+    checks.test_gelu_and_its_gradient_from_end_to_end()
+    for case in checks.attention_cases():
+        checks.test_attention_and_its_gradients(*case)
