@@ -60,6 +60,7 @@ def measure_large(options: Options) -> list[Row]:
 
 def _measure(plan: Plan, options: Options) -> list[Row]:
     changes = QUICK_CHANGES if options.is_quick else ()
+    _train(plan.recipe, QUICK_CHANGES)  # so that what Python keeps from one start to the next is there
     runs = [_train(plan.recipe, changes) for _ in range(options.repeat(plan.repetitions))]
     name, losses = f"cutaway train {plan.recipe}", sample([run.loss for run in runs], NATS)
     differences = sample([abs(run.loss - run.recounted) for run in runs], "{:.1e} nats")

@@ -67,6 +67,20 @@ def test_a_projection_and_its_gradients(rows: int, d_in: int, d_out: int, has_bi
         close(ours, theirs)
 
 
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_what_is_frozen_gets_no_gradient(frozen: int) -> None:
+    results = []
+    for function in (kernels.linear, F.linear):
+        given = [random(70, 9), random(5, 9, seed=2), random(5, seed=3)]
+        for index, tensor in enumerate(given):
+            tensor.requires_grad_(index != frozen)
+        function(*given).square().mean().backward()
+        assert given[frozen].grad is None
+        results.append([tensor.grad for index, tensor in enumerate(given) if index != frozen])
+    for ours, theirs in zip(*results, strict=True):
+        close(ours, theirs)
+
+
 @pytest.mark.usefixtures("threads")
 def test_gelu_and_its_gradient_from_end_to_end() -> None:
     x = torch.cat([torch.linspace(-30, 30, kernels.SMALL), torch.tensor([0.0, -0.0, 1e-30, -1e9, 1e9])])

@@ -102,16 +102,19 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         d_out = d_out.contiguous().view(-1, weight.shape[0])
-        d_x = None
+        d_x = d_weight = d_bias = None
         if ctx.needs_input_grad[0]:
             d_x = torch.empty_like(x)
             _product(d_out, weight, d_x.view(-1, x.shape[-1]))
-        d_weight = torch.empty_like(weight)
-        d_bias = weight.new_empty(weight.shape[0]) if ctx.has_bias else None
-        _product(d_out.t(), x.view(-1, x.shape[-1]), d_weight, row_sums=d_bias)
+        if ctx.needs_input_grad[1]:
+            d_weight = torch.empty_like(weight)
+            d_bias = weight.new_empty(weight.shape[0]) if ctx.has_bias else None
+            _product(d_out.t(), x.view(-1, x.shape[-1]), d_weight, row_sums=d_bias)
+        elif ctx.has_bias and ctx.needs_input_grad[2]:
+            d_bias = d_out.sum(0)
         return d_x, d_weight, d_bias
 
 
