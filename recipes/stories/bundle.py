@@ -90,7 +90,8 @@ def about(lm: LM, recipe: Recipe, run: Path) -> list[str]:
         "vocabulary": f"{lm.tokenizer.vocab_size:,} byte-level BPE tokens. One token each, at the start of a text and behind a "
         f"space: {', '.join(WORDS)}. Reserved: mask, pad, four chat roles, 16 spare tokens",
         "context": f"{lm.config.context} tokens; fixed sinusoidal positions, added to the token embedding",
-        "trained on": f"{tokens:,} tokens: stories × {weights[0]}, children's books × {weights[1]}, classics × {weights[2]}",
+        "trained on": f"{tokens:,} tokens: stories in six tellings × {weights[0]}, children's books × {weights[1]}, "
+        f"classics × {weights[2]}",
         "by": f"`recipes/stories/stories.toml`: {training.steps:,} steps, {seconds / 60:.0f} minutes on a shared processor",
         "stored as": "float16",
     }
