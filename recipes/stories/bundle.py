@@ -79,7 +79,7 @@ def about(lm: LM, recipe: Recipe, run: Path) -> list[str]:
     """What the model is, and what it cost to make."""
     stack, training = lm.config.main, recipe.training
     tokens = training.steps * training.batch_size * training.accumulate * recipe.model.context
-    seconds = max(event.values["elapsed"] for event in read_events(run / "events.jsonl") if event.kind == "evaluate")
+    seconds = [event.values["seconds"] for event in read_events(run / "events.jsonl") if event.kind == "step"]
     ids = {word: [lm.tokenizer.id_of(form) for form in (word, " " + word)] for word in WORDS}
     assert all(None not in found for found in ids.values()), f"a word is not one token: {ids}"
     weights = [f"{source.weight:g}" for source in recipe.data.train]
@@ -92,7 +92,7 @@ def about(lm: LM, recipe: Recipe, run: Path) -> list[str]:
         "context": f"{lm.config.context} tokens; fixed sinusoidal positions, added to the token embedding",
         "trained on": f"{tokens:,} tokens: stories in six tellings × {weights[0]}, children's books × {weights[1]}, "
         f"classics × {weights[2]}",
-        "by": f"`recipes/stories/stories.toml`: {training.steps:,} steps, {seconds / 60:.0f} minutes on a shared processor",
+        "by": f"`recipes/stories/stories.toml`: {training.steps:,} steps of {statistics.median(seconds):.1f} s on two shared cores",
         "stored as": "float16",
     }
     return [
