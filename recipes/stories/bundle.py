@@ -92,7 +92,8 @@ def about(lm: LM, recipe: Recipe, run: Path) -> list[str]:
         "context": f"{lm.config.context} tokens; fixed sinusoidal positions, added to the token embedding",
         "trained on": f"{tokens:,} tokens: stories in six tellings × {weights[0]}, children's books × {weights[1]}, "
         f"classics × {weights[2]}",
-        "by": f"`recipes/stories/stories.toml`: {training.steps:,} steps of {statistics.median(seconds):.1f} s on two shared cores",
+        "by": f"`recipes/stories/stories.toml`: {training.steps:,} steps of {statistics.median(seconds):.1f} s "
+        "on two shared cores",
         "stored as": "float16",
     }
     return [
