@@ -17,7 +17,7 @@ from cutaway.model.projection import Projection
 from cutaway.model.transformer import make_frame
 from cutaway.runtime import kernels
 from cutaway.runtime.attend import fused
-from cutaway.runtime.native.library import Library, library, supported
+from cutaway.runtime.native.loader import Library, library, supported
 from tests import tiny
 
 SEED = 1

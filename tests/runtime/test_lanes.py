@@ -8,7 +8,7 @@ import pytest
 
 from cutaway.runtime import kernels
 from cutaway.runtime.native import build
-from cutaway.runtime.native.library import Library, library, supported
+from cutaway.runtime.native.loader import Library, library, supported
 
 from . import test_kernels as checks
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not supported(), reason="This processor has no i
 def test_other_vectors_compute_the_same(lanes: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "kernels.so"
     monkeypatch.setattr(build, "SETS", {machine: dict([*sets.items()][:1]) for machine, sets in build.SETS.items()})
-    monkeypatch.setattr("cutaway.runtime.native.library.LIBRARY", place)
+    monkeypatch.setattr("cutaway.runtime.native.loader.LIBRARY", place)
     monkeypatch.setenv("CUTAWAY_KERNELS", next(iter(build.SETS[build.platform.machine()])))
     assert build.build(place, f"-DLANES={lanes}", f"-DROWS={rows}") is None
     found = library.__wrapped__()

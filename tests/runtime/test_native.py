@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cutaway.runtime.native import build
-from cutaway.runtime.native.library import Heads, Library, Shape, library, supported
+from cutaway.runtime.native.loader import Heads, Library, Shape, library, supported
 
 has_sets = pytest.mark.skipif(not supported(), reason="This processor has no instruction set with kernels.")
 
@@ -30,14 +30,14 @@ def test_turned_off_a_model_stays_as_it_is() -> None:
 @has_sets
 @pytest.mark.parametrize("name", supported())
 def test_every_instruction_set_of_this_processor_computes(name: str) -> None:
-    code = "from cutaway.runtime.native.library import library; print(library().instructions)"
+    code = "from cutaway.runtime.native.loader import library; print(library().instructions)"
     environment = {**os.environ, "CUTAWAY_KERNELS": name}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == name, done.stderr
 
 
 def test_an_instruction_set_that_is_not_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.runtime.native.library.supported", list)
+    monkeypatch.setattr("cutaway.runtime.native.loader.supported", list)
     answer = library.__wrapped__()
     assert isinstance(answer, str)
 
@@ -59,7 +59,7 @@ def test_a_failed_compilation_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tm
 
 @has_sets
 def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.runtime.native.library.fingerprint", lambda: "another")
+    monkeypatch.setattr("cutaway.runtime.native.loader.fingerprint", lambda: "another")
     answer = library.__wrapped__()
     assert isinstance(answer, str)
     assert "other sources" in answer

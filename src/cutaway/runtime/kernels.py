@@ -21,7 +21,7 @@ from ..model.call import Call, Spec
 from ..model.feedforward import ACTIVATIONS, FeedForward
 from ..model.projection import Projection
 from .attend import fused
-from .native.library import Heads, Library, Shape, library
+from .native.loader import Heads, Library, Shape, library
 
 FEW = 8  # rows: up to here, weights are read once, and nothing is packed
 MANY = 64  # rows: from here on, packing pays; between the two, torch serves
