@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from cutaway.train.muon import Muon, orthogonalise
+from cutaway.train.muon import Muon, _turn, _turn_wide, orthogonalise
 
-SHAPES = ((8, 8), (24, 8), (8, 24), (8, 8))
+SHAPES = ((8, 8), (24, 8), (8, 24), (8, 8), (8, 12))
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -47,12 +47,41 @@ def test_its_state_goes_on_in_torchs() -> None:
     assert len(other.state_dict()["state"]) == len(SHAPES)
 
 
+def test_it_goes_on_from_a_saved_state_and_without_a_gradient_bit_for_bit() -> None:
+    """Its state lies together in memory; loading, and a matrix that sits a step out, take it apart."""
+    ours = matrices(1)
+    optimiser = Muon(ours, lr=0.1)
+    for step in range(5):
+        for parameter, gradient in zip(ours, matrices(step + 2), strict=True):
+            parameter.grad = gradient.detach()
+        if step in (1, 3):
+            ours[3].grad = None
+        if step == 2:
+            theirs = copy.deepcopy(ours)
+            other = Muon(theirs, lr=0.1)
+            other.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+        optimiser.step()
+        if step >= 2:
+            for parameter, one in zip(theirs, ours, strict=True):
+                parameter.grad = one.grad
+            other.step()
+    assert all(torch.equal(one, two) for one, two in zip(ours, theirs, strict=True))
+
+
+def test_a_wide_matrix_is_turned_as_any_other() -> None:
+    shape = torch.logspace(0, -5, 16).diag_embed() @ torch.randn(3, 16, 16)
+    wide = shape @ torch.linalg.qr(torch.randn(3, 40, 16))[0].transpose(1, 2)
+    exact = _turn(wide.double(), COEFFICIENTS, 5, 1e-7)
+    for turned in (_turn(wide, COEFFICIENTS, 5, 1e-7), _turn_wide(wide, COEFFICIENTS, 5, 1e-7)):
+        assert (turned - exact).abs().max() < 1e-4 * exact.abs().max()
+
+
 def test_a_matrix_without_a_gradient_stays() -> None:
     ours = matrices(1)
     ours[0].grad = torch.ones_like(ours[0])
     before = [parameter.detach().clone() for parameter in ours]
     Muon(ours, lr=0.1).step()
-    assert [torch.equal(old, new) for old, new in zip(before, ours, strict=True)] == [False, True, True, True]
+    assert [torch.equal(old, new) for old, new in zip(before, ours, strict=True)] == [False, True, True, True, True]
 
 
 def test_singular_values_come_near_one() -> None:

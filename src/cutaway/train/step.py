@@ -33,13 +33,15 @@ def gradient_step(
     Raises CutawayError when the loss or its gradient is no longer a number; the model is then unchanged.
     """
     loss = accumulate(model, tasks, precision=precision, seeds=seeds)
-    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip, foreach=True))
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise CutawayError(
             f"Training diverged: the loss became {loss}, its gradient's norm {norm}. Checkpoints saved before are good. "
             "Train again with a lower optimiser.learning_rate or more schedule.warmup_steps."
         )
+    if clip is not None and norm > clip:
+        torch._foreach_mul_(gradients, clip / norm)
     for optimiser in optimisers:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

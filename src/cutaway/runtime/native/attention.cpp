@@ -53,10 +53,10 @@ static void forward_head(const shape &s, const float *q, ptrdiff_t q_stride, con
     float sums[BLOCK];
     for (ptrdiff_t first = 0; first < s.queries; first += BLOCK) {
         const ptrdiff_t rows = s.queries - first < BLOCK ? s.queries - first : BLOCK, keys = seen(s, first + rows);
-        multiply_packed(rows, keys, s.width, q + first * q_stride, 0, q_stride, packed_k, s.width, scores, stride, NULL, 0);
+        multiply_packed(rows, keys, s.width, in_rows(q + first * q_stride, q_stride), packed_k, s.width, scores, stride, NULL, 0);
         soften(s, scores, stride, first, rows, keys, sums, lse + first);
         float *const mixed = out + first * out_stride;
-        multiply_packed(rows, s.width, keys, scores, 0, stride, packed_v, s.keys, mixed, out_stride, NULL, 0);
+        multiply_packed(rows, s.width, keys, in_rows(scores, stride), packed_v, s.keys, mixed, out_stride, NULL, 0);
         for (ptrdiff_t r = 0; r < rows; r++)
             for (ptrdiff_t d = 0; d < s.width; d++) mixed[r * out_stride + d] /= sums[r];
     }
@@ -91,7 +91,7 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(attention)(const s
 
 typedef struct {
     const float *k, *k_transposed, *v_transposed;  // packed
-    float *p, *d_s, *packed, *right;
+    float *p, *d_s, *right;
 } workspace;
 
 // P, then dS in its place: both [rows, keys], rows `stride` apart.
@@ -122,19 +122,17 @@ static void backward_head(const shape &s, const float *q, ptrdiff_t q_stride, co
         for (ptrdiff_t r = 0; r < rows; r++) {
             deltas[r] = inner_product(s.width, slopes + r * d_out_stride, out + (first + r) * out_stride);
         }
-        multiply_packed(rows, keys, s.width, queries, 0, q_stride, w.k_transposed, s.width, w.p, stride, NULL, 0);
-        multiply_packed(rows, keys, s.width, slopes, 0, d_out_stride, w.v_transposed, s.width, w.d_s, stride, NULL, 0);
+        multiply_packed(rows, keys, s.width, in_rows(queries, q_stride), w.k_transposed, s.width, w.p, stride, NULL, 0);
+        multiply_packed(rows, keys, s.width, in_rows(slopes, d_out_stride), w.v_transposed, s.width, w.d_s, stride, NULL, 0);
         differentiate(s, w.p, w.d_s, stride, first, rows, keys, lse + first, deltas);
 
-        pack_rows(matrix{w.p, 1, stride}, keys, rows, w.packed);
         pack_columns(matrix{slopes, d_out_stride, 1}, 0, s.width, s.width, rows, w.right);
-        multiply_packed(keys, s.width, rows, w.packed, rows, 0, w.right, rows, d_v, d_v_stride, NULL, is_added);
+        multiply_packed(keys, s.width, rows, in_columns(w.p, stride), w.right, rows, d_v, d_v_stride, NULL, is_added);
 
-        pack_rows(matrix{w.d_s, 1, stride}, keys, rows, w.packed);
         pack_columns(matrix{queries, q_stride, 1}, 0, s.width, s.width, rows, w.right);
-        multiply_packed(keys, s.width, rows, w.packed, rows, 0, w.right, rows, d_k, d_k_stride, NULL, is_added);
+        multiply_packed(keys, s.width, rows, in_columns(w.d_s, stride), w.right, rows, d_k, d_k_stride, NULL, is_added);
 
-        multiply_packed(rows, s.width, keys, w.d_s, 0, stride, w.k, s.keys, d_q + first * d_q_stride, d_q_stride, NULL, 0);
+        multiply_packed(rows, s.width, keys, in_rows(w.d_s, stride), w.k, s.keys, d_q + first * d_q_stride, d_q_stride, NULL, 0);
     }
 }
 
@@ -144,18 +142,17 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(attention_backward
     const heads *d_q, const heads *d_k, const heads *d_v) {
     const shape s = *given;
     const ptrdiff_t wide_keys = up_to(s.keys, COLUMNS), wide = up_to(s.width, COLUMNS), group = s.heads / s.kv_heads;
-    const ptrdiff_t tall = up_to(s.keys > s.width ? s.keys : s.width, ROWS * COLUMNS);
-    const size_t floats = (size_t)(2 * s.width * wide_keys + wide * s.keys + 2 * BLOCK * wide_keys + BLOCK * (tall + wide));
+    const size_t floats = (size_t)(2 * s.width * wide_keys + wide * s.keys + 2 * BLOCK * wide_keys + BLOCK * wide);
 #pragma omp parallel for num_threads(s.num_threads) schedule(static)
     for (ptrdiff_t item = 0; item < s.batch * s.kv_heads; item++) {
         const ptrdiff_t b = item / s.kv_heads, kv = item % s.kv_heads;
         float *const room = room_for(floats, 3), *const k_transposed = room, *const v_transposed = room + s.width * wide_keys;
         float *const straight = v_transposed + s.width * wide_keys, *const p = straight + wide * s.keys;
-        float *const d_s = p + BLOCK * wide_keys, *const packed = d_s + BLOCK * wide_keys;
+        float *const d_s = p + BLOCK * wide_keys, *const right = d_s + BLOCK * wide_keys;
         pack_transposed(s, at(*k, b, kv), k->position, k_transposed);
         pack_transposed(s, at(*v, b, kv), v->position, v_transposed);
         pack_straight(s, at(*k, b, kv), k->position, straight);
-        const workspace w = {straight, k_transposed, v_transposed, p, d_s, packed, packed + BLOCK * tall};
+        const workspace w = {straight, k_transposed, v_transposed, p, d_s, right};
         for (ptrdiff_t h = kv * group; h < (kv + 1) * group; h++)
             backward_head(s, at(*q, b, h), q->position, at(*out, b, h), out->position, at(*d_out, b, h), d_out->position,
                           lse + (b * s.heads + h) * s.queries, at(*d_q, b, h), d_q->position, at(*d_k, b, kv), d_k->position,

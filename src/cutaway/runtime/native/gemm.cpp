@@ -45,12 +45,12 @@ static void multiply_rows(const task &t, ptrdiff_t first, ptrdiff_t last, ptrdif
         const float *const bias = is_first ? t.bias : NULL;
         float *const out = t.c + i * t.stride;
         if (t.a.column == 1 && !t.row_sums) {
-            multiply_packed(high, t.columns, deep, left.data, 0, t.a.row, packed_b, deep, out, t.stride, bias, !is_first);
+            multiply_packed(high, t.columns, deep, in_rows(left.data, t.a.row), packed_b, deep, out, t.stride, bias, !is_first);
             continue;
         }
         pack_rows(left, high, deep, packed_a);
         if (t.row_sums) add_row_sums(packed_a, high, deep, t.row_sums + i);
-        multiply_packed(high, t.columns, deep, packed_a, deep, 0, packed_b, deep, out, t.stride, bias, !is_first);
+        multiply_packed(high, t.columns, deep, packed_rows(packed_a, deep), packed_b, deep, out, t.stride, bias, !is_first);
     }
 }
 

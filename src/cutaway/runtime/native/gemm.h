@@ -73,15 +73,27 @@ typedef struct {
     vector left, right;
 } pair;
 
-// One tile of C: ROWS x COLUMNS sums over `depth`, in registers. A's places lie `row` and `column` apart.
+// The left side of a product, in tiles of ROWS rows: how far it is from one tile, row and place of the depth to the next.
+// Either places lie side by side (column 1: a matrix as it lies), or rows do (row 1: its transpose as it lies, or packed).
+typedef struct {
+    const float *data;
+    ptrdiff_t tile, row, column;
+} left_side;
+
+INLINE left_side in_rows(const float *data, ptrdiff_t stride) { return {data, ROWS * stride, stride, 1}; }
+INLINE left_side in_columns(const float *data, ptrdiff_t stride) { return {data, ROWS, 1, stride}; }
+INLINE left_side packed_rows(const float *data, ptrdiff_t deep) { return {data, ROWS * deep, 1, ROWS}; }
+
+// One tile of C: HIGH x COLUMNS sums over `depth`, in registers.
+template <int HIGH>
 INLINE void multiply_tile(ptrdiff_t depth, const float *__restrict a, ptrdiff_t row, ptrdiff_t column, const float *__restrict b,
                           pair sums[ROWS]) {
 #pragma GCC unroll 16
-    for (int i = 0; i < ROWS; i++) sums[i] = (pair){all(0), all(0)};
+    for (int i = 0; i < HIGH; i++) sums[i] = (pair){all(0), all(0)};
     for (ptrdiff_t k = 0; k < depth; k++) {
         const vector left = load(b), right = load(b + LANES);
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; i++) {
+        for (int i = 0; i < HIGH; i++) {
             sums[i].left += a[i * row] * left;
             sums[i].right += a[i * row] * right;
         }
@@ -89,34 +101,32 @@ INLINE void multiply_tile(ptrdiff_t depth, const float *__restrict a, ptrdiff_t 
     }
 }
 
-// The same for fewer rows, which lie a_row apart.
-static void multiply_few(ptrdiff_t depth, const float *a, ptrdiff_t a_row, ptrdiff_t high, const float *b, pair sums[ROWS]) {
-    for (ptrdiff_t i = 0; i < high; i++) {
-        sums[i] = (pair){all(0), all(0)};
-        for (ptrdiff_t k = 0; k < depth; k++) {
-            sums[i].left += a[i * a_row + k] * load(b + k * COLUMNS);
-            sums[i].right += a[i * a_row + k] * load(b + k * COLUMNS + LANES);
-        }
-    }
+// The same for `high` rows, 1 to HIGH.
+template <int HIGH>
+static void multiply_few(ptrdiff_t high, ptrdiff_t depth, const float *a, ptrdiff_t row, ptrdiff_t column, const float *b,
+                         pair sums[ROWS]) {
+    if (high == HIGH)
+        multiply_tile<HIGH>(depth, a, row, column, b, sums);
+    else if constexpr (HIGH > 1)
+        multiply_few<HIGH - 1>(high, depth, a, row, column, b, sums);
 }
 
-// C (rows x columns) = or += packed A · packed B; bias, where given, is added to every row. Of panels that were packed `a_deep`
-// and `b_deep` places deep, the first `depth` count.
-//
-// Where a_row is not 0, A is no panel but lies in rows, a_row floats apart, each contiguous: no need to pack it.
-static void multiply_packed(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const float *a, ptrdiff_t a_deep, ptrdiff_t a_row,
-                            const float *b, ptrdiff_t b_deep, float *c, ptrdiff_t stride, const float *bias, int is_added) {
+// C (rows x columns) = or += A · packed B; bias, where given, is added to every row. B was packed `deep` places deep, of which the
+// first `depth` count.
+static void multiply_packed(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, left_side a, const float *b, ptrdiff_t deep, float *c,
+                            ptrdiff_t stride, const float *bias, int is_added) {
     pair sums[ROWS];
     for (ptrdiff_t j = 0; j < columns; j += COLUMNS) {
         const ptrdiff_t wide = columns - j < COLUMNS ? columns - j : COLUMNS;
-        for (ptrdiff_t i = 0; i < rows; i += ROWS) {
+        const float *tile = a.data;
+        for (ptrdiff_t i = 0; i < rows; i += ROWS, tile += a.tile) {
             const ptrdiff_t high = rows - i < ROWS ? rows - i : ROWS;
-            if (a_row && high == ROWS)
-                multiply_tile(depth, a + i * a_row, a_row, 1, b + j * b_deep, sums);
-            else if (a_row)
-                multiply_few(depth, a + i * a_row, a_row, high, b + j * b_deep, sums);
+            if (high < ROWS)
+                multiply_few<ROWS - 1>(high, depth, tile, a.row, a.column, b + j * deep, sums);
+            else if (a.column == 1)
+                multiply_tile<ROWS>(depth, tile, a.row, 1, b + j * deep, sums);
             else
-                multiply_tile(depth, a + i * a_deep, 1, ROWS, b + j * b_deep, sums);
+                multiply_tile<ROWS>(depth, tile, 1, a.column, b + j * deep, sums);
             float *out = c + i * stride + j;
             if (high == ROWS && wide == COLUMNS) {
                 const vector left = bias ? load(bias + j) : all(0), right = bias ? load(bias + j + LANES) : all(0);
