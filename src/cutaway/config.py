@@ -19,6 +19,7 @@ PositionKind = Literal["none", "learned", "sinusoidal", "rotary", "relative", "a
 QueryKeyNorm = Literal["none", "head", "full"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu_squared", "silu"]
 ScalingKind = Literal["linear", "llama3", "yarn"]
+Prediction = Literal["next", "masked", "masked_next"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +282,9 @@ class ModelConfig:
     """A whole model. vocab_size: ids. context: the most positions of a table or of training.
 
     tied: the head is the token embedding transposed. embedding_scale: on token embeddings. logit_scale, logit_softcap:
-    on the logits. has_head: whether the model predicts tokens at all.
+    on the logits. has_head: whether the model predicts tokens at all. predicts: what a decoder-only model was trained to
+    predict; no layer reads it, it says how to call the model. next: the token after, from what came before; masked: a hidden
+    token at its own place, seeing all (Nie et al. 2025); masked_next: the same, one place earlier (Ye et al. 2025).
     """
 
     vocab_size: int
@@ -294,6 +297,7 @@ class ModelConfig:
     logit_softcap: float | None = None
     head_bias: bool = False
     has_head: bool = True
+    predicts: Prediction = "next"
     tokens: TokenIds = field(default_factory=TokenIds)
 
     def __post_init__(self) -> None:

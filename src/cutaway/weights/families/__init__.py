@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from ...config import ModelConfig
 from ...errors import CutawayError, near
+from .dream import DREAM
 from .family import Family
 from .gemma import GEMMA, GEMMA2, GEMMA3
 from .gpt2 import GPT2
 from .gpt_neox import GPT_NEOX
+from .llada import LLADA
 from .llama import LLAMA
 from .mistral import MISTRAL, MIXTRAL
 from .native import NATIVE
@@ -38,6 +40,8 @@ FAMILIES = (
     OLMO3,
     SMOLLM3,
     GPT_NEOX,
+    LLADA,
+    DREAM,
     NATIVE,
 )
 

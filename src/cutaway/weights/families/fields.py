@@ -59,8 +59,9 @@ class Fields:
         return value
 
     def table(self, key: str) -> dict[str, Any]:
-        """A table; empty where the key is missing."""
-        value = self.data.get(key, {})
+        """A table; empty where the key is missing or null."""
+        value = self.data.get(key)
+        value = {} if value is None else value
         if not isinstance(value, dict):
             raise self.fault(key, "a table")
         return value
