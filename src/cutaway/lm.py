@@ -26,6 +26,7 @@ from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer
 from .train.run_directory import complete_checkpoints
 from .weights import checkpoint
+from .weights.hub import fetch, is_hub_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +252,8 @@ def find(name: str) -> Path:
     bundled = bundled_models()
     if name in bundled:
         return bundled[name]
+    if is_hub_id(name):
+        return fetch(name)
     if path.exists():
         raise CutawayError(
             f"{path} is no model: it holds neither a config.json nor a run. Name a checkpoint directory."
