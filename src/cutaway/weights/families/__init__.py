@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from ...config import ModelConfig
 from ...errors import CutawayError, near
+from .bert import BERT
 from .family import Family
 from .gpt2 import GPT2
 from .native import NATIVE
+from .roberta import ROBERTA
 
 __all__ = ["FAMILIES", "Family", "explain_misfit", "family_of", "find_family"]
 
-FAMILIES = (GPT2, NATIVE)  # in the order in which they are asked whether they hold a config; the last holds all
+# In the order in which they are asked whether they hold a config; the last holds all.
+FAMILIES = (GPT2, BERT, ROBERTA, NATIVE)
 
 
 def find_family(model_type: object, where: str) -> Family:

@@ -26,7 +26,9 @@ class Family:
 
     read: config.json -> knobs for `ModelConfig.from_dict`; write: a config -> keys of config.json. names: the name table.
     extras: knobs kept in our own table, with the values allowed (none listed: any). prefix: of names in the file, where some
-    tools leave it out. ignored: patterns of tensors that hold no weights. copies: tensor -> the one it repeats when tied.
+    tools leave it out. ignored: patterns of tensors that hold no weights of ours. copies: tensor -> the one it repeats when tied.
+    optional: knob -> the tensor without which it is off. own_head: the head's tensor, where it and not config.json says whether
+    it is tied. older: ending of a name -> the ending that old files have. derived: patterns of tables that a file may leave out.
     """
 
     model_type: str
@@ -39,6 +41,10 @@ class Family:
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
+    own_head: str = ""
+    older: Mapping[str, str] = field(default_factory=dict)
+    derived: tuple[str, ...] = ()
 
     def misfits(self, config: ModelConfig) -> list[str]:
         """A sentence for each knob that the family cannot hold, with the config's value and the family's."""
