@@ -95,6 +95,11 @@ class PositionConfig:
             )
         if self.kind == "relative" and self.num_buckets < 4:
             raise CutawayError(f"position.num_buckets is {self.num_buckets}. It must be at least 4.")
+        num_exact = self.num_buckets // (4 if self.bidirectional else 2)
+        if self.kind == "relative" and self.max_distance <= num_exact:
+            raise CutawayError(
+                f"position.max_distance is {self.max_distance}. It must be above {num_exact}, the distances with a bucket each."
+            )
 
     @property
     def is_table(self) -> bool:
@@ -125,6 +130,8 @@ class AttentionConfig:
         _positive("attention.num_heads", self.num_heads)
         if self.num_kv_heads is not None:
             _positive("attention.num_kv_heads", self.num_kv_heads)
+        if self.d_head is not None:
+            _positive("attention.d_head", self.d_head)
         if self.num_heads % self.kv_heads:
             raise CutawayError(
                 f"attention.num_heads is {self.num_heads} and num_kv_heads is {self.kv_heads}. "

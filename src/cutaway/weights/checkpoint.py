@@ -77,7 +77,7 @@ def write_model(
         "checkpoint), or the numbers are too large for this type (save as float32 or bfloat16)."
     )
     stored = {}
-    for mapped in expand(family.names, ours):
+    for mapped in expand(family.rules(model.config), ours):
         tensor = join(mapped.layout, [ours[name].detach() for name in mapped.ours]).to(dtype)
         name = mapped.theirs if model.config.has_head else mapped.theirs.removeprefix(family.prefix)
         stored[name] = check_numbers(name, tensor, otherwise)
@@ -135,7 +135,7 @@ def _planned(family: Family, config: ModelConfig, shards: Shards) -> tuple[Trans
     with torch.device("meta"):
         model = Transformer(config)
     ours = Places(model).tensors
-    mapped = settle_names(family, expand(family.names, ours), shards)
+    mapped = settle_names(family, expand(family.rules(config), ours), shards)
     shapes = {
         entry.theirs: stored_shape(entry.layout, [tuple(ours[name].shape) for name in entry.ours]) for entry in mapped
     }

@@ -12,11 +12,12 @@ from .family import Family
 from .gpt2 import GPT2
 from .native import NATIVE
 from .roberta import ROBERTA
+from .t5 import MT5, T5
 
 __all__ = ["FAMILIES", "Family", "explain_misfit", "family_of", "find_family"]
 
 # In the order in which they are asked whether they hold a config; the last holds all.
-FAMILIES = (GPT2, BERT, ROBERTA, NATIVE)
+FAMILIES = (GPT2, BERT, ROBERTA, T5, MT5, NATIVE)
 
 
 def find_family(model_type: object, where: str) -> Family:

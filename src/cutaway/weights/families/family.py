@@ -24,7 +24,8 @@ Difference = tuple[str, Any, Any]
 class Family:
     """One family of models.
 
-    read: config.json -> knobs for `ModelConfig.from_dict`; write: a config -> keys of config.json. names: the name table.
+    read: config.json -> knobs for `ModelConfig.from_dict`; write: a config -> keys of config.json. names: the name table,
+    or what makes it where knobs change names.
     extras: knobs kept in our own table, with the values allowed (none listed: any). prefix: of names in the file, where some
     tools leave it out. ignored: patterns of tensors that hold no weights of ours. copies: tensor -> the one it repeats when tied.
     optional: knob -> the tensor without which it is off. own_head: the head's tensor, where it and not config.json says whether
@@ -36,7 +37,7 @@ class Family:
     architecture: str
     read: Callable[[Fields], dict[str, Any]]
     write: Callable[[ModelConfig], dict[str, Any]]
-    names: tuple[Rule, ...]
+    names: tuple[Rule, ...] | Callable[[ModelConfig], tuple[Rule, ...]]
     extras: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     prefix: str = ""
     ignored: tuple[str, ...] = ()
@@ -45,6 +46,10 @@ class Family:
     own_head: str = ""
     older: Mapping[str, str] = field(default_factory=dict)
     derived: tuple[str, ...] = ()
+
+    def rules(self, config: ModelConfig) -> tuple[Rule, ...]:
+        """The name table of a config's tensors."""
+        return self.names(config) if callable(self.names) else self.names
 
     def misfits(self, config: ModelConfig) -> list[str]:
         """A sentence for each knob that the family cannot hold, with the config's value and the family's."""
