@@ -78,6 +78,8 @@ def write_model(
     )
     stored = {}
     for mapped in expand(family.rules(model.config), ours):
+        if family.is_derived(mapped.theirs):
+            continue
         tensor = join(mapped.layout, [ours[name].detach() for name in mapped.ours]).to(dtype)
         name = mapped.theirs if model.config.has_head else mapped.theirs.removeprefix(family.prefix)
         stored[name] = check_numbers(name, tensor, otherwise)

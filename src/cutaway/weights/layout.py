@@ -60,7 +60,23 @@ class Fused:
         return list(theirs[0].split([shape[0] for shape in ours]))
 
 
-TRANSPOSED, FUSED = Transposed(), Fused()
+class Row:
+    """[d_out] with us is [1, d_out] in the file: a table of one row."""
+
+    def shapes(self, ours: list[Shape]) -> list[Shape]:
+        """[d_out] -> [1, d_out], each."""
+        return [(1, *shape) for shape in ours]
+
+    def join(self, ours: list[Tensor]) -> list[Tensor]:
+        """[d_out] -> [1, d_out], each."""
+        return [tensor.unsqueeze(0) for tensor in ours]
+
+    def split(self, theirs: list[Tensor], ours: list[Shape]) -> list[Tensor]:  # noqa: ARG002 (they follow)
+        """[1, d_out] -> [d_out], each."""
+        return [tensor.squeeze(0) for tensor in theirs]
+
+
+TRANSPOSED, FUSED, ROW = Transposed(), Fused(), Row()
 
 
 def stored_shape(words: Sequence[Word], ours: Sequence[Shape]) -> Shape:

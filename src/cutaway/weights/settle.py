@@ -6,7 +6,6 @@ head that config.json calls tied has numbers of its own.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -32,11 +31,7 @@ def settle_knobs(family: Family, config: ModelConfig, shards: Shards) -> ModelCo
 def settle_names(family: Family, mapped: list[Mapped], shards: Shards) -> list[Mapped]:
     """The map in the names of this file: without the prefix, in an older spelling, and without tables that follow by formula."""
     spelled = [replace(entry, theirs=_held(entry.theirs, family, shards)) for entry in mapped]
-    return [
-        entry
-        for entry in spelled
-        if entry.theirs in shards.entries or not any(re.fullmatch(each, entry.theirs) for each in family.derived)
-    ]
+    return [entry for entry in spelled if entry.theirs in shards.entries or not family.is_derived(entry.theirs)]
 
 
 def _held(name: str, family: Family, shards: Shards) -> str:

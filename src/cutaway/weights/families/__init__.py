@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from ...config import ModelConfig
 from ...errors import CutawayError, near
+from .bart import BART
 from .bert import BERT
 from .family import Family
 from .gpt2 import GPT2
+from .marian import MARIAN
 from .native import NATIVE
 from .roberta import ROBERTA
 from .t5 import MT5, T5
@@ -17,7 +19,7 @@ from .t5 import MT5, T5
 __all__ = ["FAMILIES", "Family", "explain_misfit", "family_of", "find_family"]
 
 # In the order in which they are asked whether they hold a config; the last holds all.
-FAMILIES = (GPT2, BERT, ROBERTA, T5, MT5, NATIVE)
+FAMILIES = (GPT2, BERT, ROBERTA, T5, MT5, BART, MARIAN, NATIVE)
 
 
 def find_family(model_type: object, where: str) -> Family:

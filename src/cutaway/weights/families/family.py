@@ -7,6 +7,7 @@ is); these `extras` may differ, and are kept in config.json's own table `cutaway
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -29,7 +30,8 @@ class Family:
     extras: knobs kept in our own table, with the values allowed (none listed: any). prefix: of names in the file, where some
     tools leave it out. ignored: patterns of tensors that hold no weights of ours. copies: tensor -> the one it repeats when tied.
     optional: knob -> the tensor without which it is off. own_head: the head's tensor, where it and not config.json says whether
-    it is tied. older: ending of a name -> the ending that old files have. derived: patterns of tables that a file may leave out.
+    it is tied. older: ending of a name -> the ending that old files have. derived: patterns of tables that are
+    left out, for they follow from the config; a file may hold them.
     """
 
     model_type: str
@@ -50,6 +52,10 @@ class Family:
     def rules(self, config: ModelConfig) -> tuple[Rule, ...]:
         """The name table of a config's tensors."""
         return self.names(config) if callable(self.names) else self.names
+
+    def is_derived(self, name: str) -> bool:
+        """Whether a tensor follows from the config, so that files leave it out."""
+        return any(re.fullmatch(pattern, name) for pattern in self.derived)
 
     def misfits(self, config: ModelConfig) -> list[str]:
         """A sentence for each knob that the family cannot hold, with the config's value and the family's."""
