@@ -19,6 +19,7 @@ PositionKind = Literal["none", "learned", "sinusoidal", "rotary", "relative", "a
 QueryKeyNorm = Literal["none", "head", "full"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu_squared", "silu"]
 ScalingKind = Literal["linear", "llama3", "yarn"]
+Prediction = Literal["next", "masked", "masked_next"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,9 +299,12 @@ class ModelConfig:
     """A whole model. vocab_size: ids. context: the most positions of a table or of training.
 
     tied: the head is the token embedding transposed. embedding_scale: on token embeddings. logit_scale, logit_softcap:
-    on the logits. has_head: whether the model predicts tokens at all. head_transform: the activation after a dense layer, and
-    before a norm, that stand before the head's matrix (Devlin et al. 2019); None: nothing does. has_pooler: whether a model
-    without head makes one vector of a text from its first token's, by a dense layer and tanh.
+    on the logits. has_head: whether the model predicts tokens at all. predicts: what a decoder-only model was trained to
+    predict; no layer reads it, it says how to call the model. next: the token after, from what came before; masked: a hidden
+    token at its own place, seeing all (Nie et al. 2025); masked_next: the same, one place earlier (Ye et al. 2025).
+    head_transform: the activation between a dense layer and a norm that stand before the head's matrix (Devlin et al. 2019);
+    None: nothing does. has_pooler: whether a model without head makes one vector of a text from its first token's, by a dense
+    layer and tanh.
     """
 
     vocab_size: int
@@ -315,6 +319,7 @@ class ModelConfig:
     has_head: bool = True
     head_transform: Activation | None = None
     has_pooler: bool = False
+    predicts: Prediction = "next"
     tokens: TokenIds = field(default_factory=TokenIds)
 
     def __post_init__(self) -> None:

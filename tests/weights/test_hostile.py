@@ -59,7 +59,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
         ("[1]", "holds list"),
         ("{}", "names no model_type"),
         ('{"model_type": "gtp2"}', "Did you mean 'gpt2'"),
-        ('{"model_type": "mamba"}', "'mamba', an architecture that Cutaway does not know. Known: gpt2, "),
+        ('{"model_type": "mamba"}', "'mamba', an architecture that Cutaway does not know. Known: gpt2, llama, "),
         ('{"model_type": "cutaway"}', "'vocab_size' is missing"),
         ('{"model_type": "cutaway", "cutaway": {"vocab_sise": 3}}', "Did you mean 'vocab_size'"),
     ],
