@@ -370,6 +370,11 @@ class ModelConfig:
         """Whether the decoder looks at an encoder's output."""
         return self.decoder is not None and self.encoder is not None
 
+    @property
+    def sees_ahead(self) -> bool:
+        """Whether tokens were trained to see those after them: where there is no decoder, or hidden tokens are predicted."""
+        return self.decoder is None or self.predicts != "next"
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, defaults left out; `from_dict` gives back an equal config."""
         return dict(plain(self))
