@@ -76,7 +76,7 @@ def write_model(
         "checkpoint), or the numbers are too large for this type (save as float32 or bfloat16)."
     )
     stored = {}
-    for mapped in expand(family.names, ours):
+    for mapped in expand(family.rules(model.config), ours):
         tensor = join(mapped.layout, [ours[name].detach() for name in mapped.ours]).to(dtype)
         stored[mapped.theirs] = check_numbers(mapped.theirs, tensor, otherwise)
     write_tensors(directory / WEIGHTS, stored, metadata or {})
@@ -132,7 +132,7 @@ def _planned(family: Family, config: ModelConfig, shards: Shards) -> tuple[Trans
     with torch.device("meta"):
         model = Transformer(config)
     ours = Places(model).tensors
-    mapped = expand(family.names, ours)
+    mapped = expand(family.rules(model.config), ours)
     if not any(name.startswith(family.prefix) for name in shards.entries):
         mapped = [Mapped(entry.theirs.removeprefix(family.prefix), entry.ours, entry.layout) for entry in mapped]
     shapes = {

@@ -60,6 +60,27 @@ class Fused:
         return list(theirs[0].split([shape[0] for shape in ours]))
 
 
+class FusedByHead:
+    """Several matrices are one in the file, head after head: each head's queries, then its keys, then its values."""
+
+    def __init__(self, num_heads: int) -> None:
+        self.num_heads = num_heads
+
+    def shapes(self, ours: list[Shape]) -> list[Shape]:
+        """[d_out_i, d_in], several -> [sum of d_out_i, d_in], one."""
+        return FUSED.shapes(ours)
+
+    def join(self, ours: list[Tensor]) -> list[Tensor]:
+        """[d_out_i, d_in], several -> [sum of d_out_i, d_in], one."""
+        parts = [tensor.unflatten(0, (self.num_heads, -1)) for tensor in ours]
+        return [torch.cat(parts, dim=1).flatten(0, 1)]
+
+    def split(self, theirs: list[Tensor], ours: list[Shape]) -> list[Tensor]:
+        """[sum of d_out_i, d_in], one -> [d_out_i, d_in], several."""
+        parts = theirs[0].unflatten(0, (self.num_heads, -1))
+        return [part.flatten(0, 1) for part in parts.split([shape[0] // self.num_heads for shape in ours], dim=1)]
+
+
 TRANSPOSED, FUSED = Transposed(), Fused()
 
 

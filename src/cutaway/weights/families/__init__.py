@@ -8,12 +8,38 @@ from __future__ import annotations
 from ...config import ModelConfig
 from ...errors import CutawayError, near
 from .family import Family
+from .gemma import GEMMA, GEMMA2, GEMMA3
 from .gpt2 import GPT2
+from .gpt_neox import GPT_NEOX
+from .llama import LLAMA
+from .mistral import MISTRAL, MIXTRAL
 from .native import NATIVE
+from .olmo import OLMO2, OLMO3
+from .phi3 import PHI3
+from .qwen import QWEN2, QWEN3, QWEN3_MOE
+from .smollm3 import SMOLLM3
 
 __all__ = ["FAMILIES", "Family", "explain_misfit", "family_of", "find_family"]
 
-FAMILIES = (GPT2, NATIVE)  # in the order in which they are asked whether they hold a config; the last holds all
+# In the order in which they are asked whether they hold a config; the last holds all.
+FAMILIES = (
+    GPT2,
+    LLAMA,
+    MISTRAL,
+    MIXTRAL,
+    QWEN2,
+    QWEN3,
+    QWEN3_MOE,
+    GEMMA,
+    GEMMA2,
+    GEMMA3,
+    PHI3,
+    OLMO2,
+    OLMO3,
+    SMOLLM3,
+    GPT_NEOX,
+    NATIVE,
+)
 
 
 def find_family(model_type: object, where: str) -> Family:

@@ -24,7 +24,8 @@ Difference = tuple[str, Any, Any]
 class Family:
     """One family of models.
 
-    read: config.json -> knobs for `ModelConfig.from_dict`; write: a config -> keys of config.json. names: the name table.
+    read: config.json -> knobs for `ModelConfig.from_dict`; write: a config -> keys of config.json. names: the name table, or what
+    gives that of a config.
     extras: knobs kept in our own table, with the values allowed (none listed: any). prefix: of names in the file, where some
     tools leave it out. ignored: patterns of tensors that hold no weights. copies: tensor -> the one it repeats when tied.
     """
@@ -34,11 +35,15 @@ class Family:
     architecture: str
     read: Callable[[Fields], dict[str, Any]]
     write: Callable[[ModelConfig], dict[str, Any]]
-    names: tuple[Rule, ...]
+    names: tuple[Rule, ...] | Callable[[ModelConfig], tuple[Rule, ...]]
     extras: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+
+    def rules(self, config: ModelConfig) -> tuple[Rule, ...]:
+        """The name table of a config."""
+        return self.names(config) if callable(self.names) else self.names
 
     def misfits(self, config: ModelConfig) -> list[str]:
         """A sentence for each knob that the family cannot hold, with the config's value and the family's."""
@@ -64,7 +69,7 @@ class Family:
         """The config that a config.json describes. where: the file, for messages."""
         fields = Fields(data, where)
         plain = _build(self.read(fields), where)
-        config = _build(_merged(asdict(plain), fields.table(OURS)), where)
+        config = _build(merged(asdict(plain), fields.table(OURS)), where)
         clash = self._clash(plain, config) if OURS in data else []
         if clash:
             raise CutawayError(
@@ -110,6 +115,15 @@ def _plainest_stack(stack: StackConfig) -> StackConfig:
     return replace(stack, attention=attention)
 
 
+def merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One table over another, key by key."""
+    both = dict(base)
+    for key, value in over.items():
+        inner = both.get(key)
+        both[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return both
+
+
 def _build(knobs: Mapping[str, Any], where: str) -> ModelConfig:
     try:
         return ModelConfig.from_dict(knobs)
@@ -138,11 +152,3 @@ def _nested(values: Iterator[tuple[str, Any]]) -> dict[str, Any]:
             place = place.setdefault(key, {})
         place[last] = value
     return tree
-
-
-def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged

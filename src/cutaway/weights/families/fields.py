@@ -36,6 +36,14 @@ class Fields:
         """A whole number, or the default where the key is missing or null."""
         return default if self.data.get(key) is None else self.integer(key)
 
+    def integer_or_none(self, key: str) -> int | None:
+        """A whole number, or None where the key is missing or null."""
+        return None if self.data.get(key) is None else self.integer(key)
+
+    def number_or_none(self, key: str) -> float | None:
+        """A number, or None where the key is missing or null."""
+        return None if self.data.get(key) is None else self.number(key, 0.0)
+
     def number(self, key: str, default: float) -> float:
         """A number, or the default where the key is missing."""
         value = self.data.get(key, default)
