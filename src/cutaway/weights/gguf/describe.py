@@ -74,7 +74,7 @@ def metadata_of(architecture: Architecture, data: Mapping[str, Any]) -> dict[str
 def name_table(architecture: Architecture, family: Family, config: ModelConfig, ours: Iterable[str]) -> list[Mapped]:
     """Where each of our tensors lies in a file, and how. Raises CutawayError for one that the architecture does not have."""
     rules = architecture.names(config)
-    checkpoint = {entry.theirs: entry for entry in expand(family.names, ours)}
+    checkpoint = {entry.theirs: entry for entry in expand(family.rules(config), ours)}
     unknown = [name for name in checkpoint if not any(rule.match(name) for rule in rules)]
     if unknown:
         raise CutawayError(f"llama.cpp's {architecture.name} has no place for the tensor {unknown[0]}.")
