@@ -23,7 +23,7 @@ from .model import Call, Transformer
 from .model import visibility as visible
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
-from .text import StreamDecoder, Tokenizer
+from .text import StreamDecoder, Tokenizer, find_tokenizer
 from .train.run_directory import complete_checkpoints
 from .weights import checkpoint
 
@@ -58,7 +58,8 @@ class LM:
         """Text <-> ids. Raises CutawayError for a model that came without one."""
         if self._tokenizer is None:
             raise CutawayError(
-                f"'{self.name}' has no tokenizer.json, so it reads and writes ids only. Put one beside it."
+                f"'{self.name}' has no tokenizer, so it reads and writes ids only. Put a tokenizer.json, or the vocabulary "
+                "that it was made with, beside it."
             )
         return self._tokenizer
 
@@ -227,7 +228,7 @@ def load(name: str | Path) -> LM:
     directory = find(str(name))
     model = checkpoint.load(directory)
     accelerate(model)
-    if not (directory / "tokenizer.json").exists():
+    if find_tokenizer(directory) is None:
         return LM(model, None, str(name))
     tokenizer = Tokenizer.load(directory)
     if tokenizer.vocab_size > model.config.vocab_size:

@@ -2,10 +2,12 @@
 
 tokenizer (text <-> ids) · train (documents -> tokenizer) · special (plan and roles of special tokens) · explain (how a text
 became tokens) · stream (ids -> text as they come) · visible (what a person sees). Behind them: kinds (how each kind cuts
-text) · alphabet (bytes as characters) · merges and kept (byte-pair encoding) · files · refusals · unwritable.
+text) · alphabet (bytes as characters) · merges and kept (byte-pair encoding) · files and formats (what people already have) ·
+reading · refusals · unwritable.
 """
 
 from .explain import Explanation, explain
+from .files import find_tokenizer
 from .special import SpecialPlan, SpecialRoles
 from .stream import StreamDecoder
 from .tokenizer import Tokenizer
@@ -20,6 +22,7 @@ __all__ = [
     "Tokenizer",
     "default_plan",
     "explain",
+    "find_tokenizer",
     "train_tokenizer",
     "visible",
 ]
