@@ -51,4 +51,4 @@ def test_of_a_gguf_file(tmp_path: Path) -> None:
     gguf.save(tmp_path / "s.gguf", lm.model, lm.tokenizer, kind=gguf.WRITABLE["q8_0"])
     found = read_provenance(tmp_path / "s.gguf")
     assert found.family == "GGUF, gpt2"
-    assert set(found.stored) == {"Q8_0", "F32"}
+    assert {"Q8_0", "F32"} <= set(found.stored)
