@@ -13,12 +13,12 @@ from cutaway.config import ModelConfig, PositionConfig, StackConfig
 from cutaway.errors import CutawayError
 from cutaway.model import Call, Transformer, visibility
 from cutaway.model.attention import Attention
-from cutaway.model.embedding import PositionTable, TokenEmbedding
+from cutaway.model.embedding import PositionTable, TokenEmbedding, TypeTable
 from cutaway.model.feedforward import Experts, FeedForward
+from cutaway.model.head import Head, Pooler
 from cutaway.model.norm import LayerNorm, RmsNorm
 from cutaway.model.position import RelativeBias
 from cutaway.model.projection import Projection
-from cutaway.model.transformer import Head
 from cutaway.runtime.stores import KVStore
 from tests import tiny
 from tests.model.test_config import models
@@ -30,6 +30,8 @@ SHAPES |= {
     "tied with bias": tiny.config(is_tied=True, head_bias=True),
     "untied with bias": tiny.config(head_bias=True),
     "no head": tiny.config(encoder=tiny.stack(), has_head=False),
+    "tied with transform": tiny.config(encoder=tiny.stack(), is_tied=True, head_bias=True, head_transform="gelu"),
+    "pooler": tiny.config(encoder=tiny.stack(num_token_types=2), has_head=False, has_pooler=True),
     "two stacks": tiny.config(encoder=tiny.stack(), decoder=tiny.stack(num_layers=3)),
     "two shared stacks": tiny.config(
         encoder=tiny.variants()["rms"],
@@ -37,6 +39,9 @@ SHAPES |= {
     ),
 }
 everywhere = pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+
+
+TABLES = (TokenEmbedding, PositionTable, TypeTable)
 
 
 def count(model: nn.Module) -> int:
@@ -54,13 +59,13 @@ def owned(model: nn.Module, kinds: tuple[type[nn.Module], ...], *, only: type[nn
 def test_parameters_are_exact_in_sum_and_by_part(config: ModelConfig) -> None:
     model, predicted = Transformer(config), cost.parameters(config)
     assert cost.num_parameters(config) == predicted.total == count(model)
-    assert predicted.embedding == owned(model, (TokenEmbedding,))
+    assert predicted.embedding == owned(model, (TokenEmbedding, TypeTable))
     assert predicted.position == owned(model, (PositionTable, RelativeBias))
     assert predicted.attention == owned(model, (Attention,), only=Projection)
     assert predicted.feedforward == owned(model, (FeedForward, Experts))
     assert predicted.norm == owned(model, (LayerNorm, RmsNorm))
     tied = owned(model, (TokenEmbedding,)) if config.is_tied and config.has_head else 0
-    assert predicted.head == owned(model, (Head,)) - tied
+    assert predicted.head == owned(model, (Head, Pooler), only=Projection) - tied
 
 
 @settings(max_examples=60)
@@ -135,14 +140,14 @@ def touched(model: Transformer, config: ModelConfig, context: int) -> int:
     def use(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
         if not output.numel():
             return  # an expert to which no token was routed reads no weight
-        rows = 1 if isinstance(module, (TokenEmbedding, PositionTable)) else None
+        rows = 1 if isinstance(module, TABLES) else None
         total[0] += sum(p.numel() if rows is None else p.shape[1] for p in module.parameters(recurse=False))
 
     store, call = KVStore(config.main), Call(visibility.full(3))
     memory = model.fill(model.encode(tiny.ids(1, 3), call), call) if config.has_cross else None
     run = model if config.has_head else model.states
     run(tiny.ids(1, context - 1), Call(visibility.causal(context - 1), store=store, memory=memory))
-    kinds = (Projection, TokenEmbedding, PositionTable, LayerNorm, RmsNorm, RelativeBias)
+    kinds = (Projection, *TABLES, LayerNorm, RmsNorm, RelativeBias)
     hooks = [module.register_forward_hook(use) for module in model.modules() if isinstance(module, kinds)]
     run(tiny.ids(1, 1), Call(visibility.causal(1, context - 1), store=store, memory=memory))
     for hook in hooks:

@@ -14,6 +14,8 @@ from cutaway.config import TokenIds
 from cutaway.decode import Sampling
 from cutaway.errors import CutawayError
 from cutaway.lm import LM, find, load
+from cutaway.model import Call, visibility
+from cutaway.runtime.attend import fused
 from cutaway.text import train_tokenizer
 from cutaway.weights import checkpoint
 from tests import tiny
@@ -206,3 +208,27 @@ def test_what_is_no_model_is_told_near_names(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(CutawayError, match=r"is no model: it holds neither a config\.json nor a run"):
         find(str(tmp_path))
     assert find("stories") == tmp_path
+
+
+ENCODERS = {
+    "masked": tiny.config(encoder=tiny.stack(), head_transform="gelu"),
+    "vectors": tiny.config(encoder=tiny.stack(), has_head=False, has_pooler=True),
+    "diffusion": tiny.config(predicts="masked"),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_model_that_sees_ahead_is_traced_so(name: str) -> None:
+    lm = LM(tiny.model(ENCODERS[name]), None, name)
+    trace = lm.trace([1, 2, 3, 4])
+    assert (trace["layers.0.attention.weights"] > 0).all()
+    assert [site.name for site in lm.sites([1, 2, 3, 4])] == trace.names
+    if ENCODERS[name].has_head:
+        assert torch.equal(
+            lm.logits([1, 2, 3, 4]), lm.model(torch.tensor([[1, 2, 3, 4]]), Call(visibility.full(4), fused))
+        )
+
+
+def test_an_encoder_continues_no_text() -> None:
+    with pytest.raises(CutawayError, match="encoder only"):
+        LM(tiny.model(ENCODERS["masked"]), None, "masked").generate([1, 2])

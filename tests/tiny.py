@@ -117,6 +117,8 @@ def variants() -> dict[str, StackConfig]:
         "shared": stack(num_layers=5, num_shared=2),
         "mixed types": stack(num_layers=3, position=rotary, layer_types=mixed, pattern=("near", "near", "far")),
         "embedding norm": stack(has_embedding_norm=True, has_final_norm=False),
+        "token types": stack(num_token_types=3),
+        "halved sinusoids": stack(position=PositionConfig(halved=True)),
         "learned with offset": stack(position=PositionConfig(kind="learned", offset=2)),
         "two relative types": stack(
             position=PositionConfig(kind="relative", num_buckets=8, max_distance=12),

@@ -19,6 +19,7 @@ PositionKind = Literal["none", "learned", "sinusoidal", "rotary", "relative", "a
 QueryKeyNorm = Literal["none", "head", "full"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu_squared", "silu"]
 ScalingKind = Literal["linear", "llama3", "yarn"]
+Prediction = Literal["next", "masked", "masked_next"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,8 @@ class PositionConfig:
 
     learned, sinusoidal: a table added to the token embedding (`offset` rows skipped, sinusoids times `scale`;
     Vaswani et al. 2017 §3.5). rotary: queries and keys turned by position (Su et al. 2021); `fraction` of each head,
-    `interleaved` pairs or halves. relative: learned bias per bucketed distance (Raffel et al. 2020). alibi: a fixed
+    `interleaved` pairs or halves. halved: sines fill the first half of a sinusoidal row and cosines the second, instead of
+    taking turns (Junczys-Dowmunt et al. 2018). relative: learned bias per bucketed distance (Raffel et al. 2020). alibi: a fixed
     slope per head (Press et al. 2022).
     """
 
@@ -76,6 +78,7 @@ class PositionConfig:
     base: float = 10_000.0
     fraction: float = 1.0
     interleaved: bool = False
+    halved: bool = False
     scaling: RotaryScaling | None = None
     num_buckets: int = 32
     max_distance: int = 128
@@ -87,8 +90,17 @@ class PositionConfig:
             raise CutawayError(f"position.fraction is {self.fraction}. It must be above 0 and at most 1.")
         if self.offset < 0:
             raise CutawayError(f"position.offset is {self.offset}. It must be 0 or more rows.")
+        if self.halved and self.kind != "sinusoidal":
+            raise CutawayError(
+                f"position.halved is true and position.kind is '{self.kind}'. Only sinusoidal rows have halves."
+            )
         if self.kind == "relative" and self.num_buckets < 4:
             raise CutawayError(f"position.num_buckets is {self.num_buckets}. It must be at least 4.")
+        num_exact = self.num_buckets // (4 if self.bidirectional else 2)
+        if self.kind == "relative" and self.max_distance <= num_exact:
+            raise CutawayError(
+                f"position.max_distance is {self.max_distance}. It must be above {num_exact}, the distances with a bucket each."
+            )
 
     @property
     def is_table(self) -> bool:
@@ -119,6 +131,8 @@ class AttentionConfig:
         _positive("attention.num_heads", self.num_heads)
         if self.num_kv_heads is not None:
             _positive("attention.num_kv_heads", self.num_kv_heads)
+        if self.d_head is not None:
+            _positive("attention.d_head", self.d_head)
         if self.num_heads % self.kv_heads:
             raise CutawayError(
                 f"attention.num_heads is {self.num_heads} and num_kv_heads is {self.kv_heads}. "
@@ -195,7 +209,8 @@ class StackConfig:
     """One stack of layers: its size, norms, positions, sublayers, and the pattern of its layer types.
 
     pattern: layer type names, repeated to num_layers. num_shared: how many different layers there are when layers are
-    shared across depth (Dehghani et al. 2019), cycled; None: every layer is its own.
+    shared across depth (Dehghani et al. 2019), cycled; None: every layer is its own. num_token_types: rows of a table of which
+    one is added to each token, by the type that the call says (first or second text, Devlin et al. 2019); 0: no table.
     """
 
     num_layers: int
@@ -210,10 +225,13 @@ class StackConfig:
     num_shared: int | None = None
     has_embedding_norm: bool = False
     has_final_norm: bool = True
+    num_token_types: int = 0
 
     def __post_init__(self) -> None:
         _positive("num_layers", self.num_layers)
         _positive("d_model", self.d_model)
+        if self.num_token_types < 0:
+            raise CutawayError(f"num_token_types is {self.num_token_types}. It must be 0 or more rows.")
         self._check_heads()
         self._check_pattern()
 
@@ -281,7 +299,12 @@ class ModelConfig:
     """A whole model. vocab_size: ids. context: the most positions of a table or of training.
 
     tied: the head is the token embedding transposed. embedding_scale: on token embeddings. logit_scale, logit_softcap:
-    on the logits. has_head: whether the model predicts tokens at all.
+    on the logits. has_head: whether the model predicts tokens at all. predicts: what a decoder-only model was trained to
+    predict; no layer reads it, it says how to call the model. next: the token after, from what came before; masked: a hidden
+    token at its own place, seeing all (Nie et al. 2025); masked_next: the same, one place earlier (Ye et al. 2025).
+    head_transform: the activation between a dense layer and a norm that stand before the head's matrix (Devlin et al. 2019);
+    None: nothing does. has_pooler: whether a model without head makes one vector of a text from its first token's, by a dense
+    layer and tanh.
     """
 
     vocab_size: int
@@ -294,6 +317,9 @@ class ModelConfig:
     logit_softcap: float | None = None
     head_bias: bool = False
     has_head: bool = True
+    head_transform: Activation | None = None
+    has_pooler: bool = False
+    predicts: Prediction = "next"
     tokens: TokenIds = field(default_factory=TokenIds)
 
     def __post_init__(self) -> None:
@@ -311,9 +337,20 @@ class ModelConfig:
                 "decoder.placement is 'parallel' and there is an encoder. A parallel block has no cross-attention. "
                 "Allowed with an encoder: pre, post, sandwich, inner."
             )
+        self._check_ends()
         for role, token_id in vars(self.tokens).items():
             if token_id is not None and not 0 <= token_id < self.vocab_size:
                 raise CutawayError(f"tokens.{role} is {token_id}. Ids run from 0 to {self.vocab_size - 1}.")
+
+    def _check_ends(self) -> None:
+        if self.head_transform is not None and not self.has_head:
+            raise CutawayError(
+                f"head_transform is '{self.head_transform}' and has_head is false. It stands before a head: leave it out."
+            )
+        if self.has_pooler and (self.has_head or self.decoder is not None):
+            raise CutawayError(
+                "has_pooler is true, and the model has a head or a decoder. A pooler ends an encoder: set has_head to false."
+            )
 
     @property
     def stacks(self) -> dict[str, StackConfig]:
@@ -332,6 +369,11 @@ class ModelConfig:
     def has_cross(self) -> bool:
         """Whether the decoder looks at an encoder's output."""
         return self.decoder is not None and self.encoder is not None
+
+    @property
+    def sees_ahead(self) -> bool:
+        """Whether tokens were trained to see those after them: where there is no decoder, or hidden tokens are predicted."""
+        return self.decoder is None or self.predicts != "next"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, defaults left out; `from_dict` gives back an equal config."""

@@ -18,7 +18,8 @@ from .errors import CutawayError
 class Parameters:
     """How many learned numbers each part of a model has. norm: all norms, those of queries and keys too.
 
-    head: 0 when tied without bias, for its matrix is the embedding.
+    embedding: tables of tokens and of their types. head: its matrices, or the pooler; 0 when tied without bias or transform, for
+    its matrix is the embedding.
     """
 
     embedding: int
@@ -38,12 +39,12 @@ def parameters(config: ModelConfig) -> Parameters:
     """The learned numbers of the model by part, exactly those that `Transformer(config)` has."""
     stacks = config.stacks.items()
     return Parameters(
-        embedding=config.vocab_size * config.main.d_model,
+        embedding=config.vocab_size * config.main.d_model + sum(_types(stack) for _, stack in stacks),
         position=sum(_position(config, stack) for _, stack in stacks),
         attention=sum(stack.num_distinct * _num_attentions(config, name) * _attention(stack) for name, stack in stacks),
         feedforward=sum(stack.num_distinct * _feedforward(stack) for _, stack in stacks),
-        norm=sum(_norms(config, name) for name, _ in stacks),
-        head=_head(config) - (_head_weights(config) if config.is_tied else 0),
+        norm=sum(_norms(config, name) for name, _ in stacks) + _transform_norm(config),
+        head=_head(config) - (_matrix(config) if config.is_tied else 0) + _pooler(config),
     )
 
 
@@ -105,8 +106,8 @@ def _used_weights(config: ModelConfig) -> int:
     layer = _attention(stack) + _active_feedforward(stack) + _layer_norms(config, _main_name(config))
     if config.has_cross:
         layer += _attention(stack) - _key_value(stack) - _key_norm(stack)
-    table = stack.d_model if stack.position.kind == "learned" else 0
-    ends = _end_norms(stack) + _relative(stack) + table + stack.d_model
+    num_rows = 1 + int(stack.position.kind == "learned") + int(stack.num_token_types > 0)
+    ends = _end_norms(stack) + _relative(stack) + num_rows * stack.d_model + _transform_norm(config)
     return stack.num_layers * layer + ends + _head(config)
 
 
@@ -225,12 +226,31 @@ def _relative(stack: StackConfig) -> int:
     return stack.attention.num_heads * sum(buckets)
 
 
-def _head_weights(config: ModelConfig) -> int:
+def _types(stack: StackConfig) -> int:
+    return stack.num_token_types * stack.d_model
+
+
+def _matrix(config: ModelConfig) -> int:
     return config.vocab_size * config.main.d_model if config.has_head else 0
 
 
+def _head_weights(config: ModelConfig) -> int:
+    return _matrix(config) + (0 if config.head_transform is None else config.main.d_model**2)
+
+
 def _head(config: ModelConfig) -> int:
-    return _head_weights(config) + (config.vocab_size if config.has_head and config.head_bias else 0)
+    biases = (config.vocab_size if config.has_head and config.head_bias else 0) + (
+        0 if config.head_transform is None else config.main.d_model
+    )
+    return _head_weights(config) + biases
+
+
+def _transform_norm(config: ModelConfig) -> int:
+    return 0 if config.head_transform is None else _norm(config.main.norm, config.main.d_model)
+
+
+def _pooler(config: ModelConfig) -> int:
+    return config.main.d_model * (config.main.d_model + 1) if config.has_pooler else 0
 
 
 def _check_count(name: str, value: int, *, least: int) -> None:

@@ -26,6 +26,7 @@ from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer
 from .train.run_directory import complete_checkpoints
 from .weights import checkpoint, gguf
+from .weights.hub import fetch, is_hub_id
 
 GGUF = ".gguf"
 
@@ -152,9 +153,12 @@ class LM:
 
     @torch.inference_mode()
     def logits(self, ids: Tensor | Sequence[int]) -> Tensor:
-        """One causal pass. ids: [batch, position] or [position] -> logits [batch, position, vocab]."""
+        """One pass, causal unless the model was trained to see ahead.
+
+        ids: [batch, position] or [position] -> logits [batch, position, vocab].
+        """
         rows = self._rows(ids)
-        logits: Tensor = self.model(rows, Call(visible.causal(rows.shape[1]), attend=fused))
+        logits: Tensor = self.model(rows, Call(self._tokens(rows.shape[1]), attend=fused))
         return logits
 
     def sites(self, prompt: str | Sequence[int] | Tensor) -> list[Site]:
@@ -170,15 +174,28 @@ class LM:
         """
         rows = self._prompt_rows(prompt)
         recorder = Recorder(sites, [site.name for site in self.sites(rows)])
-        self.model(rows, Call(visible.causal(rows.shape[1]), attend=fused, watch=recorder))
+        call = Call(self._tokens(rows.shape[1]), attend=fused, watch=recorder)
+        states = self.model.states(rows, call)
+        if self.model.head is not None:
+            self.model.logits(states, call)
+        elif self.model.pooler is not None:
+            self.model.pooled(states, call)
         tokens = [] if self._tokenizer is None else [self._tokenizer.token_text(int(i)) for i in rows[0]]
         return recorder.trace(rows, tokens)
 
     def _decoder(
         self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling | None, request: int
     ) -> Decoder:
+        if self.config.decoder is None:
+            raise CutawayError(
+                f"'{self.name}' has an encoder only: it reads whole texts and continues none. Use `embed`."
+            )
         how = sampling or Sampling(temperature=0)
         return autoregressive(Session(self.model), self.ids(prompt), how, max_tokens=max_tokens, request=request)
+
+    def _tokens(self, length: int) -> visible.Tokens:
+        """Who sees whom in a text by itself."""
+        return visible.full(length) if self.config.sees_ahead else visible.causal(length)
 
     def _prompt_rows(self, prompt: str | Sequence[int] | Tensor) -> Tensor:
         return self._rows(self.ids(prompt) if isinstance(prompt, str) else prompt)
@@ -263,6 +280,8 @@ def find(name: str) -> Path:
     bundled = bundled_models()
     if name in bundled:
         return bundled[name]
+    if is_hub_id(name):
+        return fetch(name)
     if path.exists():
         raise CutawayError(
             f"{path} is no model: it holds neither a config.json nor a run. Name a checkpoint directory or a .gguf file."

@@ -15,7 +15,7 @@ from .tree import PACKAGE, held_files, python_files, text_of
 LONGEST_FILE, LONGEST_FUNCTION = 400, 40
 SOURCES = (".py", ".js", ".mjs", ".css", ".html", ".sh", "Makefile", ".ci/run")
 CODE = ("src/", "tests/", "benchmarks/", "examples/", "recipes/")
-MODEL_TYPES = """albert bart bert bloom deepseek_v2 deepseek_v3 distilbert dream electra falcon gemma gemma2 gemma3
+MODEL_TYPES = """albert bart bert bloom deepseek_v2 deepseek_v3 distilbert dream Dream electra falcon gemma gemma2 gemma3
     gemma3_text gpt_bigcode gpt_neo gpt_neox gpt_oss gpt2 gptj granite internlm2 llada llama llama4 m2m_100 mamba marian
     mbart mistral mixtral modernbert mpt mt5 nllb olmo olmo2 olmo3 pegasus phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe
     roberta smollm3 stablelm starcoder2 t5 umt5 whisper xlm-roberta"""

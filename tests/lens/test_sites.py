@@ -65,6 +65,19 @@ def test_two_stacks(placement: str) -> None:
     assert watch.seen == listed(sites(config, 2, 3, source=7))
 
 
+def test_a_head_with_a_transform() -> None:
+    watch, config = Everything(), tiny.config(encoder=tiny.stack(), head_transform="gelu")
+    tiny.model(config)(tiny.ids(2, 5), Call(visibility.full(5), watch=watch))
+    assert watch.seen == listed(sites(config, 2, 5))
+
+
+def test_a_pooler() -> None:
+    watch, config = Everything(), tiny.config(encoder=tiny.stack(), has_head=False, has_pooler=True)
+    model, call = tiny.model(config), Call(visibility.full(5), watch=watch)
+    model.pooled(model.states(tiny.ids(2, 5), call), call)
+    assert watch.seen == listed(sites(config, 2, 5))
+
+
 def test_a_model_without_head_has_no_logits() -> None:
     names = [site.name for site in sites(tiny.config(encoder=tiny.stack(), has_head=False), 1, 3)]
     assert names[-1] == "output.norm"

@@ -34,6 +34,7 @@ REFUSALS: list[tuple[Callable[[], Any], list[str]]] = [
     (lambda: tiny.stack(d_model=18), ["num_heads is 4", "d_model = 18", "1, 2, 3, 6, 9, 18", "d_head"]),
     (lambda: AttentionConfig(num_heads=0), ["num_heads is 0"]),
     (lambda: AttentionConfig(num_heads=4, num_kv_heads=0), ["num_kv_heads is 0"]),
+    (lambda: AttentionConfig(num_heads=4, d_head=0), ["d_head is 0"]),
     (lambda: AttentionConfig(num_heads=6, num_kv_heads=4), ["num_heads is 6", "num_kv_heads is 4", "1, 2, 3, 6"]),
     (lambda: AttentionConfig(num_heads=4, softcap=0.0), ["softcap is 0.0"]),
     (lambda: AttentionConfig(num_heads=4, sinks=-1), ["sinks is -1"]),
@@ -48,7 +49,9 @@ REFUSALS: list[tuple[Callable[[], Any], list[str]]] = [
     (lambda: PositionConfig(fraction=0.0), ["fraction is 0.0"]),
     (lambda: PositionConfig(fraction=1.5), ["fraction is 1.5"]),
     (lambda: PositionConfig(offset=-1), ["offset is -1"]),
+    (lambda: PositionConfig(kind="learned", halved=True), ["halved is true", "'learned'", "sinusoidal"]),
     (lambda: PositionConfig(kind="relative", num_buckets=2), ["num_buckets is 2", "at least 4"]),
+    (lambda: PositionConfig(kind="relative", max_distance=16), ["max_distance is 16", "above 16"]),
     (lambda: RotaryScaling(kind="linear", factor=0.5), ["factor is 0.5", "at least 1.0"]),
     (lambda: RotaryScaling(kind="llama3", factor=2.0, low=4.0, high=4.0), ["low is 4.0", "high is 4.0"]),
     (lambda: RotaryScaling(kind="yarn", factor=2.0, original_context=0), ["original_context is 0"]),
@@ -58,6 +61,10 @@ REFUSALS: list[tuple[Callable[[], Any], list[str]]] = [
     (lambda: tiny.stack(pattern=()), ["pattern is empty"]),
     (lambda: tiny.stack(pattern=("ful",)), ["'ful'", "'full'"]),
     (lambda: tiny.stack(num_shared=3), ["num_shared is 3", "1 to num_layers, 2"]),
+    (lambda: tiny.stack(num_token_types=-1), ["num_token_types is -1", "0 or more"]),
+    (lambda: tiny.config(has_head=False, head_transform="gelu"), ["head_transform is 'gelu'", "has_head is false"]),
+    (lambda: tiny.config(encoder=tiny.stack(), has_pooler=True), ["has_pooler is true", "has_head to false"]),
+    (lambda: tiny.config(has_head=False, has_pooler=True), ["has_pooler is true", "a decoder"]),
     (lambda: tiny.config(vocab_size=0), ["vocab_size is 0"]),
     (lambda: tiny.config(context=0), ["context is 0"]),
     (lambda: ModelConfig(vocab_size=9, context=9), ["no stack", "[decoder]", "[encoder]"]),
@@ -181,6 +188,7 @@ stacks = st.builds(
     pattern=st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=4).map(tuple),
     has_embedding_norm=st.booleans(),
     has_final_norm=st.booleans(),
+    num_token_types=st.integers(0, 3),
 )
 models = st.builds(
     ModelConfig,
@@ -191,6 +199,7 @@ models = st.builds(
     is_tied=st.booleans(),
     embedding_scale=st.floats(0.1, 10),
     logit_softcap=st.none() | st.floats(1, 50),
+    head_transform=st.sampled_from([None, "gelu", "relu"]),
     tokens=st.builds(TokenIds, bos=st.none() | st.integers(0, 8), eos=st.none() | st.integers(0, 8)),
 )
 

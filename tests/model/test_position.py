@@ -28,6 +28,13 @@ from tests.reference.positions import sinusoid, turned
 
 
 @given(st.integers(0, 200), st.sampled_from([2, 8, 30]))
+def test_halved_sinusoids_are_the_same_numbers_in_another_order(position: int, width: int) -> None:
+    row = sinusoids(position + 1, width, halved=True)[position]
+    places = [*range(0, width, 2), *range(1, width, 2)]
+    assert row.tolist() == pytest.approx([sinusoid(position, place, width) for place in places], abs=1e-7)
+
+
+@given(st.integers(0, 200), st.sampled_from([2, 8, 30]))
 def test_sinusoids_follow_the_formula(position: int, width: int) -> None:
     row = sinusoids(position + 1, width)[position]
     assert row.tolist() == pytest.approx([sinusoid(position, place, width) for place in range(width)], abs=1e-7)

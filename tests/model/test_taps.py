@@ -66,6 +66,14 @@ LOGITS = {"output.logits": (BATCH, LENGTH, tiny.VOCAB)}
 ONE_STACK: dict[str, tuple[ModelConfig, Shapes]] = {
     "decoder": (tiny.config(decoder=STACK), whole(layer())),
     "encoder": (tiny.config(encoder=STACK), whole(layer())),
+    "types": (
+        tiny.config(encoder=tiny.stack(attention=ATTENTION, num_token_types=2)),
+        {**dict(list(EMBEDDING.items())[:2]), "embedding.type": STREAM, **whole(layer())},
+    ),
+    "transformed": (
+        tiny.config(encoder=STACK, head_transform="gelu"),
+        {**whole(layer()), "output.transformed": STREAM},
+    ),
     "rotary": (
         tiny.config(decoder=tiny.stack(attention=ATTENTION, position=PositionConfig(kind="rotary"))),
         whole(layer()),

@@ -22,7 +22,7 @@ from cutaway.config import (
     TokenIds,
 )
 from cutaway.weights.families import FAMILIES, explain_misfit, family_of, find_family
-from cutaway.weights.layout import FUSED, TRANSPOSED, join, split, stored_shape
+from cutaway.weights.layout import FUSED, ROW, TRANSPOSED, join, split, stored_shape
 from cutaway.weights.names import Rule, affine, expand
 from tests import tiny
 
@@ -124,6 +124,13 @@ def test_layouts_are_undone_exactly(rows: list[int], width: int, is_matrix: bool
     assert tuple(stored.shape) == ((width, sum(rows)) if is_matrix else (sum(rows),))
     for one, other in zip(split((FUSED, TRANSPOSED), stored, shapes), ours, strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_vector_is_a_table_of_one_row() -> None:
+    ours = torch.randn(5)
+    stored = join((ROW,), [ours])
+    assert tuple(stored.shape) == stored_shape((ROW,), [(5,)]) == (1, 5)
+    assert torch.equal(split((ROW,), stored, [(5,)])[0], ours)
 
 
 def test_a_number_that_only_we_have_is_joined_in_order() -> None:

@@ -38,6 +38,11 @@ def sites(config: ModelConfig, batch: int, length: int, *, past: int = 0, source
         assert config.encoder is not None, "has_cross holds"
         found = _stack("encoder.", config.encoder, _Sizes(batch, source, 0, 0), has_cross=False)
         found += _stack("decoder.", config.main, sizes, has_cross=True)
+    stream = ("batch", "position", "d_model"), (batch, length, config.main.d_model)
+    if config.head_transform is not None:
+        found.append(Site("output.transformed", *stream))
+    if config.has_pooler:
+        found.append(Site("output.pooled", ("batch", "d_model"), (batch, config.main.d_model)))
     if config.has_head:
         found.append(Site("output.logits", ("batch", "position", "vocab"), (batch, length, config.vocab_size)))
     return found
@@ -65,7 +70,8 @@ class _Sizes:
 
 def _stack(prefix: str, stack: StackConfig, sizes: _Sizes, *, has_cross: bool) -> list[Site]:
     stream = ("batch", "position", "d_model"), (sizes.batch, sizes.length, stack.d_model)
-    found = [Site(f"{prefix}embedding.{part}", *stream) for part in ("token", "position", "sum")]
+    parts = ("token", "position", "type", "sum") if stack.num_token_types else ("token", "position", "sum")
+    found = [Site(f"{prefix}embedding.{part}", *stream) for part in parts]
     for layer in range(stack.num_layers):
         found += _layer(f"{prefix}layers.{layer}.", stack, sizes, has_cross=has_cross)
     return [*found, Site(f"{prefix}output.norm", *stream)]

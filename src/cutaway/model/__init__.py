@@ -1,6 +1,6 @@
 """ids -> logits: the readable definition of every model, in the order of the way.
 
-transformer (the whole forward pass) · embedding · position · block · attention · feedforward · norm · projection ·
+transformer (the whole forward pass) · embedding · position · block · attention · feedforward · norm · projection · head ·
 visibility (who sees whom) · call (what one pass is given) · attend (the readable softmax) · initialise.
 """
 

@@ -134,6 +134,7 @@ class Call:
 
     tokens: visibility. attend: the kernel, None for the readable softmax. store, memory: of the pass, or the layer's slots.
     watch: who looks. gates: name -> [batch, position], read by gated projections. frame: the layer's. scope: the site prefix.
+    types: [batch, position] of each token's type, for stacks that have them; None: all 0.
     """
 
     tokens: Tokens
@@ -145,6 +146,7 @@ class Call:
     frame: Frame | None = None
     frames: Mapping[str, Frame] = field(default_factory=dict)
     scope: str = ""
+    types: Tensor | None = None
 
     def tap(self, site: str, x: Tensor) -> Tensor:
         """x itself, or what the watcher makes of it. Off, it costs one comparison and changes no bit."""

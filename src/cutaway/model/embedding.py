@@ -1,4 +1,4 @@
-"""ids -> vectors. In: ids and positions. Out: token embedding + positional encoding, both kept apart for whoever looks."""
+"""ids -> vectors. In: ids and positions. Out: token embedding + positional encoding (+ type), kept apart for whoever looks."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ class PositionTable(nn.Module):
         if position.kind == "learned":
             self.weight = nn.Parameter(torch.empty(rows, stack.d_model))
         else:
-            self.register_buffer(
-                "weight", sinusoids(rows, stack.d_model, position.base) * position.scale, persistent=False
-            )
+            table = sinusoids(rows, stack.d_model, position.base, halved=position.halved)
+            self.register_buffer("weight", table * position.scale, persistent=False)
 
     def forward(self, position: Tensor) -> Tensor:
         """position: [batch, position] -> [batch, position, d_model]."""
@@ -53,6 +52,27 @@ class NoTable(nn.Module):
         return torch.zeros((), device=position.device).expand(*position.shape, 1)
 
 
+class TypeTable(nn.Module):
+    """A learned row per type of token: 0 for the first text, 1 for the second, say (Devlin et al. 2019 §3)."""
+
+    def __init__(self, stack: StackConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(stack.num_token_types, stack.d_model))
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        """x: [batch, position, d_model] -> the same with each token's row added."""
+        types = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device) if call.types is None else call.types
+        return x + call.tap("embedding.type", F.embedding(types, self.weight).expand_as(x))
+
+
+class NoTypes(nn.Module):
+    """All tokens are of one type."""
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:  # noqa: ARG002 (as TypeTable)
+        """x itself."""
+        return x
+
+
 class Embedding(nn.Module):
     """What enters the first layer of a stack."""
 
@@ -60,6 +80,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.token = token
         self.position = PositionTable(config, stack) if stack.position.is_table else NoTable()
+        self.types = TypeTable(stack) if stack.num_token_types else NoTypes()
         self.norm = make_norm(stack.d_model, stack.norm) if stack.has_embedding_norm else nn.Identity()
 
     def forward(self, ids: Tensor, call: Call) -> Tensor:
@@ -67,4 +88,4 @@ class Embedding(nn.Module):
         token = call.tap("embedding.token", self.token(ids))
         position = self.position(call.tokens.position).to(token.dtype).expand_as(token)
         position = call.tap("embedding.position", position)
-        return call.tap("embedding.sum", self.norm(token + position))
+        return call.tap("embedding.sum", self.norm(self.types(token + position, call)))

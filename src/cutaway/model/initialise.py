@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .attention import Attention
-from .embedding import PositionTable, TokenEmbedding
+from .embedding import PositionTable, TokenEmbedding, TypeTable
 from .feedforward import FeedForward
 from .position import RelativeBias
 from .projection import Projection
@@ -19,7 +19,7 @@ from .transformer import Stack, Transformer
 
 def initialise(model: Transformer, generator: torch.Generator, std: float = 0.02) -> Transformer:
     """Fill every matrix of the model. generator: a seeded CPU generator, the only source of chance. std: deviation."""
-    matrices = (Projection, TokenEmbedding, PositionTable, RelativeBias)
+    matrices = (Projection, TokenEmbedding, PositionTable, TypeTable, RelativeBias)
     seen: set[int] = set()
     for module in model.modules():
         if isinstance(module, matrices) and isinstance(module.weight, nn.Parameter) and id(module.weight) not in seen:

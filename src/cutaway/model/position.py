@@ -19,13 +19,18 @@ from ..config import PositionConfig, RotaryScaling
 from .visibility import Tokens
 
 
-def sinusoids(num_positions: int, width: int, base: float = 10_000.0) -> Tensor:
-    """The fixed table: [position, d_model] float32; sines at even places, cosines at odd ones, computed in float64."""
+def sinusoids(num_positions: int, width: int, base: float = 10_000.0, *, halved: bool = False) -> Tensor:
+    """The fixed table: [position, d_model] float32, computed in float64.
+
+    Sines stand at even places and cosines at odd ones; halved: all sines first, then all cosines.
+    """
     position = torch.arange(num_positions, dtype=torch.float64, device="cpu").unsqueeze(1)
     frequency = base ** (-torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width)
     table = torch.empty(num_positions, width, dtype=torch.float64, device="cpu")
-    table[:, 0::2] = torch.sin(position * frequency)
-    table[:, 1::2] = torch.cos(position * frequency)
+    half = width // 2
+    sines, cosines = (table[:, :half], table[:, half:]) if halved else (table[:, 0::2], table[:, 1::2])
+    sines.copy_(torch.sin(position * frequency))
+    cosines.copy_(torch.cos(position * frequency))
     return table.float()
 
 

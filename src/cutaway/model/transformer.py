@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig, StackConfig
@@ -19,9 +18,9 @@ from .attention import CrossAttention
 from .block import make_block
 from .call import Call, Frame, Memory
 from .embedding import Embedding, TokenEmbedding
+from .head import Head, Pooler
 from .norm import make_norm
 from .position import Rotary, make_bias
-from .projection import Projection
 from .visibility import Flag, Tokens, allow
 
 
@@ -38,6 +37,7 @@ class Transformer(nn.Module):
         if "decoder" in stacks:
             self.decoder = Stack(config, stacks["decoder"], self.token, has_cross=config.has_cross)
         self.head = Head(config, self.token) if config.has_head else None
+        self.pooler = Pooler(config.main.d_model) if config.has_pooler else None
 
     def forward(self, ids: Tensor, call: Call) -> Tensor:
         """ids: [batch, position] -> logits [batch, position, vocab]."""
@@ -54,6 +54,13 @@ class Transformer(nn.Module):
             raise CutawayError("This model has no head: it gives vectors, not tokens. Use `states` or `embed`.")
         logits: Tensor = self.head(states, call)
         return logits
+
+    def pooled(self, states: Tensor, call: Call) -> Tensor:
+        """One vector for each text, by the pooler. states: [batch, position, d_model] -> [batch, d_model]."""
+        if self.pooler is None:
+            raise CutawayError("This model has no pooler. Take the mean of its states, or the first one: see `embed`.")
+        vectors: Tensor = self.pooler(states, call)
+        return vectors
 
     def encode(self, ids: Tensor, call: Call) -> Memory:
         """The source, read once. ids: [batch, source]; call.tokens: the source's visibility."""
@@ -131,26 +138,6 @@ class Stack(nn.Module):
         """The cross-attention at every depth; layers shared across depth appear as often as they run."""
         distinct = [module for module in self.layers.modules() if isinstance(module, CrossAttention)]
         return [distinct[index % len(distinct)] for index in range(self.config.num_layers)]
-
-
-class Head(nn.Module):
-    """States -> logits: one projection onto the vocabulary, the token embedding itself when tied."""
-
-    def __init__(self, config: ModelConfig, token: TokenEmbedding) -> None:
-        super().__init__()
-        self.scale, self.softcap = config.logit_scale, config.logit_softcap
-        self.projection = Projection(config.main.d_model, config.vocab_size, bias=config.head_bias)
-        if config.is_tied:
-            self.projection.weight = token.weight
-
-    def forward(self, states: Tensor, call: Call) -> Tensor:
-        """states: [batch, position, d_model] -> logits [batch, position, vocab]."""
-        logits = self.projection(states, call)
-        if self.scale != 1.0:
-            logits = logits * self.scale
-        if self.softcap is not None:
-            logits = torch.tanh(logits / self.softcap) * self.softcap
-        return call.tap("output.logits", logits)
 
 
 def slot(layer_type: str) -> str:

@@ -25,6 +25,7 @@ from .files import read_json
 from .layout import join, split, stored_shape
 from .names import Mapped, expand
 from .places import Places, settle_tables
+from .settle import settle_knobs, settle_names
 from .shards import WEIGHTS, Shards, open_shards
 from .tensor_file import write_tensors
 
@@ -77,8 +78,11 @@ def write_model(
     )
     stored = {}
     for mapped in expand(family.rules(model.config), ours):
+        if family.is_derived(mapped.theirs):
+            continue
         tensor = join(mapped.layout, [ours[name].detach() for name in mapped.ours]).to(dtype)
-        stored[mapped.theirs] = check_numbers(mapped.theirs, tensor, otherwise)
+        name = mapped.theirs if model.config.has_head else mapped.theirs.removeprefix(family.prefix)
+        stored[name] = check_numbers(name, tensor, otherwise)
     write_tensors(directory / WEIGHTS, stored, metadata or {})
     described = {**family.to_json(model.config), "dtype": DTYPES[dtype], "torch_dtype": DTYPES[dtype]}
     (directory / CONFIG).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
@@ -98,14 +102,15 @@ def read_metadata(directory: Path) -> dict[str, str]:
 def load(directory: Path, dtype: torch.dtype = torch.float32) -> Transformer:
     """The model of a checkpoint, every parameter in `dtype`, ready to run or to train on.
 
-    A table of positions is what the file holds. Where config.json promises sinusoids and the file's table is another (it was
-    trained on elsewhere, say), the table counts: the model's positions are then `learned`. Raises CutawayError, naming the
-    file and the fault, for a checkpoint that is missing, cut, of an unknown family, or whose tensors are missing, too many,
-    misshapen or not finite.
+    What config.json leaves open, the tensors say (see settle). A table of positions is what the file holds: where config.json
+    promises sinusoids and the file's table is another (it was trained on elsewhere, say), the table counts, and the model's
+    positions are then `learned`. Raises CutawayError, naming the file and the fault, for a checkpoint that is missing, cut, of
+    an unknown family, or whose tensors are missing, too many, misshapen or not finite.
     """
     directory = Path(directory)
     family, config = _described(directory)
     with open_shards(directory) as shards:
+        config = settle_knobs(family, config, shards)
         check_size(config, shards)
         model, mapped = _planned(family, config, shards)
         settled = settle_tables(model, lambda name: _read(mapped, name, shards))
@@ -132,9 +137,7 @@ def _planned(family: Family, config: ModelConfig, shards: Shards) -> tuple[Trans
     with torch.device("meta"):
         model = Transformer(config)
     ours = Places(model).tensors
-    mapped = expand(family.rules(model.config), ours)
-    if not any(name.startswith(family.prefix) for name in shards.entries):
-        mapped = [Mapped(entry.theirs.removeprefix(family.prefix), entry.ours, entry.layout) for entry in mapped]
+    mapped = settle_names(family, expand(family.rules(config), ours), shards)
     shapes = {
         entry.theirs: stored_shape(entry.layout, [tuple(ours[name].shape) for name in entry.ours]) for entry in mapped
     }
@@ -142,10 +145,9 @@ def _planned(family: Family, config: ModelConfig, shards: Shards) -> tuple[Trans
     return model, mapped
 
 
-def _read(mapped: list[Mapped], name: str, shards: Shards) -> Tensor:
-    """The stored tensor that is ours under `name` alone, as it is."""
-    entry = next(entry for entry in mapped if entry.ours == (name,))
-    return shards.read(entry.theirs)
+def _read(mapped: list[Mapped], name: str, shards: Shards) -> Tensor | None:
+    """The stored tensor that is ours under `name` alone, as it is; None where the file leaves it out."""
+    return next((shards.read(entry.theirs) for entry in mapped if entry.ours == (name,)), None)
 
 
 def _fill(model: Transformer, mapped: list[Mapped], shards: Shards, dtype: torch.dtype) -> None:

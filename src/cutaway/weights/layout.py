@@ -60,6 +60,22 @@ class Fused:
         return list(theirs[0].split([shape[0] for shape in ours]))
 
 
+class Row:
+    """[d_out] with us is [1, d_out] in the file: a table of one row."""
+
+    def shapes(self, ours: list[Shape]) -> list[Shape]:
+        """[d_out] -> [1, d_out], each."""
+        return [(1, *shape) for shape in ours]
+
+    def join(self, ours: list[Tensor]) -> list[Tensor]:
+        """[d_out] -> [1, d_out], each."""
+        return [tensor.unsqueeze(0) for tensor in ours]
+
+    def split(self, theirs: list[Tensor], ours: list[Shape]) -> list[Tensor]:  # noqa: ARG002 (they follow)
+        """[1, d_out] -> [d_out], each."""
+        return [tensor.squeeze(0) for tensor in theirs]
+
+
 class FusedByHead:
     """Several matrices are one in the file, head after head: each head's queries, then its keys, then its values."""
 
@@ -81,7 +97,7 @@ class FusedByHead:
         return [part.flatten(0, 1) for part in parts.split([shape[0] // self.num_heads for shape in ours], dim=1)]
 
 
-TRANSPOSED, FUSED = Transposed(), Fused()
+TRANSPOSED, FUSED, ROW = Transposed(), Fused(), Row()
 
 
 def stored_shape(words: Sequence[Word], ours: Sequence[Shape]) -> Shape:

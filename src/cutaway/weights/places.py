@@ -45,16 +45,18 @@ class Places:
         return value
 
 
-def settle_tables(model: Transformer, stored: Callable[[str], Tensor]) -> ModelConfig:
+def settle_tables(model: Transformer, stored: Callable[[str], Tensor | None]) -> ModelConfig:
     """The config of the model, with `learned` positions where a stored table is not the sinusoids that it promises.
 
-    stored: gives the stored tensor of a name of ours, whose rounding is allowed for.
+    stored: gives the stored tensor of a name of ours, whose rounding is allowed for; None where the formula counts.
     """
     learned: dict[str, Any] = {}
     for name, stack in model.config.stacks.items():
         if stack.position.kind == "sinusoidal":
             path = f"{name}.embedding.position"
             found, formula = stored(f"{path}.weight"), _own(model.get_submodule(path))["weight"]
+            if found is None:
+                continue
             rounding = torch.finfo(found.dtype).eps * abs(stack.position.scale)
             if not bool(((found.float() - formula).abs() <= rounding).all()):
                 learned[name] = replace(stack, position=replace(stack.position, kind="learned"))

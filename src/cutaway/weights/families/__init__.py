@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from ...config import ModelConfig
 from ...errors import CutawayError, near
+from .bart import BART
+from .bert import BERT
+from .dream import DREAM
 from .family import Family
 from .gemma import GEMMA, GEMMA2, GEMMA3
 from .gpt2 import GPT2
 from .gpt_neox import GPT_NEOX
+from .llada import LLADA
 from .llama import LLAMA
+from .marian import MARIAN
 from .mistral import MISTRAL, MIXTRAL
 from .native import NATIVE
 from .olmo import OLMO2, OLMO3
 from .phi3 import PHI3
 from .qwen import QWEN2, QWEN3, QWEN3_MOE
+from .roberta import ROBERTA
 from .smollm3 import SMOLLM3
+from .t5 import MT5, T5
 
 __all__ = ["FAMILIES", "Family", "explain_misfit", "family_of", "find_family"]
 
@@ -38,6 +45,14 @@ FAMILIES = (
     OLMO3,
     SMOLLM3,
     GPT_NEOX,
+    LLADA,
+    DREAM,
+    BERT,
+    ROBERTA,
+    T5,
+    MT5,
+    BART,
+    MARIAN,
     NATIVE,
 )
 

@@ -7,6 +7,7 @@ is); these `extras` may differ, and are kept in config.json's own table `cutaway
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -27,7 +28,10 @@ class Family:
     read: config.json -> knobs for `ModelConfig.from_dict`; write: a config -> keys of config.json. names: the name table, or what
     gives that of a config.
     extras: knobs kept in our own table, with the values allowed (none listed: any). prefix: of names in the file, where some
-    tools leave it out. ignored: patterns of tensors that hold no weights. copies: tensor -> the one it repeats when tied.
+    tools leave it out. ignored: patterns of tensors that hold no weights of ours. copies: tensor -> the one it repeats when tied.
+    optional: knob -> the tensor without which it is off. own_head: the head's tensor, where it and not config.json says whether
+    it is tied. older: ending of a name -> the ending that old files have. derived: patterns of tables that are
+    left out, for they follow from the config; a file may hold them.
     """
 
     model_type: str
@@ -40,6 +44,14 @@ class Family:
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
+    own_head: str = ""
+    older: Mapping[str, str] = field(default_factory=dict)
+    derived: tuple[str, ...] = ()
+
+    def is_derived(self, name: str) -> bool:
+        """Whether a tensor follows from the config, so that files leave it out."""
+        return any(re.fullmatch(pattern, name) for pattern in self.derived)
 
     def rules(self, config: ModelConfig) -> tuple[Rule, ...]:
         """The name table of a config."""

@@ -59,8 +59,9 @@ class Fields:
         return value
 
     def table(self, key: str) -> dict[str, Any]:
-        """A table; empty where the key is missing."""
-        value = self.data.get(key, {})
+        """A table; empty where the key is missing or null."""
+        value = self.data.get(key)
+        value = {} if value is None else value
         if not isinstance(value, dict):
             raise self.fault(key, "a table")
         return value
@@ -71,6 +72,13 @@ class Fields:
         if not isinstance(value, str) or value not in ACTIVATIONS:
             raise self.fault(key, f"one of {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
+
+    def architecture(self, known: Mapping[str, bool]) -> bool:
+        """What the first of `architectures` stands for; the first of `known` where none is named."""
+        named = self.data.get("architectures") or [next(iter(known))]
+        if not isinstance(named, list) or named[0] not in known:
+            raise self.fault("architectures", f"one of {', '.join(known)}")
+        return known[named[0]]
 
     def token_id(self, key: str, vocab_size: int) -> int | None:
         """The id with a role; the first where there are several, none where it is null or beyond the vocabulary.

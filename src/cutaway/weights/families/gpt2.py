@@ -95,6 +95,7 @@ GPT2 = Family(
         "decoder.position.kind": ("sinusoidal",),
         "decoder.position.base": (),
         "decoder.position.scale": (),
+        "decoder.position.halved": (),
         "tokens.mask": (),
         "tokens.decoder_start": (),
     },

@@ -7,7 +7,7 @@ from typing import Any
 from ...config import ModelConfig
 from .family import Family
 from .fields import Fields
-from .rotary_decoder import COPIES, IGNORED, OUTER, PRE_NORMS, heads, network, read_decoder, write_decoder
+from .rotary_decoder import COPIES, IGNORED, OURS_ALONE, OUTER, PRE_NORMS, heads, network, read_decoder, write_decoder
 
 
 def read(fields: Fields) -> dict[str, Any]:
@@ -34,4 +34,5 @@ LLAMA = Family(
     prefix="model.",
     ignored=IGNORED,
     copies=COPIES,
+    extras=OURS_ALONE,
 )

@@ -12,6 +12,7 @@ from .rotary_decoder import (
     COPIES,
     HEAD_NORMS,
     IGNORED,
+    OURS_ALONE,
     OUTER,
     PRE_NORMS,
     experts,
@@ -105,6 +106,7 @@ QWEN2 = Family(
     prefix="model.",
     ignored=IGNORED,
     copies=COPIES,
+    extras=OURS_ALONE,
 )
 
 QWEN3 = Family(
@@ -117,6 +119,7 @@ QWEN3 = Family(
     prefix="model.",
     ignored=IGNORED,
     copies=COPIES,
+    extras=OURS_ALONE,
 )
 
 QWEN3_MOE = Family(
@@ -135,4 +138,5 @@ QWEN3_MOE = Family(
     prefix="model.",
     ignored=IGNORED,
     copies=COPIES,
+    extras=OURS_ALONE,
 )

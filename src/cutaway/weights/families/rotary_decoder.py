@@ -17,6 +17,10 @@ from .positions import read_rotary, write_rotary
 LAYER, BLOCK = "decoder.layers.{layer}", "model.layers.{layer}"
 ATTENTION, FEEDFORWARD = f"{LAYER}.attention", f"{LAYER}.feedforward"
 IGNORED = (r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",)
+OURS_ALONE: dict[str, tuple[object, ...]] = {
+    "tokens.mask": (),
+    "tokens.decoder_start": (),
+}  # ids that others have no key for
 COPIES = {"lm_head.weight": "model.embed_tokens.weight"}
 
 

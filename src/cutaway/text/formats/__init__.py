@@ -1,0 +1,35 @@
+"""Vocabularies that people already have -> library tokenizers. In: a file. Out: an `Opened`, or one error.
+
+declared (tokens that stand beside a vocabulary), cuts (how byte-level vocabularies cut) and parts (what every format ends in)
+serve all: wordpiece (`vocab.txt`) · bytepairs (`vocab.json` + `merges.txt`) · pieces (SentencePiece's `.model`; behind it
+sentencepiece, wire and charsmap).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import bytepairs, pieces, wordpiece
+from .parts import Opened
+
+__all__ = ["Opened", "find_vocabulary", "open_vocabulary"]
+
+
+def find_vocabulary(directory: Path) -> Path | None:
+    """The vocabulary file of a directory, or None."""
+    pair = (directory / bytepairs.FILE, directory / bytepairs.MERGES_FILE)
+    if all(file.is_file() for file in pair):
+        return pair[0]
+    names = (*pieces.FILES, wordpiece.FILE)
+    return next((directory / name for name in names if (directory / name).is_file()), None)
+
+
+def open_vocabulary(file: Path) -> Opened | None:
+    """The tokenizer of a vocabulary file, or None for a name that no format has. Raises CutawayError where that fails."""
+    if file.name == bytepairs.FILE:
+        return bytepairs.read_byte_pairs(file)
+    if file.suffix in pieces.SUFFIXES:
+        return pieces.read_pieces(file)
+    if file.name == wordpiece.FILE:
+        return wordpiece.read_wordpiece(file)
+    return None

@@ -1,0 +1,61 @@
+"""RoBERTa (Liu et al. 2019), as transformers writes it: BERT with another head, its positions counted on from padding's id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...config import ModelConfig
+from ..names import Rule, affine
+from .bert import BERT, encoder, ends, names, roles, sizes
+from .family import Family
+from .fields import Fields
+
+MASKED, BARE = "RobertaForMaskedLM", "RobertaModel"
+
+
+def read(fields: Fields) -> dict[str, Any]:
+    """config.json -> knobs. The first row that a token takes is the one after that of padding's id."""
+    fields.must_be(position_embedding_type="absolute")
+    has_head = fields.architecture({MASKED: True, BARE: False})
+    pad = fields.integer_or("pad_token_id", 1)
+    context = fields.integer("max_position_embeddings") - pad - 1
+    return {
+        **encoder(fields, offset=pad + 1, context=context),
+        **ends(has_head, "gelu"),
+        "tokens": {**roles(fields, fields.integer("vocab_size")), "pad": pad},
+    }
+
+
+def write(config: ModelConfig) -> dict[str, Any]:
+    """A config -> config.json."""
+    offset = config.main.position.offset
+    return {
+        "architectures": [MASKED if config.has_head else BARE],
+        **sizes(config),
+        "max_position_embeddings": config.context + offset,
+        "pad_token_id": max(offset - 1, 0),
+    }
+
+
+ROBERTA = Family(
+    model_type="roberta",
+    title="RoBERTa",
+    architecture=MASKED,
+    read=read,
+    write=write,
+    names=(
+        *names("roberta"),
+        *affine("lm_head.dense", "head.transform.dense"),
+        *affine("lm_head.layer_norm", "head.transform.norm"),
+        Rule("lm_head.bias", ("head.projection.bias",)),
+    ),
+    extras=BERT.extras,
+    prefix="roberta.",
+    ignored=(r"(roberta\.)?pooler\.dense\.(weight|bias)", r"(roberta\.)?embeddings\.position_ids"),
+    copies={
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
+    optional={"has_pooler": "roberta.pooler.dense.weight"},
+    older=BERT.older,
+)
