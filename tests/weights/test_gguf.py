@@ -164,9 +164,12 @@ def test_a_second_table_of_tokens_is_an_untied_head(tmp_path: Path) -> None:
     [
         (
             {"feedforward": FeedForwardConfig(d_hidden=64, activation="relu")},
-            "activation_function = 'gelu_new', and this",
+            "feedforward.activation would be gelu_tanh, and in this model it is relu",
         ),
-        ({"attention": AttentionConfig(num_heads=4, scale=1.0)}, "scale_attn_weights = True, and this model has False"),
+        (
+            {"attention": AttentionConfig(num_heads=4, scale=1.0)},
+            "attention.scale would be none, and in this model it is 1.0",
+        ),
         (
             {"attention": AttentionConfig(num_heads=4, num_kv_heads=2, softcap=3.0)},
             "No architecture of llama.cpp is",

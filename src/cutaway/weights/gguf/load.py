@@ -20,7 +20,7 @@ from ..families import Family
 from ..layout import split, stored_shape
 from ..names import Mapped
 from ..places import Places, settle_tables
-from .architectures import Architecture
+from .architecture import Architecture
 from .describe import name_table, read_description
 from .reader import GgufFile
 from .vocabulary import read_tokenizer

@@ -6,6 +6,7 @@ whole blocks, and the matrix that makes the logits is never below Q8_0. Tensors 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,11 @@ from ...model import Transformer
 from ...text import Tokenizer
 from ..atomic import write_file
 from ..check import check_numbers
-from ..families import family_of
 from ..layout import join, stored_shape
 from ..names import Mapped
 from ..places import Places
-from .architectures import Architecture
-from .describe import EMBEDDING, HEAD, find_architecture, metadata_of, name_table
+from .architecture import EMBEDDING, HEAD, Architecture
+from .describe import extra_tensors, find_architecture, metadata_of, name_table
 from .kinds import F16, F32, Q4_0, Q8_0, Kind, encoded
 from .library import gguf_library
 from .reader import MAGIC
@@ -56,19 +56,22 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer | None, *, kind: K
     path = Path(path)
     _refuse_foreign(path)
     config = model.config
-    architecture, data = find_architecture(config)
+    architecture, family = find_architecture(config)
     vocabulary = tokenizer_metadata(tokenizer, config)
     tensors = Places(model).tensors
-    mapped = name_table(architecture, family_of(config), config, tensors)
+    mapped = name_table(architecture, family, config, tensors)
     planned = [_plan(entry, tensors, kind, architecture, is_tied=config.is_tied) for entry in mapped]
+    extra = extra_tensors(architecture, config)
+    planned += [_Planned(Mapped(name, (name,), ()), F32, tuple(tensor.shape)) for name, tensor in extra.items()]
+    described = metadata_of(architecture, family, config, {each.entry.theirs: each.shape for each in planned})
     keys = {
         "general.name": name or None,
         "general.file_type": FILE_TYPES[kind.name],
         "general.quantization_version": gguf_library().GGML_QUANT_VERSION,
-        **metadata_of(architecture, data),
+        **described,
         **vocabulary,
     }
-    write_file(path, lambda temporary: _write(temporary, architecture, keys, planned, tensors))
+    write_file(path, lambda temporary: _write(temporary, architecture, keys, planned, {**tensors, **extra}))
 
 
 def _plan(
@@ -77,7 +80,9 @@ def _plan(
     shape = tuple(stored_shape(entry.layout, [tuple(tensors[name].shape) for name in entry.ours]))
     if len(shape) < 2:
         return _Planned(entry, F32, shape)
-    if entry.theirs in architecture.plain:  # one that came from fp16 stays so, and with it the formula that it rounds
+    if any(
+        re.fullmatch(pattern, entry.theirs) for pattern in architecture.plain
+    ):  # one that came from fp16 stays so, and with it the formula that it rounds
         is_half = all(torch.equal(tensors[name], tensors[name].half().to(tensors[name].dtype)) for name in entry.ours)
         return _Planned(entry, F16 if is_half else F32, shape)
     if kind is Q4_0 and entry.theirs == (EMBEDDING if is_tied else HEAD):
