@@ -24,7 +24,7 @@ def settle_knobs(family: Family, config: ModelConfig, shards: Shards) -> ModelCo
         knob: False for knob, name in family.optional.items() if spelling.of(name) not in shards.entries
     }
     head = family.own_head
-    if config.is_tied and head in shards.entries and _differ(shards, head, spelling.of(family.copies[head])):
+    if config.is_tied and head and head in shards.entries and _differ(shards, head, spelling.of(family.copies[head])):
         off["is_tied"] = False
     return replace(config, **off)
 
