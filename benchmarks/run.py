@@ -13,6 +13,7 @@ from pathlib import Path
 
 import generate
 import machine
+import opening
 import report
 import shakespeare
 import startup
@@ -27,6 +28,7 @@ FIGURES = {
     "startup": startup.measure,
     "generate": generate.measure,
     "taps": taps.measure,
+    "opening": opening.measure,
 }
 
 

@@ -23,9 +23,12 @@ from .model import Call, Transformer
 from .model import visibility as visible
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
-from .text import StreamDecoder, Tokenizer
+from .text import StreamDecoder, Tokenizer, find_tokenizer
 from .train.run_directory import complete_checkpoints
-from .weights import checkpoint
+from .weights import checkpoint, gguf
+from .weights.hub import fetch, is_hub_id
+
+GGUF = ".gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,14 @@ class LM:
         """Text <-> ids. Raises CutawayError for a model that came without one."""
         if self._tokenizer is None:
             raise CutawayError(
-                f"'{self.name}' has no tokenizer.json, so it reads and writes ids only. Put one beside it."
+                f"'{self.name}' has no tokenizer, so it reads and writes ids only. Put a tokenizer.json, or the vocabulary "
+                "that it was made with, beside it."
             )
+        return self._tokenizer
+
+    @property
+    def own_tokenizer(self) -> Tokenizer | None:
+        """The tokenizer, or None for a model that came without one."""
         return self._tokenizer
 
     def generate(
@@ -236,28 +245,33 @@ class _Text:
 
 
 def load(name: str | Path) -> LM:
-    """Open a model: a checkpoint directory, a run directory (its newest checkpoint), or the name of a bundled model.
+    """Open a model: a checkpoint directory, a run directory (its newest checkpoint), a .gguf file, or a bundled model by name.
 
     Raises CutawayError for anything else, and for a checkpoint that is damaged. Nothing reaches the network.
     """
-    directory = find(str(name))
-    model = checkpoint.load(directory)
+    place = find(str(name))
+    model, tokenizer = _opened(place)
     accelerate(model)
-    if not (directory / "tokenizer.json").exists():
-        return LM(model, None, str(name))
-    tokenizer = Tokenizer.load(directory)
-    if tokenizer.vocab_size > model.config.vocab_size:
+    if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         raise CutawayError(
-            f"{directory}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "
+            f"{place}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "
             "not belong together: copy both from one checkpoint."
         )
     return LM(model, tokenizer, str(name))
 
 
+def _opened(place: Path) -> tuple[Transformer, Tokenizer | None]:
+    if place.suffix == GGUF:
+        opened = gguf.load(place)
+        return opened.model, opened.tokenizer
+    model = checkpoint.load(place)
+    return model, Tokenizer.load(place) if find_tokenizer(place) is not None else None
+
+
 def find(name: str) -> Path:
-    """The checkpoint directory that a name stands for."""
+    """The checkpoint directory or .gguf file that a name stands for."""
     path = Path(name).expanduser()
-    if (path / "config.json").is_file():
+    if (path / "config.json").is_file() or (path.suffix == GGUF and path.is_file()):
         return path
     if (path / "recipe.json").is_file():
         found = complete_checkpoints(path)
@@ -267,13 +281,16 @@ def find(name: str) -> Path:
     bundled = bundled_models()
     if name in bundled:
         return bundled[name]
+    if is_hub_id(name):
+        return fetch(name)
     if path.exists():
         raise CutawayError(
-            f"{path} is no model: it holds neither a config.json nor a run. Name a checkpoint directory."
+            f"{path} is no model: it holds neither a config.json nor a run. Name a checkpoint directory or a .gguf file."
         )
     runs = [str(run.parent) for run in Path("runs").glob("*/recipe.json")]
     raise CutawayError(
-        f"There is no model '{name}': no such directory, and no bundled model of that name.{near(name, [*bundled, *runs])}"
+        f"There is no model '{name}': no such directory or .gguf file, and no bundled model of that name."
+        + near(name, [*bundled, *runs])
     )
 
 

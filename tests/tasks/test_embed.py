@@ -100,7 +100,7 @@ def test_texts_are_framed_for_an_encoder() -> None:
         ([[-1]], {}, "from 0 to 30"),
         ([[1] * 49], {}, "49 tokens is longer than this model reads, 48"),
         ([[1]], {"pooling": "cls"}, "Allowed: mean, first, pooler"),
-        (["abc"], {}, "no tokenizer.json"),
+        (["abc"], {}, "no tokenizer"),
     ],
 )
 def test_what_has_no_vector_is_refused(texts: Any, knobs: Any, message: str) -> None:

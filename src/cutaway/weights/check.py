@@ -5,8 +5,11 @@ Size before anything is built, names and shapes before anything is read, and eve
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,30 +18,59 @@ from ..config import ModelConfig, StackConfig
 from ..cost import num_parameters
 from ..errors import CutawayError
 from .families import Family
-from .shards import Shards
 
 SLACK = 1_000_000  # numbers: below this, a wrong config costs nothing to compare name by name
 MOST_NETWORKS = 100_000  # experts in all layers; the largest known models have about 25,000
 MOST_NAMES = 5
 
 
-def check_size(config: ModelConfig, shards: Shards) -> None:
-    """Refuse a config that asks for far more than the files hold, before a model is built from it."""
+class Entry(Protocol):
+    """What a file's header says of a tensor."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its numbers, once read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes, the outermost axis first."""
+
+
+class Held(Protocol):
+    """The tensors of a checkpoint, in whichever files they lie. place: the file to name in messages."""
+
+    @property
+    def place(self) -> Path:
+        """The file."""
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """What is there, by name."""
+
+    def read(self, name: str) -> Tensor:
+        """One tensor."""
+
+
+def check_size(config: ModelConfig, held: Held, source: str = "config.json") -> None:
+    """Refuse a config that asks for far more than the files hold, before a model is built from it.
+
+    source: what the config was read from, for messages.
+    """
     stacks = config.stacks.values()
     layers = sum(stack.num_distinct for stack in stacks)
     asked = num_parameters(config) + sum(_table(config, stack) for stack in stacks)
-    held = sum(entry.num_bytes // entry.dtype.itemsize for entry in shards.entries.values())
+    found = sum(math.prod(entry.shape) for entry in held.entries.values())
     networks = sum(stack.num_distinct * _num_networks(stack) for stack in stacks)
-    if asked > 2 * held + SLACK or layers > len(shards.entries) + 1000 or networks > MOST_NETWORKS:
+    if asked > 2 * found + SLACK or layers > len(held.entries) + 1000 or networks > MOST_NETWORKS:
         raise CutawayError(
-            f"config.json asks for {asked:,} numbers in {layers:,} layers, and {shards.place} holds {held:,} in "
-            f"{len(shards.entries):,} tensors. One of the two is damaged or belongs to another model."
+            f"{source} asks for {asked:,} numbers in {layers:,} layers, and {held.place} holds {found:,} in "
+            f"{len(held.entries):,} tensors. One of the two is damaged or belongs to another model."
         )
 
 
-def check_names(family: Family, shapes: Mapping[str, tuple[int, ...]], shards: Shards) -> None:
+def check_names(family: Family, shapes: Mapping[str, tuple[int, ...]], file: Held, source: str = "config.json") -> None:
     """Compare the file with what the config asks for. shapes: by name in the file. Raises one CutawayError for all faults."""
-    held = shards.entries
+    held = file.entries
     ignored = [name for name in held if any(re.fullmatch(pattern, name) for pattern in family.ignored)]
     copies = {copy: original for copy, original in family.copies.items() if copy in held and copy not in shapes}
     faults = [
@@ -58,24 +90,25 @@ def check_names(family: Family, shapes: Mapping[str, tuple[int, ...]], shards: S
     ]
     found = " ".join(fault for fault in faults if fault)
     if found:
-        raise CutawayError(f"{shards.place} does not hold the model that config.json describes. {found}")
+        raise CutawayError(f"{file.place} does not hold the model that {source} describes. {found}")
     for copy, original in copies.items():
-        _check_copy(copy, original if original in held else original.removeprefix(family.prefix), shards)
+        _check_copy(copy, original if original in held else original.removeprefix(family.prefix), file)
 
 
 def check_numbers(name: str, tensor: Tensor, otherwise: str) -> Tensor:
     """The tensor itself, if all its numbers are finite; otherwise: the end of the message. Raises CutawayError."""
-    # A sum is finite unless a number is not, or it overflows; it costs a tenth of looking at each.
-    if not bool(torch.isfinite(tensor.detach().sum(dtype=torch.float32))) and not bool(torch.isfinite(tensor).all()):
+    # A sum is finite unless a number is not, or it overflows; it costs a thirtieth of looking at each.
+    wide = torch.float32 if tensor.dtype == torch.float16 else None
+    if not bool(torch.isfinite(tensor.detach().sum(dtype=wide))) and not bool(torch.isfinite(tensor).all()):
         raise CutawayError(f"The tensor {name} holds numbers that are not finite (NaN or infinity) {otherwise}")
     return tensor
 
 
-def _check_copy(copy: str, original: str, shards: Shards) -> None:
-    one, other = shards.entries[copy], shards.entries[original]
-    if one.shape != other.shape or not torch.equal(shards.read(copy), shards.read(original)):
+def _check_copy(copy: str, original: str, file: Held) -> None:
+    one, other = file.entries[copy], file.entries[original]
+    if one.shape != other.shape or not torch.equal(file.read(copy), file.read(original)):
         raise CutawayError(
-            f"{shards.place}: {copy} and {original} differ, but config.json says that they are tied. Set "
+            f"{file.place}: {copy} and {original} differ, but config.json says that they are tied. Set "
             "tie_word_embeddings to false there, or save the checkpoint again."
         )
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .shared import command, print_json
+from .shared import MODEL_HELP, command, print_json
 
 
 def add(commands: Any) -> None:
@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     parser = command(
         commands, "evaluate", "measure how well a model predicts a text", "cutaway evaluate stories my-text.txt"
     )
-    parser.add_argument("model", metavar="MODEL", help="a checkpoint or run directory, or a bundled model: stories")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("file", metavar="FILE", help="a text, JSON-lines or Parquet file; .xz and .gz are read too")
     parser.add_argument("--separator", metavar="TEXT", help="what parts the documents of a text file")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows at a time (default 16)")

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import add_sampling, command, print_json, sampling_of
+from .shared import MODEL_HELP, add_sampling, command, print_json, sampling_of
 
 if TYPE_CHECKING:
     from ...lm import LM, Piece
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     """Declare the command."""
     example = 'cutaway generate stories "Once upon a time" --max-tokens 120 --seed 3'
     parser = command(commands, "generate", "continue a text", example)
-    parser.add_argument("model", metavar="MODEL", help="a checkpoint or run directory, or a bundled model: stories")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "prompt",
         metavar="PROMPT",

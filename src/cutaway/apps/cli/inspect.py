@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import command, print_json
+from .shared import MODEL_HELP, command, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     """Declare the command."""
     example = 'cutaway inspect stories "The cat sat on the" --layer 1 --head 2 --html way.html'
     parser = command(commands, "inspect", "show every number on the way of a prompt", example)
-    parser.add_argument("model", metavar="MODEL", help="a checkpoint or run directory, or a bundled model: stories")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", default=PROMPT, help=f"the text (default: {PROMPT})")
     place = parser.add_argument_group("where to look")
     place.add_argument("--position", type=int, metavar="P", help="the token, counted from 0 (default: the last)")
@@ -139,12 +139,15 @@ def _tensors(lm: LM, arguments: argparse.Namespace) -> int:
 
 
 def _config(lm: LM, arguments: argparse.Namespace) -> int:
+    from ...lm import find
+    from ...weights.provenance import read_provenance
     from ..inspect import card
 
+    provenance = read_provenance(find(arguments.model))
     if arguments.json:
-        print_json(card.figures(lm.config))
+        print_json(card.figures(lm.config, provenance))
     else:
-        card.show(lm.config, lm.name, plain_console())
+        card.show(lm.config, provenance, lm.name, plain_console())
     return 0
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ...decode import Sampling
 
+MODEL_HELP = "a checkpoint or run directory, a .gguf file, or a bundled model: stories"
+
 
 def command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
     """Declare a command with its one-line help and an example at the end of its own help."""
