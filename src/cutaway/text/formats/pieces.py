@@ -29,8 +29,11 @@ _PLACEHOLDER: Final = "\ufdd2{}"
 
 def read_pieces(file: Path) -> Opened:
     """The tokenizer of a SentencePiece model and what stands beside it. Raises CutawayError where that fails."""
-    model = read_model(file)
-    declared = read_declared(file.parent)
+    return open_pieces(read_model(file), read_declared(file.parent), file)
+
+
+def open_pieces(model: Model, declared: Declared, file: Path) -> Opened:
+    """The tokenizer of a model that was checked. file: where it was, for messages."""
     roles = merged_roles(declared, model.roles)
     make = _unigram if model.kind == UNIGRAM else _bpe
     library = Library(make(model, declared, file))
