@@ -216,6 +216,34 @@ def test_added_tokens_keep_their_ids_wherever_they_are() -> None:
     assert found.vocab_size == ours.vocab_size == 7
 
 
+@pytest.mark.parametrize(("begins", "ends"), [(False, False), (True, False), (True, True), (False, True)])
+def test_what_stands_around_a_text_comes_back(begins: bool, ends: bool) -> None:
+    keys = {**metadata(trained("bpe")), "tokenizer.ggml.add_bos_token": begins, "tokenizer.ggml.add_eos_token": ends}
+    found = read_tokenizer(keys, PLACE)
+    assert found is not None
+    again = metadata(found)
+    assert (again["tokenizer.ggml.add_bos_token"], again["tokenizer.ggml.add_eos_token"]) == (begins, ends)
+    assert found.encode("The cat") == trained("bpe").encode("The cat")
+    library = Library.from_str(found.to_json())
+    assert len(library.encode("The cat").ids) == len(found.encode("The cat")) + begins + ends
+
+
+@pytest.mark.parametrize(
+    ("rule", "begins"), [("gpt-2", False), ("llama-bpe", True), ("qwen2", False), ("tekken", True)]
+)
+def test_a_silent_file_begins_a_text_as_its_rule_does(rule: str, begins: bool) -> None:
+    keys = {**metadata(trained("bpe")), "tokenizer.ggml.pre": rule}
+    del keys["tokenizer.ggml.add_bos_token"]
+    found = read_tokenizer(keys, PLACE)
+    assert found is not None
+    assert metadata(found)["tokenizer.ggml.add_bos_token"] == begins
+
+
+def test_more_tokens_than_the_model_has_are_refused() -> None:
+    with pytest.raises(CutawayError, match="The tokenizer has 299 ids and the model 298"):
+        metadata(trained("bpe"), vocab_size=298)
+
+
 def test_a_file_without_a_tokenizer_has_none() -> None:
     assert read_tokenizer({}, PLACE) is None
     assert read_tokenizer({"tokenizer.ggml.model": "no_vocab"}, PLACE) is None

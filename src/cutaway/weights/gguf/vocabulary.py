@@ -19,6 +19,7 @@ from ...config import ModelConfig
 from ...errors import CutawayError
 from ...text import SpecialPlan, SpecialRoles, Tokenizer
 from .cuts import CUTS, cut_of, find_cut
+from .frame import has_frame, set_frame
 from .pieces import has_space_prefix, library_of_pieces, scored
 from .values import SHOWN, Value
 
@@ -57,6 +58,7 @@ def read_tokenizer(metadata: Mapping[str, Value], place: Path) -> Tokenizer | No
             library = library_of_pieces(tokens, types, scores, unknown, has_prefix=has_prefix, place=place)
         else:
             library = Library.from_str(json.dumps(_byte_level(metadata, tokens, types, place)))
+        set_frame(library, *_frame(metadata, tokens, model))
     except (CutawayError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises nothing narrower, and its panics are no Exception
@@ -75,7 +77,12 @@ def tokenizer_metadata(tokenizer: Tokenizer | None, config: ModelConfig) -> dict
     """
     if tokenizer is None:
         return {f"{PREFIX}model": NOTHING[0], **_role_keys(config, SpecialRoles())}
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CutawayError(
+            f"The tokenizer has {tokenizer.vocab_size:,} ids and the model {config.vocab_size:,}: they do not belong together."
+        )
     state = json.loads(tokenizer.to_json())
+    begins, ends = has_frame(state)
     model, added = state["model"], state["added_tokens"]
     vocabulary_keys = _written_bytes(tokenizer, state) if tokenizer.is_byte_level else _written_pieces(tokenizer, state)
     tokens = [f"[PAD{token_id}]" for token_id in range(config.vocab_size)]
@@ -92,8 +99,8 @@ def tokenizer_metadata(tokenizer: Tokenizer | None, config: ModelConfig) -> dict
         f"{PREFIX}token_type": types,
         **({f"{PREFIX}scores": scores} if of_scores else {}),
         **_role_keys(config, tokenizer.roles),
-        f"{PREFIX}add_bos_token": False,
-        f"{PREFIX}add_eos_token": False,
+        f"{PREFIX}add_bos_token": begins,
+        f"{PREFIX}add_eos_token": ends,
     }
 
 
@@ -204,6 +211,19 @@ def added_tokens(tokens: Sequence[str], types: Sequence[int]) -> list[State]:
 
 def _is_filler(token: str, token_id: int, kind: int) -> bool:
     return kind == UNUSED and token == f"[PAD{token_id}]"
+
+
+def _frame(metadata: Mapping[str, Value], tokens: Sequence[str], model: Value) -> tuple[str | None, str | None]:
+    """The tokens before and after every text. Where no key says it, as llama.cpp does by the kind and rule of the tokenizer."""
+    cut = find_cut(str(metadata.get(f"{PREFIX}pre")))
+    usual = {"bos": model == PIECES or (cut is not None and cut.adds_bos), "eos": False}
+    found: list[str | None] = []
+    for role, is_usual in usual.items():
+        token_id = metadata.get(f"{PREFIX}{ROLES[role]}")
+        is_there = type(token_id) is int and 0 <= token_id < len(tokens)
+        is_asked = metadata.get(f"{PREFIX}add_{role}_token", is_usual) is True
+        found.append(tokens[token_id] if type(token_id) is int and is_there and is_asked else None)
+    return found[0], found[1]
 
 
 def _texts(metadata: Mapping[str, Value], key: str, place: Path) -> list[str]:
