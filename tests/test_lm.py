@@ -96,7 +96,7 @@ def test_a_model_without_tokenizer_reads_and_writes_ids(tmp_path: Path) -> None:
     assert lm.logits([1, 2, 3]).shape == (1, 3, tiny.VOCAB)
     assert lm.trace([1, 2, 3], "output.logits").tokens == ()
     for use in (lambda: lm.generate("text"), lambda: lm.tokenizer):
-        with pytest.raises(CutawayError, match=r"has no tokenizer.*Put a tokenizer\.json beside it"):
+        with pytest.raises(CutawayError, match=r"has no tokenizer, so"):
             use()
     with pytest.raises(CutawayError, match="writes no text that a stop string could end"):
         lm.generate([1], stop=["a"])

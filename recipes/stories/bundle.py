@@ -31,6 +31,13 @@ TARGET = HERE.parents[1] / "src" / "cutaway" / "models" / "stories"
 PROMPT, NUM_SEEDS, MAX_TOKENS = "Once upon a time", 20, 180
 SAMPLING = {"temperature": 0.7, "top_p": 0.9}
 WORDS = ("cat", "dog", "apple", "bicycle", "love", "chased", "I", "you")
+FRONT_MATTER = """---
+license: mit
+language: en
+pipeline_tag: text-generation
+---
+
+"""
 INTRODUCTION = """# stories
 
 A small English story-teller: the model that comes with Cutaway, to look into and to play with. It knows the words of
@@ -97,6 +104,7 @@ def about(lm: LM, recipe: Recipe, run: Path) -> list[str]:
         "stored as": "float16",
     }
     return [
+        *FRONT_MATTER.splitlines(),
         *INTRODUCTION.splitlines(),
         "",
         "| | |",

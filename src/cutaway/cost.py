@@ -61,7 +61,8 @@ def memory_bytes(config: ModelConfig, bytes_per_weight: float = 4.0) -> float:
 def flops_per_token(config: ModelConfig, context: int, *, training: bool = False) -> int:
     """FLOPs of the matrix products for one token among `context` tokens; training adds the backward pass (× 3).
 
-    Experts count those active only. With two stacks: one source token and one target token, of `context` tokens each.
+    Experts count those active only; a pooler, which runs once a text, does not count. With two stacks: one source token and one
+    target token, of `context` tokens each.
     Raises CutawayError for a context below 1.
     """
     _check_count("context", context, least=1)

@@ -23,7 +23,7 @@ from .model import Call, Transformer
 from .model import visibility as visible
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
-from .text import StreamDecoder, Tokenizer
+from .text import StreamDecoder, Tokenizer, find_tokenizer
 from .train.run_directory import complete_checkpoints
 from .weights import checkpoint, gguf
 from .weights.hub import fetch, is_hub_id
@@ -61,7 +61,8 @@ class LM:
         """Text <-> ids. Raises CutawayError for a model that came without one."""
         if self._tokenizer is None:
             raise CutawayError(
-                f"'{self.name}' has no tokenizer, so it reads and writes ids only. Put a tokenizer.json beside it."
+                f"'{self.name}' has no tokenizer, so it reads and writes ids only. Put a tokenizer.json, or the vocabulary "
+                "that it was made with, beside it."
             )
         return self._tokenizer
 
@@ -264,7 +265,7 @@ def _opened(place: Path) -> tuple[Transformer, Tokenizer | None]:
         opened = gguf.load(place)
         return opened.model, opened.tokenizer
     model = checkpoint.load(place)
-    return model, Tokenizer.load(place) if (place / "tokenizer.json").exists() else None
+    return model, Tokenizer.load(place) if find_tokenizer(place) is not None else None
 
 
 def find(name: str) -> Path:

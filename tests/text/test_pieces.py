@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import random
@@ -232,6 +233,18 @@ def test_a_mutated_character_map_never_points_outside(data: st.DataObject, chars
     normalizer = normalizers.Precompiled(bytes(mutated))
     for text in (*TEXTS, *MARKS, data.draw(st.text(st.characters(exclude_categories=["Cs"])))):
         normalizer.normalize_str(text)
+
+
+def test_a_damaged_character_map_in_a_tokenizer_json_is_refused(tmp_path: Path) -> None:
+    data = json.loads(opened(trained("unigram", 0)).to_json())
+    damaged = base64.b64encode(b"\x08\x00\x00\x00" + b"\xff" * 8 + b"abc\0").decode()
+    data["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [{"type": "Precompiled", "precompiled_charsmap": damaged}],
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(CutawayError, match=r"precompiled_charsmap\) is damaged"):
+        Tokenizer.load(tmp_path)
 
 
 @pytest.fixture(scope="module")

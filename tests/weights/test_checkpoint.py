@@ -27,6 +27,8 @@ CONFIGS: dict[str, ModelConfig] = {
     "tied, with sinusoids in both stacks": tiny.config(
         encoder=tiny.stack(), decoder=tiny.stack(placement="post"), is_tied=True
     ),
+    "encoder with types and a transform": tiny.config(encoder=tiny.stack(num_token_types=2), head_transform="silu"),
+    "encoder with a pooler": tiny.config(encoder=tiny.stack(), has_head=False, has_pooler=True),
     "encoder without head": tiny.config(encoder=tiny.stack(), has_head=False),
     **{name: tiny.config(decoder=stack) for name, stack in tiny.variants().items()},
 }

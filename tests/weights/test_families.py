@@ -38,6 +38,14 @@ def through_json(config: ModelConfig) -> ModelConfig:
     return family.from_json(data, "config.json")
 
 
+MASKED = tiny.stack(
+    placement="post",
+    position=PositionConfig(kind="learned"),
+    has_embedding_norm=True,
+    has_final_norm=False,
+    feedforward=network(activation="gelu"),
+    num_token_types=2,
+)
 FITS: dict[str, ModelConfig] = {
     "ours": tiny.config(is_tied=True, tokens=TokenIds(bos=0, eos=0, pad=1, mask=2)),
     "learned": tiny.config(decoder=tiny.stack(position=PositionConfig(kind="learned"))),
@@ -58,8 +66,9 @@ def test_gpt2_holds(name: str) -> None:
 
 
 MISFITS: list[tuple[str, ModelConfig]] = [
-    ("encoder", tiny.config(encoder=tiny.stack(), decoder=tiny.stack())),
-    ("decoder", tiny.config(encoder=tiny.stack())),
+    ("decoder.placement", tiny.config(encoder=tiny.stack(), decoder=tiny.stack())),
+    ("encoder.placement", tiny.config(encoder=tiny.stack())),
+    ("is_tied", tiny.config(encoder=MASKED, head_bias=True, head_transform="gelu")),
     ("head_bias", tiny.config(head_bias=True)),
     ("has_head", tiny.config(has_head=False)),
     ("embedding_scale", tiny.config(embedding_scale=2.0)),
@@ -108,6 +117,19 @@ def test_every_config_comes_back(stack: StackConfig) -> None:
 def test_the_last_family_holds_all_and_names_are_unique() -> None:
     assert FAMILIES[-1].model_type == "cutaway"
     assert len({family.model_type for family in FAMILIES}) == len(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("config", "title"),
+    [
+        (tiny.config(encoder=MASKED, head_bias=True, head_transform="gelu"), "BERT"),
+        (tiny.config(encoder=tiny.stack(placement="post"), decoder=tiny.stack(placement="post")), "Marian"),
+        (tiny.config(head_bias=True), "GPT-2"),
+    ],
+    ids=["encoder", "both", "decoder"],
+)
+def test_the_nearest_family_has_the_same_stacks(config: ModelConfig, title: str) -> None:
+    assert f"in the {title} family" in str(explain_misfit(config))
 
 
 def test_a_head_bias_and_a_mask_id_do_not_hide_each_other() -> None:

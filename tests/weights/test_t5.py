@@ -24,7 +24,7 @@ from cutaway.weights.families import family_of
 from tests import tiny
 from tests.weights import theirs
 from tests.weights.hostile import edit_json
-from tests.weights.translators import assert_steps_equal_the_pass, assert_the_same, teacher_forced
+from tests.weights.translators import assert_greedy_alike, assert_steps_equal_the_pass, assert_the_same, teacher_forced
 
 SIZES: dict[str, Any] = {
     "vocab_size": 31,
@@ -70,6 +70,13 @@ def test_theirs_opens_and_goes_back(knobs: dict[str, Any], untied: bool, tmp_pat
     assert_the_same(ours, theirs.opened(AutoModelForSeq2SeqLM, tmp_path / "ours"))
     theirs.assert_equal_bits(tmp_path / "ours", tmp_path / "theirs")
     assert checkpoint.load(tmp_path / "ours").config == ours.config == checkpoint.read_config(tmp_path / "ours")
+
+
+def test_greedy_tokens_are_the_same(tmp_path: Path) -> None:
+    reference = small()
+    reference.decoder.final_layer_norm.weight.neg_()  # a tied model that disliked nothing would say one word for ever
+    reference.save_pretrained(tmp_path)
+    assert_greedy_alike(checkpoint.load(tmp_path), reference)
 
 
 def test_an_old_checkpoint_says_that_its_head_is_its_own(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutaway.decode import Session
+from cutaway.decode import Sampling, Session, autoregressive, run
 from cutaway.model import Call, Transformer, visibility
 from cutaway.runtime.attend import fused
 from tests import tiny
@@ -48,6 +48,19 @@ def assert_the_same(ours: Transformer, reference: Any) -> None:
         tiny.assert_close(teacher_forced(ours, kernel=kernel), wanted)
     for row in range(3):
         tiny.assert_close(alone(ours, row)[0], wanted[row])
+
+
+def assert_greedy_alike(ours: Transformer, reference: Any) -> None:
+    """The same tokens, chosen one by one from the start id, each over its own cache; and they vary."""
+    how, chosen = {"do_sample": False, "num_beams": 1, "eos_token_id": None, "forced_eos_token_id": None}, []
+    for row, source in enumerate(tiny.ids(6, 9, seed=7).clamp_min(2)):
+        source = source[: 9 - row]
+        session = Session(ours, source_ids=source.tolist())
+        events = run(autoregressive(session, [], Sampling(temperature=0), max_tokens=9, eos_ids=[]))
+        wanted = reference.generate(source.unsqueeze(0), max_new_tokens=9, **how)[0, 1:].tolist()
+        assert [event.new for event in events] == wanted
+        chosen += wanted
+    assert len(set(chosen)) > 3, "tokens that do not vary prove nothing"
 
 
 def assert_steps_equal_the_pass(ours: Transformer) -> None:

@@ -1,11 +1,14 @@
-"""text <-> ids: tokenizers (train, load, save, explain), and text while it streams.
+"""text <-> ids: tokenizers (train, load, save, explain), text while it streams, and conversations as text.
 
 tokenizer (text <-> ids) · train (documents -> tokenizer) · special (plan and roles of special tokens) · explain (how a text
-became tokens) · stream (ids -> text as they come) · visible (what a person sees). Behind them: kinds (how each kind cuts
-text) · alphabet (bytes as characters) · merges and kept (byte-pair encoding) · files · refusals · unwritable.
+became tokens) · stream (ids -> text as they come) · visible (what a person sees) · chat (conversations -> text). Behind them:
+kinds (how each kind cuts text) · alphabet (bytes as characters) · merges and kept (byte-pair encoding) · files and formats (what
+people already have) · reading · chat_worker · refusals · unwritable.
 """
 
+from .chat import ChatTemplate, read_chat_template
 from .explain import Explanation, explain
+from .files import find_tokenizer
 from .special import SpecialPlan, SpecialRoles
 from .stream import StreamDecoder
 from .tokenizer import Tokenizer
@@ -13,6 +16,7 @@ from .train import default_plan, train_tokenizer
 from .visible import visible
 
 __all__ = [
+    "ChatTemplate",
     "Explanation",
     "SpecialPlan",
     "SpecialRoles",
@@ -20,6 +24,8 @@ __all__ = [
     "Tokenizer",
     "default_plan",
     "explain",
+    "find_tokenizer",
+    "read_chat_template",
     "train_tokenizer",
     "visible",
 ]

@@ -15,8 +15,9 @@ from typing import Final
 from tokenizers import Tokenizer as Library
 
 from ..errors import CutawayError
-from .formats import Opened, find_vocabulary, open_vocabulary
+from .formats import CharsmapError, Opened, check_normalizer, find_vocabulary, open_vocabulary
 from .reading import MAX_ID, fault, parse_json, read_mapping, read_text
+from .refusals import is_of_library
 from .special import ROLE_NAMES, SpecialRoles
 
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -64,10 +65,14 @@ def write_tokenizer(directory: Path, tokenizer_json: str, config: Mapping[str, o
 
 def _library(text: str, file: Path) -> Library:
     try:
-        return Library.from_str(text)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library raises nothing narrower, and its panics are no Exception
+        library = Library.from_str(text)
+        check_normalizer(library)
+        return library
+    except CharsmapError as error:
+        raise fault(file, f"its character map (precompiled_charsmap) is damaged: {error}") from error
+    except BaseException as error:
+        if not is_of_library(error):
+            raise
         parse_json(text, file)
         raise CutawayError(
             f"{file} is JSON but not a tokenizer of the Hugging Face tokenizers library: {error}. "

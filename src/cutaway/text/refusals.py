@@ -28,6 +28,11 @@ def check_text(text: object) -> None:
         ) from error
 
 
+def is_of_library(error: BaseException) -> bool:
+    """Whether the tokenizers library failed. It raises nothing narrower than Exception, and its panics are not even that."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 def unknown_piece(library: Library, texts: Sequence[str], unit: str) -> CutawayError | None:
     """The error for the first piece of `texts` that has no token, or None. unit: what a piece is, "character" or "word"."""
     for number, text in enumerate(texts):

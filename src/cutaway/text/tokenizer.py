@@ -22,7 +22,7 @@ from .alphabet import spelled, unspelled
 from .files import read_tokenizer, write_tokenizer
 from .kinds import has_byte_fallback, is_byte_level, kind_of, may_be_parted, parts
 from .merges import Pair, read_ranks
-from .refusals import check_text, unknown_piece
+from .refusals import check_text, is_of_library, unknown_piece
 from .special import SpecialRoles
 from .unwritable import without_spellings
 from .visible import visible
@@ -57,7 +57,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Read a directory that holds a `tokenizer.json`, or such a file. Raises CutawayError where that fails."""
+        """Read the tokenizer of a checkpoint directory, or one of its files. Raises CutawayError where that fails.
+
+        A `tokenizer.json` comes first; then `vocab.json` with `merges.txt`, SentencePiece's `.model`, ranks of tiktoken, a
+        `vocab.txt` of WordPiece. What was opened from any of them is saved as a `tokenizer.json`.
+        """
         return cls(*read_tokenizer(Path(path)))
 
     def save(self, directory: str | Path) -> None:
@@ -84,7 +88,9 @@ class Tokenizer:
         parted = [list(parts(text)) if self._may_be_parted and not specials else [text] for text in texts]
         try:
             ids = iter(self._encode(list(chain.from_iterable(parted)), specials))
-        except Exception as error:  # the library raises nothing narrower
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
             raise self._refusal(texts, error) from error
         return [list(chain.from_iterable(islice(ids, len(text_parts)))) for text_parts in parted]
 
@@ -96,7 +102,9 @@ class Tokenizer:
             found = library.encode(text, add_special_tokens=False)
             spells_control = not specials and not self._control_ids.isdisjoint(found.ids)
             return self._unwritable_library.encode(text, add_special_tokens=False) if spells_control else found
-        except Exception as error:  # the library raises nothing narrower
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
             raise self._refusal([text], error) from error
 
     def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
@@ -106,7 +114,12 @@ class Tokenizer:
         """
         for token_id in sorted(set(ids)):
             self.spelling(token_id)
-        return self._library.decode(list(ids), skip_special_tokens=skip_special)
+        try:
+            return self._library.decode(list(ids), skip_special_tokens=skip_special)
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
+            raise CutawayError(f"The tokenizer ({self.kind}) cannot decode these ids: {error}.") from error
 
     def spelling(self, token_id: int) -> str:
         """The token as the file spells it ("Ġcat"). Raises CutawayError for an id that has no token."""
@@ -195,7 +208,7 @@ class Tokenizer:
             found[index] = self._unwritable_library.encode(texts[index], add_special_tokens=False).ids
         return found
 
-    def _refusal(self, texts: Sequence[str], error: Exception) -> CutawayError:
+    def _refusal(self, texts: Sequence[str], error: BaseException) -> CutawayError:
         """Why the library refused these texts."""
         units = {"character": "character", "word": "word"}
         found = unknown_piece(self._library, texts, units[self.kind]) if self.kind in units else None

@@ -139,12 +139,15 @@ def _tensors(lm: LM, arguments: argparse.Namespace) -> int:
 
 
 def _config(lm: LM, arguments: argparse.Namespace) -> int:
+    from ...lm import find
+    from ...weights.provenance import read_provenance
     from ..inspect import card
 
+    provenance = read_provenance(find(arguments.model))
     if arguments.json:
-        print_json(card.figures(lm.config))
+        print_json(card.figures(lm.config, provenance))
     else:
-        card.show(lm.config, lm.name, plain_console())
+        card.show(lm.config, provenance, lm.name, plain_console())
     return 0
 
 

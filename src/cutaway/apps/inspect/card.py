@@ -1,4 +1,4 @@
-"""A model on a card. In: its config. Out: knobs, parameters by part, memory, work per token, from `cost` alone."""
+"""A model on a card. In: its config, and what its files say. Out: both, and parameters, memory and work from `cost` alone."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from rich.text import Text
 
 from ... import cost
 from ...config import ModelConfig
+from ...weights.provenance import Provenance
 from .terminal import LEARNED, QUIET
 
 BYTES_PER_WEIGHT: Final = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0}
 
 
-def figures(config: ModelConfig) -> dict[str, Any]:
+def figures(config: ModelConfig, provenance: Provenance) -> dict[str, Any]:
     """Every figure of the card, for JSON. Work and bytes per token are given for a full context."""
     parts = cost.parameters(config)
     return {
+        **asdict(provenance),
         "config": config.to_dict(),
         "parameters": {**asdict(parts), "total": parts.total},
         "memory_bytes": {name: cost.memory_bytes(config, size) for name, size in BYTES_PER_WEIGHT.items()},
@@ -34,10 +36,11 @@ def figures(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def show(config: ModelConfig, name: str, console: Console) -> None:
+def show(config: ModelConfig, provenance: Provenance, name: str, console: Console) -> None:
     """Print the card."""
-    found = figures(config)
+    found = figures(config, provenance)
     console.print(Text.assemble((name, "bold"), f"  {found['parameters']['total']:,} parameters"))
+    _part(console, "Checkpoint", _said(provenance))
     _part(console, "Knobs", [(knob, value, "") for knob, value in _knobs(found["config"])])
     _part(console, "Parameters", _parameters(found["parameters"], config.is_tied))
     memory = [(kind, _bytes(size), "") for kind, size in found["memory_bytes"].items()]
@@ -56,12 +59,21 @@ def _part(console: Console, title: str, rows: list[tuple[str, str, str]]) -> Non
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     has_notes = any(note for *_, note in rows)
     table.add_column(style=QUIET, no_wrap=True)
-    table.add_column(justify="left" if title == "Knobs" else "right", no_wrap=True)
+    table.add_column(justify="left" if title in ("Checkpoint", "Knobs") else "right", no_wrap=True)
     for name, value, note in rows:
         table.add_row(name, value, *([Text(note, LEARNED)] if has_notes else []))
     console.print()
     console.print(Text(title, "bold"))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _said(provenance: Provenance) -> list[tuple[str, str, str]]:
+    stored = ", ".join(f"{kind} {_bytes(size)}" for kind, size in provenance.stored.items())
+    return [
+        ("family", provenance.family, ""),
+        ("stored as", stored, ""),
+        ("licence", provenance.licence or "not said", ""),
+    ]
 
 
 def _parameters(parts: dict[str, int], is_tied: bool) -> list[tuple[str, str, str]]:

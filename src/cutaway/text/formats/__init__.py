@@ -2,17 +2,18 @@
 
 declared (tokens that stand beside a vocabulary), cuts (how byte-level vocabularies cut) and parts (what every format ends in)
 serve all: wordpiece (`vocab.txt`) · bytepairs (`vocab.json` + `merges.txt`) · pieces (SentencePiece's `.model`; behind it
-sentencepiece, wire and charsmap).
+sentencepiece, wire, charsmap and composed) · ranks (tiktoken's).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from . import bytepairs, pieces, wordpiece
+from . import bytepairs, pieces, ranks, wordpiece
+from .charsmap import CharsmapError, check_normalizer
 from .parts import Opened
 
-__all__ = ["Opened", "find_vocabulary", "open_vocabulary"]
+__all__ = ["CharsmapError", "Opened", "check_normalizer", "find_vocabulary", "open_vocabulary"]
 
 
 def find_vocabulary(directory: Path) -> Path | None:
@@ -20,14 +21,17 @@ def find_vocabulary(directory: Path) -> Path | None:
     pair = (directory / bytepairs.FILE, directory / bytepairs.MERGES_FILE)
     if all(file.is_file() for file in pair):
         return pair[0]
-    names = (*pieces.FILES, wordpiece.FILE)
-    return next((directory / name for name in names if (directory / name).is_file()), None)
+    named = [directory / name for name in (*pieces.FILES, wordpiece.FILE)]
+    of_ranks = sorted(directory.glob(f"*{ranks.SUFFIX}"))
+    return next((file for file in (*named[:-1], *of_ranks, named[-1]) if file.is_file()), None)
 
 
 def open_vocabulary(file: Path) -> Opened | None:
     """The tokenizer of a vocabulary file, or None for a name that no format has. Raises CutawayError where that fails."""
     if file.name == bytepairs.FILE:
         return bytepairs.read_byte_pairs(file)
+    if file.suffix == ranks.SUFFIX or (file.suffix in pieces.SUFFIXES and file.is_file() and ranks.holds_ranks(file)):
+        return ranks.read_tiktoken(file)
     if file.suffix in pieces.SUFFIXES:
         return pieces.read_pieces(file)
     if file.name == wordpiece.FILE:

@@ -7,11 +7,14 @@ points nowhere.
 
 from __future__ import annotations
 
+import base64
+import json
 import struct
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer as Library
 
 Numbers = npt.NDArray[np.int64]
 _LETTERS: Final = np.arange(1, 256, dtype=np.int64)
@@ -38,6 +41,16 @@ def check_charsmap(charsmap: bytes) -> None:
         _check_values(units[bases[ends & (units[places] >> 8 & 1 == 1)]] & 0x7FFFFFFF, pool)
         children = _children(units, bases)
         places = children[~is_seen[children]]
+
+
+def check_normalizer(library: Library) -> None:
+    """`check_charsmap` for every map among the normalizers of a library tokenizer."""
+    waiting = [] if library.normalizer is None else [json.loads(library.normalizer.__getstate__())]
+    while waiting:
+        state = waiting.pop()
+        waiting += state.get("normalizers", [])
+        if state.get("type") == "Precompiled":
+            check_charsmap(base64.b64decode(state["precompiled_charsmap"]))
 
 
 def _parts(charsmap: bytes) -> tuple[Numbers, bytes]:

@@ -22,7 +22,7 @@ from .native import NATIVE
 from .olmo import OLMO2, OLMO3
 from .phi3 import PHI3
 from .qwen import QWEN2, QWEN3, QWEN3_MOE
-from .roberta import ROBERTA
+from .roberta import ROBERTA, XLM_ROBERTA
 from .smollm3 import SMOLLM3
 from .t5 import MT5, T5
 
@@ -49,6 +49,7 @@ FAMILIES = (
     DREAM,
     BERT,
     ROBERTA,
+    XLM_ROBERTA,
     T5,
     MT5,
     BART,
@@ -81,4 +82,6 @@ def explain_misfit(config: ModelConfig) -> str | None:
     """The knob because of which no other tool opens the config, with what the nearest family has there; None if one does."""
     if family_of(config) is not NATIVE:
         return None
-    return min((family.misfits(config) for family in FAMILIES if family is not NATIVE), key=len)[0]
+    families = [family for family in FAMILIES if family is not NATIVE]
+    alike = [family for family in families if family.is_alike(config)] or families
+    return min((family.misfits(config) for family in alike), key=len)[0]

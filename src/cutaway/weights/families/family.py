@@ -70,6 +70,13 @@ class Family:
             if not self._is_extra(name, ours)
         ]
 
+    def is_alike(self, config: ModelConfig) -> bool:
+        """Whether the family's models have the stacks of this one; where it cannot say the config at all, they may."""
+        try:
+            return self._reread(plainest(config)).stacks.keys() == config.stacks.keys()
+        except CutawayError:
+            return True
+
     def to_json(self, config: ModelConfig) -> dict[str, Any]:
         """The config.json of a config that the family holds."""
         assert not self.misfits(config), "the family must hold the config"

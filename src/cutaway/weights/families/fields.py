@@ -76,7 +76,7 @@ class Fields:
     def architecture(self, known: Mapping[str, bool]) -> bool:
         """What the first of `architectures` stands for; the first of `known` where none is named."""
         named = self.data.get("architectures") or [next(iter(known))]
-        if not isinstance(named, list) or named[0] not in known:
+        if not isinstance(named, list) or not isinstance(named[0], str) or named[0] not in known:
             raise self.fault("architectures", f"one of {', '.join(known)}")
         return known[named[0]]
 

@@ -1,7 +1,12 @@
-"""RoBERTa (Liu et al. 2019), as transformers writes it: BERT with another head, its positions counted on from padding's id."""
+"""RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020), as transformers writes them.
+
+BERT with another head, its positions counted on from padding's id. Both model types are the same model; what was read as
+XLM-RoBERTa is saved as RoBERTa.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...config import ModelConfig
@@ -16,7 +21,7 @@ MASKED, BARE = "RobertaForMaskedLM", "RobertaModel"
 def read(fields: Fields) -> dict[str, Any]:
     """config.json -> knobs. The first row that a token takes is the one after that of padding's id."""
     fields.must_be(position_embedding_type="absolute")
-    has_head = fields.architecture({MASKED: True, BARE: False})
+    has_head = fields.architecture({MASKED: True, BARE: False, f"XLM{MASKED}": True, f"XLM{BARE}": False})
     pad = fields.integer_or("pad_token_id", 1)
     context = fields.integer("max_position_embeddings") - pad - 1
     return {
@@ -59,3 +64,4 @@ ROBERTA = Family(
     optional={"has_pooler": "roberta.pooler.dense.weight"},
     older=BERT.older,
 )
+XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta", title="XLM-RoBERTa", architecture=f"XLM{MASKED}")

@@ -1,0 +1,56 @@
+"""Write families.md beside this file from the families that the code knows: `python docs/reference/make_families.py`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from cutaway.weights import families
+from cutaway.weights.families import FAMILIES, Family
+from cutaway.weights.families.native import NATIVE
+from cutaway.weights.gguf.architectures import ARCHITECTURES
+
+TARGET = Path(__file__).with_name("families.md")
+INTRODUCTION = """# Families
+
+A checkpoint on disk is opened as it is, with no conversion: `cutaway generate DIRECTORY "Once"`, `cutaway inspect FILE.gguf`. A
+model is saved in the first of these families that holds its config, so that the tools of that family open it; a config that
+none holds is saved in Cutaway's own form, and `cutaway convert` says which knob is to blame. Every family is compared with its
+reference on random weights of odd sizes, in both directions (`tests/weights/`).
+
+| family | `model_type` | class of its makers | .gguf | what it is |
+|---|---|---|---|---|
+"""
+END = """
+Files: `model.safetensors`, alone or in shards with an index; where there is none, `pytorch_model.bin`, read with weights-only
+loading; `.gguf`. A name of the form `owner/name` that is no folder here is a hub id, and the only thing that reaches the network
+(`pip install 'cutaway[hub]'`). Code from a checkpoint is never run.
+
+[To add a family](../add-a-family.md) takes about 40 lines.
+"""
+
+
+def page() -> str:
+    """The whole of families.md."""
+    return INTRODUCTION + "".join(row(family) for family in FAMILIES) + END
+
+
+def row(family: Family) -> str:
+    """One family. The sentence is the first of the file that holds it."""
+    in_gguf = "yes" if any(found.model_type == family.model_type for found in ARCHITECTURES) else ""
+    return f"| {family.title} | `{family.model_type}` | `{family.architecture}` | {in_gguf} | {source(family)} |\n"
+
+
+def source(family: Family) -> str:
+    """What the family's file says of it."""
+    for path in sorted(Path(families.__path__[0]).glob("*.py")):
+        module = importlib.import_module(f"{families.__name__}.{path.stem}")
+        if any(value is family for value in vars(module).values()) and path.stem not in ("__init__", "family"):
+            sentence = (module.__doc__ or "").split("\n\n")[0]
+            return " ".join(sentence.split())
+    raise AssertionError(f"no file holds {family.title}")
+
+
+if __name__ == "__main__":
+    assert FAMILIES[-1] is NATIVE, "the last holds all"
+    TARGET.write_text(page(), "utf-8")
