@@ -1,7 +1,7 @@
 """How numbers lie in a GGUF file. In: bytes of one kind. Out: numbers, and numbers -> bytes.
 
-A quantised kind stores blocks of numbers that share a scale (ggml-quants: Q8_0, Q4_0 and the like in 32s, the K kinds in 256s). The blocks
-are read and written by the `gguf` package; plain kinds are views.
+A quantised kind stores blocks of numbers that share a scale (ggml-quants: Q8_0, Q4_0 and the like in 32s, the K kinds in 256s).
+The blocks are read and written by the `gguf` package; plain kinds are views.
 """
 
 from __future__ import annotations
