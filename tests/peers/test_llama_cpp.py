@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ import cutaway
 from cutaway.lm import LM, load
 from cutaway.text import Tokenizer
 from cutaway.weights.gguf import WRITABLE, save
+from cutaway.weights.gguf.cuts import CUTS
+from cutaway.weights.gguf.vocabulary import USER, read_tokenizer
 from tests import tiny
+from tests.text.samples import trained
 from tests.weights import gguf_files
 from tests.weights.test_decoders import logits
 from tests.weights.test_gguf_architectures import CASES, NAMES, opened
-from tests.weights.test_gguf_vocabulary import TORTURE
+from tests.weights.test_gguf_vocabulary import TORTURE, foreign, piece_keys, pieces
 
 llama_cpp = pytest.importorskip("llama_cpp")
 
@@ -136,3 +141,32 @@ def test_a_padded_vocabulary_opens(tmp_path: Path) -> None:
     assert model.n_vocab() == 350
     text = "The cat and the dog"
     assert their_ids(model, text) == Tokenizer.encode(load(path).tokenizer, text)
+
+
+@pytest.mark.parametrize("cut", [cut for cut in CUTS if cut.names[0] != "default"], ids=lambda cut: cut.names[0])
+def test_every_rule_cuts_alike(cut: Any, tmp_path: Path) -> None:
+    state = {"pre_tokenizer": cut.pre_tokenizer(), "normalizer": cut.normalizer()}
+    state["model"] = {**json.loads(trained("bpe").to_json())["model"], "ignore_merges": cut.ignores_merges}
+    tokenizer = foreign(state)
+    save(tmp_path / "m.gguf", gguf_files.model(), tokenizer)
+    model = peer(tmp_path / "m.gguf", 48, vocab_only=True)
+    for text in (*TORTURE, STORY):
+        if not cut.normalizes or unicodedata.is_normalized("NFC", text):  # llama.cpp composes nothing
+            assert their_ids(model, text) == tokenizer.encode(text), text
+
+
+@pytest.mark.parametrize("has_prefix", [True, False])
+def test_pieces_become_the_same_ids(has_prefix: bool, tmp_path: Path) -> None:
+    keys = piece_keys(pieces("bpe", 3), add_space_prefix=has_prefix)
+    is_usual = keys["tokenizer.ggml.token_type"] != USER
+    keys["tokenizer.ggml.tokens"] = [
+        token for token, kept in zip(keys["tokenizer.ggml.tokens"], is_usual, strict=True) if kept
+    ]
+    for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
+        keys[key] = keys[key][is_usual]
+    tokenizer = read_tokenizer(keys, tmp_path)
+    assert tokenizer is not None
+    save(tmp_path / "m.gguf", gguf_files.model(vocab_size=tokenizer.vocab_size), tokenizer)
+    model = peer(tmp_path / "m.gguf", 48, vocab_only=True)
+    for text in (*TORTURE, STORY):
+        assert their_ids(model, text) == tokenizer.encode(text), text

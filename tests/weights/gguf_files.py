@@ -48,10 +48,12 @@ def blocks(kind: gguf.GGMLQuantizationType, rows: int, columns: int, seed: int =
     block, size = gguf.GGML_QUANT_SIZES[kind]
     raw = generator.integers(0, 256, (rows * columns // block, size), dtype=np.uint8)
     scales = generator.normal(size=(len(raw), 2)).astype(np.float16).view(np.uint8).reshape(len(raw), 4)
-    if kind.name == "Q6_K":
-        raw[:, -2:] = scales[:, :2]
+    at_end = {"Q6_K": 2, "Q3_K": 2, "Q2_K": 4}.get(kind.name, 0)
+    if at_end:
+        raw[:, -at_end:] = scales[:, :at_end]
     else:
-        raw[:, : 4 if kind.name.endswith("_K") else 2] = scales[:, : 4 if kind.name.endswith("_K") else 2]
+        count = 4 if kind.name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K") else 2
+        raw[:, :count] = scales[:, :count]
     return raw.reshape(rows, -1)
 
 

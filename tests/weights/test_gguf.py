@@ -27,7 +27,7 @@ from tests.weights import gguf_files
 from tests.weights.test_gpt2 import greedy, logits
 
 TYPES = gguf.GGMLQuantizationType
-QUANTISED = ("Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K")
+QUANTISED = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 
 
 def test_the_table_of_kinds_is_the_library_s() -> None:

@@ -17,6 +17,7 @@ from cutaway.text import SpecialRoles, Tokenizer
 from cutaway.weights.gguf.cuts import CUTS
 from cutaway.weights.gguf.vocabulary import CONTROL, NORMAL, UNUSED, USER, read_tokenizer, tokenizer_metadata
 from tests.text.samples import sentencepiece, trained, unigram
+from tests.text.test_pieces import trained as pieces
 from tests.weights import gguf_files
 
 PLACE = Path("m.gguf")
@@ -91,7 +92,7 @@ def test_rules_differ() -> None:
 
 @pytest.mark.parametrize("make", [sentencepiece, unigram, lambda: trained("word"), lambda: trained("byte")])
 def test_what_llama_cpp_has_not_is_refused(make: Any) -> None:
-    with pytest.raises(CutawayError, match=r"kind '\w+' cannot be written into a \.gguf file"):
+    with pytest.raises(CutawayError, match=r"kind '\w+' like this cannot be written into a \.gguf file"):
         metadata(make())
     with pytest.raises(CutawayError, match="no rule that cuts text"):
         metadata(
@@ -106,6 +107,94 @@ def test_what_llama_cpp_has_not_is_refused(make: Any) -> None:
                 }
             )
         )
+
+
+def piece_keys(model: bytes, **changes: Any) -> dict[str, Any]:
+    """The keys of a SentencePiece model, as llama.cpp's own conversion writes them."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model)
+    ids = range(len(theirs))
+
+    def kind(token_id: int) -> int:
+        asked = ((theirs.is_unknown, 2), (theirs.is_control, CONTROL), (theirs.is_byte, 6), (theirs.is_unused, UNUSED))
+        found = next((number for question, number in asked if question(token_id)), NORMAL)
+        return USER if theirs.id_to_piece(token_id) == "<sep>" else found
+
+    keys = {
+        "model": "llama",
+        "tokens": [theirs.id_to_piece(token_id) for token_id in ids],
+        "scores": np.array([theirs.get_score(token_id) for token_id in ids], dtype=np.float32),
+        "token_type": np.array([kind(token_id) for token_id in ids]),
+        "bos_token_id": theirs.bos_id(),
+        "eos_token_id": theirs.eos_id(),
+        **changes,
+    }
+    return {f"tokenizer.ggml.{key}": value for key, value in keys.items() if value is not None}
+
+
+def test_pieces_are_read_as_sentencepiece_reads_them() -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    model = pieces("bpe", 3)
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model)
+    for changes in ({}, {"add_space_prefix": True}):
+        found = read_tokenizer(piece_keys(model, **changes), PLACE)
+        assert found is not None
+        assert found.vocab_size == len(theirs)
+        assert (found.roles.bos, found.roles.eos) == (theirs.bos_id(), theirs.eos_id())
+        for text in (*TORTURE, "a <sep> b<sep>"):
+            assert found.encode(text) == theirs.encode(text), text
+            assert found.decode(theirs.encode(text)) == text or not text
+
+
+@pytest.mark.parametrize("has_prefix", [True, False])
+def test_pieces_come_back(has_prefix: bool) -> None:
+    keys = piece_keys(pieces("bpe", 3), add_space_prefix=has_prefix)
+    is_usual = keys["tokenizer.ggml.token_type"] != USER  # cut out of the text, which needs a rule of its own
+    kept = {
+        "tokens": [token for token, is_kept in zip(keys["tokenizer.ggml.tokens"], is_usual, strict=True) if is_kept],
+        "scores": keys["tokenizer.ggml.scores"][is_usual],
+        "token_type": keys["tokenizer.ggml.token_type"][is_usual],
+    }
+    ours = read_tokenizer({**keys, **{f"tokenizer.ggml.{key}": value for key, value in kept.items()}}, PLACE)
+    assert ours is not None
+    written = tokenizer_metadata(ours, gguf_files.config(vocab_size=ours.vocab_size + 3, tokens=TokenIds()))
+    assert written["tokenizer.ggml.add_space_prefix"] == has_prefix
+    for key in ("scores", "token_type"):
+        written[f"tokenizer.ggml.{key}"] = np.array(written[f"tokenizer.ggml.{key}"])
+    again = read_tokenizer(written, PLACE)
+    assert again is not None
+    assert again.roles == ours.roles
+    assert again.encode_batch(list(TORTURE)) == ours.encode_batch(list(TORTURE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scores": None}, "no score for each token"),
+        ({"scores": np.zeros(3, dtype=np.float32)}, "no score for each token"),
+        ({"scores": np.full(4, np.nan, dtype=np.float32)}, "the score nan"),
+        ({"tokens": ["<unk>", "a", "a", "b"]}, "held twice"),
+        ({"tokens": ["<unk>", "a", "", "b"]}, "empty"),
+        (
+            {"tokens": [], "scores": np.zeros(0, dtype=np.float32), "token_type": np.zeros(0, dtype=np.int32)},
+            "no pieces",
+        ),
+        ({"token_type": np.array([2, 1, 1, 2])}, "exactly one piece for unknown text"),
+        ({"token_type": np.array([2, 1, 9, 1])}, "the kind 9"),
+        ({"token_type": np.array([2, 1, 6, 1])}, "256 bytes have no piece"),
+    ],
+    ids=range(9),
+)
+def test_broken_pieces_are_named(changes: dict[str, Any], message: str) -> None:
+    good: dict[str, Any] = {
+        "model": "llama",
+        "tokens": ["<unk>", "a", "b", "ab"],
+        "scores": np.zeros(4, dtype=np.float32),
+    }
+    keys = {f"tokenizer.ggml.{key}": value for key, value in {**good, **changes}.items() if value is not None}
+    with pytest.raises(CutawayError, match=message) as caught:
+        read_tokenizer(keys, PLACE)
+    assert "m.gguf" in str(caught.value)
 
 
 def test_added_tokens_keep_their_ids_wherever_they_are() -> None:
@@ -125,6 +214,34 @@ def test_added_tokens_keep_their_ids_wherever_they_are() -> None:
     for text in ("ab<b>ba<c>ab", "<s>ab<b>"):
         assert found.encode(text, specials=True) == ours.encode(text, specials=True)
     assert found.vocab_size == ours.vocab_size == 7
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(False, False), (True, False), (True, True), (False, True)])
+def test_what_stands_around_a_text_comes_back(begins: bool, ends: bool) -> None:
+    keys = {**metadata(trained("bpe")), "tokenizer.ggml.add_bos_token": begins, "tokenizer.ggml.add_eos_token": ends}
+    found = read_tokenizer(keys, PLACE)
+    assert found is not None
+    again = metadata(found)
+    assert (again["tokenizer.ggml.add_bos_token"], again["tokenizer.ggml.add_eos_token"]) == (begins, ends)
+    assert found.encode("The cat") == trained("bpe").encode("The cat")
+    library = Library.from_str(found.to_json())
+    assert len(library.encode("The cat").ids) == len(found.encode("The cat")) + begins + ends
+
+
+@pytest.mark.parametrize(
+    ("rule", "begins"), [("gpt-2", False), ("llama-bpe", True), ("qwen2", False), ("tekken", True)]
+)
+def test_a_silent_file_begins_a_text_as_its_rule_does(rule: str, begins: bool) -> None:
+    keys = {**metadata(trained("bpe")), "tokenizer.ggml.pre": rule}
+    del keys["tokenizer.ggml.add_bos_token"]
+    found = read_tokenizer(keys, PLACE)
+    assert found is not None
+    assert metadata(found)["tokenizer.ggml.add_bos_token"] == begins
+
+
+def test_more_tokens_than_the_model_has_are_refused() -> None:
+    with pytest.raises(CutawayError, match="The tokenizer has 299 ids and the model 298"):
+        metadata(trained("bpe"), vocab_size=298)
 
 
 def test_a_file_without_a_tokenizer_has_none() -> None:

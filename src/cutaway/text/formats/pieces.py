@@ -33,7 +33,11 @@ def read_pieces(file: Path) -> Opened:
     is_translation = file.suffix == ".spm" and (file.parent / _IDS_FILE).is_file()
     if is_translation:
         model = renumbered(model, file.parent / _IDS_FILE)
-    declared = read_declared(file.parent)
+    return open_pieces(model, read_declared(file.parent), file, ends=is_translation)
+
+
+def open_pieces(model: Model, declared: Declared, file: Path, *, ends: bool = False) -> Opened:
+    """The tokenizer of a model that was checked. file: where it was, for messages. ends: whether eos ends every text."""
     roles = merged_roles(declared, model.roles)
     make = _unigram if model.kind == UNIGRAM else _bpe
     library = Library(make(model, declared, file))
@@ -47,7 +51,7 @@ def read_pieces(file: Path) -> Opened:
     controls = {text: Added(content=text) for text in model.texts(UNKNOWN, CONTROL, UNUSED)}
     languages = {text: Added(content=text, special=False) for text in model.texts(LANGUAGE)}
     added = {**controls, **languages, **declared.added}
-    frame = frame_of(declared, roles, bos=False, eos=is_translation)
+    frame = frame_of(declared, roles, bos=False, eos=ends)
     return Opened(finished(library, list(added.values()), frame), model.roles)
 
 

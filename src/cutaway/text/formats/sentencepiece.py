@@ -69,8 +69,29 @@ def read_model(file: Path) -> Model:
         raise fault(file, f"its character map is damaged: {error}") from error
     except (UnicodeDecodeError, TypeError) as error:
         raise fault(file, "it is no SentencePiece model: a field is not of its type") from error
-    _check(model, file)
+    check_model(model, file)
     return model
+
+
+def check_model(model: Model, file: Path) -> None:
+    """Raises CutawayError for pieces that no tokenizer can be made of. file: where they were, for messages."""
+    if not model.pieces:
+        raise fault(file, "it holds no pieces", "Is it a SentencePiece model?")
+    if model.kind not in (UNIGRAM, BPE):
+        named = _OTHER_MODELS.get(model.kind, str(model.kind))
+        raise fault(file, f"it is a model of the kind {named}; unigram and bpe are opened", "Take another checkpoint.")
+    if sum(piece.kind == UNKNOWN for piece in model.pieces) != 1:
+        raise fault(file, "it needs exactly one piece for unknown text")
+    seen: set[str] = set()
+    for number, piece in enumerate(model.pieces):
+        if not piece.text or piece.text in seen:
+            raise fault(file, f"piece {number} is {'held twice' if piece.text else 'empty'}: {piece.text!r:.60}")
+        if not math.isfinite(piece.score) or not NORMAL <= piece.kind <= BYTE:
+            raise fault(file, f"piece {number} has the score {piece.score} and the kind {piece.kind}")
+        seen.add(piece.text)
+    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in seen]
+    if model.has_byte_fallback and missing:
+        raise fault(file, f"{len(missing)} of the 256 bytes have no piece, the first <0x{missing[0]:02X}>")
 
 
 def _pieces(message: list[tuple[int, Value]], file: Path) -> Iterator[Piece]:
@@ -105,26 +126,6 @@ def _model(pieces: tuple[Piece, ...], trainer: dict[int, Value], normalizer: dic
         removes_extra_spaces=bool(normalizer.get(4, 1)),
         escapes_spaces=bool(normalizer.get(5, 1)),
     )
-
-
-def _check(model: Model, file: Path) -> None:
-    if not model.pieces:
-        raise fault(file, "it holds no pieces", "Is it a SentencePiece model?")
-    if model.kind not in (UNIGRAM, BPE):
-        named = _OTHER_MODELS.get(model.kind, str(model.kind))
-        raise fault(file, f"it is a model of the kind {named}; unigram and bpe are opened", "Take another checkpoint.")
-    if sum(piece.kind == UNKNOWN for piece in model.pieces) != 1:
-        raise fault(file, "it needs exactly one piece for unknown text")
-    seen: set[str] = set()
-    for number, piece in enumerate(model.pieces):
-        if not piece.text or piece.text in seen:
-            raise fault(file, f"piece {number} is {'held twice' if piece.text else 'empty'}: {piece.text!r:.60}")
-        if not math.isfinite(piece.score) or not NORMAL <= piece.kind <= BYTE:
-            raise fault(file, f"piece {number} has the score {piece.score} and the kind {piece.kind}")
-        seen.add(piece.text)
-    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in seen]
-    if model.has_byte_fallback and missing:
-        raise fault(file, f"{len(missing)} of the 256 bytes have no piece, the first <0x{missing[0]:02X}>")
 
 
 def _last(message: list[tuple[int, Value]], number: int) -> memoryview:

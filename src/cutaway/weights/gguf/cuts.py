@@ -28,13 +28,14 @@ class Cut:
     """One rule. names: of the rule in files; the first is the one that is written.
 
     steps: states of pre-tokenizers, without the bytes at the end. normalizes: to composed characters (NFC) beforehand.
-    ignores_merges: a piece that is a token stays one, whatever the merges say.
+    ignores_merges: a piece that is a token stays one, whatever the merges say. adds_bos: before a text, where a file is silent.
     """
 
     names: tuple[str, ...]
     steps: tuple[State, ...]
     normalizes: bool = False
     ignores_merges: bool = False
+    adds_bos: bool = False
 
     def pre_tokenizer(self) -> State:
         """The whole state, as a tokenizer.json has it."""
@@ -93,6 +94,7 @@ CUTS = (
         ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"),
         (_split(_CL100K.replace("DIGITS", _THREE)),),
         ignores_merges=True,
+        adds_bos=True,
     ),
     Cut(("dbrx", "smaug-bpe", "chatglm-bpe", "glm4"), (_split(_CL100K.replace("DIGITS", _THREE)),)),
     Cut(
@@ -104,7 +106,12 @@ CUTS = (
         ("gpt-4o", "llama4"),
         (_split(_O200K.replace("ENDING", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("DIGITS", _THREE)),),
     ),
-    Cut(("tekken",), (_split(_O200K.replace("ENDING", "").replace("DIGITS", r"\p{N}")),), ignores_merges=True),
+    Cut(
+        ("tekken",),
+        (_split(_O200K.replace("ENDING", "").replace("DIGITS", r"\p{N}")),),
+        ignores_merges=True,
+        adds_bos=True,
+    ),
     Cut(
         ("default",),
         tuple(map(_split, (r"[\p{P}\$\+<=>\^~\|]+", _WORDS, r"\p{N}+", r"[0-9][0-9][0-9]"))),

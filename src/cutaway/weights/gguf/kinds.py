@@ -1,7 +1,7 @@
 """How numbers lie in a GGUF file. In: bytes of one kind. Out: numbers, and numbers -> bytes.
 
-A quantised kind stores blocks of numbers that share a scale (ggml-quants: Q8_0, Q4_0 in 32s, the K kinds in 256s). The blocks
-are read and written by the `gguf` package; plain kinds are views.
+A quantised kind stores blocks of numbers that share a scale (ggml-quants: Q8_0, Q4_0 and the like in 32s, the K kinds in 256s).
+The blocks are read and written by the `gguf` package; plain kinds are views.
 """
 
 from __future__ import annotations
@@ -39,11 +39,17 @@ F16 = Kind("F16", 1, 1, 2, torch.float16)
 BF16 = Kind("BF16", 30, 1, 2, torch.bfloat16)
 Q8_0 = Kind("Q8_0", 8, 32, 34, torch.float32)
 Q4_0 = Kind("Q4_0", 2, 32, 18, torch.float32)
+Q4_1 = Kind("Q4_1", 3, 32, 20, torch.float32)
+Q5_0 = Kind("Q5_0", 6, 32, 22, torch.float32)
+Q5_1 = Kind("Q5_1", 7, 32, 24, torch.float32)
+Q2_K = Kind("Q2_K", 10, 256, 84, torch.float32)
+Q3_K = Kind("Q3_K", 11, 256, 110, torch.float32)
 Q4_K = Kind("Q4_K", 12, 256, 144, torch.float32)
 Q5_K = Kind("Q5_K", 13, 256, 176, torch.float32)
 Q6_K = Kind("Q6_K", 14, 256, 210, torch.float32)
 
-KINDS = {kind.number: kind for kind in (F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K)}
+_ALL = (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K)
+KINDS = {kind.number: kind for kind in _ALL}
 WRITABLE = {"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0, "q4_0": Q4_0}  # as they are asked for
 
 
