@@ -106,7 +106,7 @@ def test_a_tied_head_stored_twice_stays_tied(tmp_path: Path) -> None:
     assert_the_same(ours, reference)
 
 
-def test_a_head_of_another_type_is_its_own(tmp_path: Path) -> None:
+def test_a_rounded_head_is_its_own(tmp_path: Path) -> None:
     reference = small()
     reference.save_pretrained(tmp_path)
     tensors = theirs.stored(tmp_path)
