@@ -41,6 +41,8 @@ help:  ## print this list
 	@echo "make TARGET"
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s%s\n", $$1, $$2 }'
 
+comma := ,
+
 # torch goes first and exactly as pinned: with a looser requirement pip may choose a build that brings gigabytes of GPU packages.
 # Nothing is compiled beforehand: that takes as long as the rest, and Python does it for what is used.
 define install
@@ -51,7 +53,7 @@ define install
 endef
 
 .venv/.installed: .venv/bin/python $(INPUTS)
-	$(call install,.)
+	$(call install,.[chat$(comma)gguf$(comma)hub])
 
 .venv/.installed-test: .venv/.installed
 	$(call install,.[test])

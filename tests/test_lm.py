@@ -13,11 +13,11 @@ import cutaway
 from cutaway.config import TokenIds
 from cutaway.decode import Sampling
 from cutaway.errors import CutawayError
-from cutaway.lm import LM, find, load
+from cutaway.lm import LM, bundled_models, find, load, read_config
 from cutaway.model import Call, visibility
 from cutaway.runtime.attend import fused
 from cutaway.text import train_tokenizer
-from cutaway.weights import checkpoint
+from cutaway.weights import checkpoint, gguf
 from tests import tiny
 from tests.train import runs
 
@@ -232,3 +232,17 @@ def test_a_model_that_sees_ahead_is_traced_so(name: str) -> None:
 def test_an_encoder_continues_no_text() -> None:
     with pytest.raises(CutawayError, match="encoder only"):
         LM(tiny.model(ENCODERS["masked"]), None, "masked").generate([1, 2])
+
+
+def test_a_config_is_read_without_the_weights(tmp_path: Path) -> None:
+    place = bundled_models()["stories"]
+    lm = load(place)
+    gguf.save(tmp_path / "s.gguf", lm.model, lm.tokenizer)
+    for name in ("stories", place, tmp_path / "s.gguf"):
+        assert read_config(name).main == lm.config.main
+
+
+def test_weights_are_kept_in_the_type_asked_for() -> None:
+    lm = load("stories", dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in lm.model.parameters()} == {torch.bfloat16}
+    assert lm.generate("Once upon a time", max_tokens=3)

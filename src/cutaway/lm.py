@@ -244,13 +244,15 @@ class _Text:
         return text if is_stopped else text + self.stop.finish()
 
 
-def load(name: str | Path) -> LM:
+def load(name: str | Path, *, dtype: torch.dtype = torch.float32) -> LM:
     """Open a model: a checkpoint directory, a run directory (its newest checkpoint), a .gguf file, or a bundled model by name.
 
-    Raises CutawayError for anything else, and for a checkpoint that is damaged. Nothing reaches the network.
+    A hub id (`owner/name`, where no such folder is here) is fetched into huggingface_hub's cache; nothing else reaches the
+    network. dtype: in which the weights are kept, whatever the file has. Raises CutawayError for anything else, and for a
+    checkpoint that is damaged.
     """
     place = find(str(name))
-    model, tokenizer = _opened(place)
+    model, tokenizer = _opened(place, dtype)
     accelerate(model)
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         raise CutawayError(
@@ -260,11 +262,17 @@ def load(name: str | Path) -> LM:
     return LM(model, tokenizer, str(name))
 
 
-def _opened(place: Path) -> tuple[Transformer, Tokenizer | None]:
+def read_config(name: str | Path) -> ModelConfig:
+    """The config of a model that `load` would open, without reading its weights."""
+    place = find(str(name))
+    return gguf.read_config(place) if place.suffix == GGUF else checkpoint.read_config(place)
+
+
+def _opened(place: Path, dtype: torch.dtype) -> tuple[Transformer, Tokenizer | None]:
     if place.suffix == GGUF:
-        opened = gguf.load(place)
+        opened = gguf.load(place, dtype)
         return opened.model, opened.tokenizer
-    model = checkpoint.load(place)
+    model = checkpoint.load(place, dtype)
     return model, Tokenizer.load(place) if find_tokenizer(place) is not None else None
 
 

@@ -252,3 +252,35 @@ def charsmap(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     file = tmp_path_factory.mktemp("map") / "a.model"
     file.write_bytes(trained("unigram", 0))
     return read_model(file).charsmap
+
+
+def test_a_translation_model_takes_its_ids_from_the_table_beside_it(tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    from transformers import MarianTokenizer
+
+    model = trained("unigram", 0)
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+    spelled = [pieces.id_to_piece(number) for number in range(len(pieces)) if not pieces.is_control(number)]
+    table = {text: number for number, text in enumerate(["</s>", *reversed(spelled), "▁ziel", ">>fra<<", "<pad>"])}
+    for name in ("source.spm", "target.spm"):
+        (tmp_path / name).write_bytes(model)
+    (tmp_path / "vocab.json").write_text(json.dumps(table))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"source_lang": "en", "target_lang": "de"}))
+    theirs, ours = MarianTokenizer.from_pretrained(tmp_path, local_files_only=True), Tokenizer.load(tmp_path)
+    plain = [text for text in TEXTS if not any(token in text for token in ("<s>", "</s>", "<unk>", "<pad>"))]
+    for text in (*plain, ">>fra<< the cat"):
+        ids = theirs.encode(text, add_special_tokens=False)
+        assert ours.encode(text) == ids or _is_a_tie(theirs.spm_source, *_back(theirs, ids, ours.encode(text))), text
+    assert (ours.roles.eos, ours.roles.pad, ours.roles.unk) == (table["</s>"], table["<pad>"], table["<unk>"])
+    assert Library.from_str(ours.to_json()).encode("the cat").ids == theirs.encode("the cat")
+    assert ours.decode([table["▁ziel"], table["▁the"]]) == "ziel the"
+    for broken, said in (([], "holds list"), ({"a": 0}, "unknown text"), ({**table, "x": 2**23}, "the id 8,388,608")):
+        (tmp_path / "vocab.json").write_text(json.dumps(broken))
+        with pytest.raises(CutawayError, match=said):
+            Tokenizer.load(tmp_path)
+
+
+def _back(theirs: object, *ways: list[int]) -> list[list[int]]:
+    """The same ways in the ids of the model itself."""
+    spelled = [theirs.convert_ids_to_tokens(ids) for ids in ways]  # type: ignore[attr-defined]
+    return [[theirs.spm_source.piece_to_id(text) for text in texts] for texts in spelled]  # type: ignore[attr-defined]

@@ -224,3 +224,8 @@ def test_an_id_without_token_is_refused(token_id: int) -> None:
 def test_roles_name_only_what_exists() -> None:
     assert SpecialRoles(eos=5, spares=(7,)).named() == {"eos": 5}
     assert trained("bpe").roles.bos == trained("bpe").roles.eos is not None
+
+
+def test_own_tokenizers_put_nothing_around_a_text() -> None:
+    assert trained("bpe").frame == ((), ())
+    assert wordpiece().frame == unigram().frame == ((), ())

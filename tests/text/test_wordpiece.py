@@ -70,7 +70,10 @@ def test_roles_are_known_and_what_is_saved_is_loaded(vocabulary: str, tmp_path: 
 
 
 def test_a_saved_tokenizer_frames_a_text_for_other_tools(vocabulary: str, tmp_path: Path) -> None:
-    library = Library.from_str(Tokenizer.load(written(tmp_path, vocabulary)).to_json())
+    tokenizer = Tokenizer.load(written(tmp_path, vocabulary))
+    assert tokenizer.frame == ((tokenizer.roles.cls,), (tokenizer.roles.sep,))
+    assert tokenizer.specials == tuple(SPECIALS)
+    library = Library.from_str(tokenizer.to_json())
     assert library.encode("the cat", "the dog").tokens[0] == "[CLS]"
     assert library.encode("the cat", "the dog").tokens.count("[SEP]") == 2
 

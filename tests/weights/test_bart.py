@@ -110,6 +110,14 @@ def test_an_older_file_repeats_what_is_tied_and_holds_the_tables(family: str, tm
     assert_the_same(ours, reference)
 
 
+def test_a_copy_of_another_type_is_refused(tmp_path: Path) -> None:
+    small("bart").save_pretrained(tmp_path)
+    tensors = theirs.stored(tmp_path)
+    save_file({**tensors, "lm_head.weight": tensors["model.shared.weight"].half()}, tmp_path / "model.safetensors")
+    with pytest.raises(CutawayError, match=r"lm_head\.weight and model\.shared\.weight differ"):
+        checkpoint.load(tmp_path)
+
+
 def test_names_without_the_prefix(tmp_path: Path) -> None:
     """As facebook/bart-base was released: the model without its head, which is the embedding."""
     reference = small("bart")

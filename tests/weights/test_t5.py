@@ -106,6 +106,14 @@ def test_a_tied_head_stored_twice_stays_tied(tmp_path: Path) -> None:
     assert_the_same(ours, reference)
 
 
+def test_a_head_of_another_type_is_its_own(tmp_path: Path) -> None:
+    reference = small()
+    reference.save_pretrained(tmp_path)
+    tensors = theirs.stored(tmp_path)
+    save_file({**tensors, "lm_head.weight": tensors["shared.weight"].half()}, tmp_path / "model.safetensors")
+    assert not checkpoint.load(tmp_path).config.is_tied
+
+
 @pytest.mark.parametrize("is_tied", [True, False])
 @pytest.mark.parametrize("is_gated", [True, False])
 def test_ours_answers_the_same_in_transformers(is_gated: bool, is_tied: bool, tmp_path: Path) -> None:

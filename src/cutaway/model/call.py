@@ -1,4 +1,4 @@
-"""What one pass of a stack is given. In: tokens, attend, store, memory, watch, gates. Out: the same, layer by layer.
+"""What one pass of a stack is given. In: tokens, attend, store, memory, watch, gates, types. Out: the same, layer by layer.
 
 Nothing is read from globals. `Stack.begin` makes one `Frame` per layer type, once per pass; `call.at(layer, kind)` is what a
 layer receives: its store and memory slots hold tensors and never a layer number, so that one compiled graph serves all.

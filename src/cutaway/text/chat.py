@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 from ..errors import CutawayError, near
 from .reading import fault, read_mapping, read_text
+from .tokenizer import Tokenizer
 
 TEMPLATE_FILE: Final = "chat_template.jinja"
 CONFIG_FILE: Final = "tokenizer_config.json"
@@ -31,6 +33,8 @@ _DEFAULT: Final = "default"
 _MAX_TEMPLATE_LENGTH: Final = 2**18  # the longest of the field have some 30,000 characters
 _MAX_REQUEST_BYTES: Final = 2**23
 _MAX_TEXT_LENGTH: Final = 2**21
+# A noncharacter, which no text holds: within the spelling of a special token it says that a message spelled it.
+_MARK: Final = "\ufdd3"
 _START_SECONDS: Final = 60.0
 _KEPT_VARIABLES: Final = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 
@@ -82,6 +86,28 @@ class ChatTemplate:
             return answer["text"]
         raise CutawayError(self._complaint(answer["fault"], answer.get("message", "")))
 
+    def ids(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        **variables: Any,
+    ) -> list[int]:
+        """The ids of a conversation: the template's special tokens are tokens, and those that a message spells are text.
+
+        Arguments and errors as in `render` and `Tokenizer.encode`.
+        """
+        marked = _marked(list(messages), tokenizer.specials)
+        text = self.render(marked, add_generation_prompt=add_generation_prompt, **variables)
+        # Every second part was spelled by a message.
+        parts = re.split(f"((?:{'|'.join(map(re.escape, _marks(tokenizer.specials).values()))}))", text)
+        found: list[int] = []
+        for number, part in enumerate(parts if tokenizer.specials else [text]):
+            if part:
+                found += tokenizer.encode(part.replace(_MARK, ""), specials=number % 2 == 0)
+        return found
+
     def _complaint(self, fault: str, message: str) -> str:
         name = f"The chat template of {self.origin}"
         again = "Use another template, or the prompt as plain text."
@@ -131,6 +157,22 @@ def _templates(directory: Path, config: Mapping[str, Any]) -> dict[str, tuple[st
             )
         found.setdefault(str(named[0]), (str(named[1]), config_file))
     return found
+
+
+def _marks(specials: Sequence[str]) -> dict[str, str]:
+    """Spelling -> the same with a mark in it, the longest first."""
+    return {text: f"{text[0]}{_MARK}{text[1:]}" for text in sorted(specials, key=len, reverse=True)}
+
+
+def _marked(value: Any, specials: Sequence[str]) -> Any:
+    """The value with a mark in every spelling of a special token."""
+    if isinstance(value, str):
+        for text, marked in _marks(specials).items():
+            value = value.replace(text, marked)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _marked(part, specials) for key, part in value.items()}
+    return [_marked(part, specials) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 class _Worker:

@@ -171,6 +171,23 @@ class Tokenizer:
         return token_id in self._fallback_bytes
 
     @cached_property
+    def specials(self) -> tuple[str, ...]:
+        """The spellings of the special tokens, in the order of their ids."""
+        return tuple(self.spelling(token_id) for token_id in sorted(self._special_ids))
+
+    @cached_property
+    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids that the file puts before and after one text, as other tools do: bos, say, or cls and sep.
+
+        `encode` adds none of them; whoever feeds a model does, where the text is the whole of what the model reads.
+        """
+        found = Library.from_str(self._json).encode("a")
+        inside = [index for index, is_added in enumerate(found.special_tokens_mask) if not is_added]
+        if not inside:
+            return (), ()
+        return tuple(found.ids[: inside[0]]), tuple(found.ids[inside[-1] + 1 :])
+
+    @cached_property
     def merge_ranks(self) -> dict[Pair, int]:
         """The merges of a BPE tokenizer: pair of spellings -> rank, the lowest first. Empty for other models."""
         return read_ranks(self._json)

@@ -106,7 +106,7 @@ def check_numbers(name: str, tensor: Tensor, otherwise: str) -> Tensor:
 
 def _check_copy(copy: str, original: str, file: Held) -> None:
     one, other = file.entries[copy], file.entries[original]
-    if one.shape != other.shape or not torch.equal(file.read(copy), file.read(original)):
+    if one.shape != other.shape or one.dtype != other.dtype or not torch.equal(file.read(copy), file.read(original)):
         raise CutawayError(
             f"{file.place}: {copy} and {original} differ, but config.json says that they are tied. Set "
             "tie_word_embeddings to false there, or save the checkpoint again."

@@ -19,34 +19,42 @@ from .shards import Shards
 
 def settle_knobs(family: Family, config: ModelConfig, shards: Shards) -> ModelConfig:
     """The config with each knob off whose tensor is not there, and untied where the head has numbers of its own."""
+    spelling = _Spelling(family, shards)
     off: dict[str, Any] = {
-        knob: False for knob, name in family.optional.items() if _held(name, family, shards) not in shards.entries
+        knob: False for knob, name in family.optional.items() if spelling.of(name) not in shards.entries
     }
     head = family.own_head
-    if config.is_tied and head in shards.entries and head in family.copies and _differ(family, shards, head):
+    if config.is_tied and head and head in shards.entries and _differ(shards, head, spelling.of(family.copies[head])):
         off["is_tied"] = False
     return replace(config, **off)
 
 
 def settle_names(family: Family, mapped: list[Mapped], shards: Shards) -> list[Mapped]:
     """The map in the names of this file: without the prefix, in an older spelling, and without tables that follow by formula."""
-    spelled = [replace(entry, theirs=_held(entry.theirs, family, shards)) for entry in mapped]
+    spelling = _Spelling(family, shards)
+    spelled = [replace(entry, theirs=spelling.of(entry.theirs)) for entry in mapped]
     return [entry for entry in spelled if entry.theirs in shards.entries or not family.is_derived(entry.theirs)]
 
 
-def _held(name: str, family: Family, shards: Shards) -> str:
-    """What the file calls the tensor, or would."""
-    if not any(entry.startswith(family.prefix) for entry in shards.entries):
-        name = name.removeprefix(family.prefix)
-    if name not in shards.entries:
-        for ending, older in family.older.items():
-            if name.endswith(ending) and name.removesuffix(ending) + older in shards.entries:
+class _Spelling:
+    """How this file spells the family's names."""
+
+    def __init__(self, family: Family, shards: Shards) -> None:
+        self.held, self.older = shards.entries, family.older
+        has_prefix = any(name.startswith(family.prefix) for name in shards.entries)
+        self.left_out = "" if has_prefix else family.prefix
+
+    def of(self, name: str) -> str:
+        """What the file calls a tensor, or would if it held it."""
+        name = name.removeprefix(self.left_out)
+        for ending, older in self.older.items():
+            if name not in self.held and name.endswith(ending) and name.removesuffix(ending) + older in self.held:
                 return name.removesuffix(ending) + older
-    return name
+        return name
 
 
-def _differ(family: Family, shards: Shards, head: str) -> bool:
-    original = _held(family.copies[head], family, shards)
+def _differ(shards: Shards, head: str, original: str) -> bool:
     if original not in shards.entries or shards.entries[head].shape != shards.entries[original].shape:
         return False  # what is wrong with the names is said later
-    return not torch.equal(shards.read(head), shards.read(original))
+    one, other = shards.read(head), shards.read(original)
+    return one.dtype != other.dtype or not torch.equal(one, other)

@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Inspect as the options say."""
     from ...lm import load
 
-    lm = load(arguments.model)
     if arguments.config:
-        return _config(lm, arguments)
+        return _config(arguments)
+    lm = load(arguments.model)
     if arguments.sites or arguments.site:
         return _tensors(lm, arguments)
     return _way(lm, arguments)
@@ -138,16 +138,16 @@ def _tensors(lm: LM, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _config(lm: LM, arguments: argparse.Namespace) -> int:
-    from ...lm import find
+def _config(arguments: argparse.Namespace) -> int:
+    from ...lm import find, read_config
     from ...weights.provenance import read_provenance
     from ..inspect import card
 
-    provenance = read_provenance(find(arguments.model))
+    config, provenance = read_config(arguments.model), read_provenance(find(arguments.model))
     if arguments.json:
-        print_json(card.figures(lm.config, provenance))
+        print_json(card.figures(config, provenance))
     else:
-        card.show(lm.config, provenance, lm.name, plain_console())
+        card.show(config, provenance, arguments.model, plain_console())
     return 0
 
 

@@ -2,7 +2,7 @@
 
 declared (tokens that stand beside a vocabulary), cuts (how byte-level vocabularies cut) and parts (what every format ends in)
 serve all: wordpiece (`vocab.txt`) · bytepairs (`vocab.json` + `merges.txt`) · pieces (SentencePiece's `.model`; behind it
-sentencepiece, wire, charsmap and composed) · ranks (tiktoken's).
+sentencepiece, wire, charsmap, composed and renumber) · ranks (tiktoken's).
 """
 
 from __future__ import annotations

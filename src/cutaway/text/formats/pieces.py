@@ -16,24 +16,28 @@ from ..reading import fault
 from .composed import nfkc
 from .declared import Added, Declared, read_declared
 from .parts import Opened, finished, frame_of, merged_roles, place
+from .renumber import LANGUAGE, MAX_GAPS, PLACEHOLDER, renumbered
 from .sentencepiece import BPE, BYTE, CONTROL, NORMAL, UNIGRAM, UNKNOWN, UNUSED, USER_DEFINED, Model, Piece, read_model
 
-FILES: Final = ("tokenizer.model", "spiece.model", "source.spm", "sentencepiece.bpe.model")
+FILES: Final = ("tokenizer.model", "spiece.model", "source.spm")
 SUFFIXES: Final = (".model", ".spm")
+_IDS_FILE: Final = "vocab.json"
 _SPACE: Final = "▁"
 # SentencePiece's maps that follow Unicode's NFKC, by the names that its trainer writes.
 _NFKC: Final = ("nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf")
-_MAX_GAPS: Final = 2**16
-_PLACEHOLDER: Final = "\ufdd2{}"
 
 
 def read_pieces(file: Path) -> Opened:
     """The tokenizer of a SentencePiece model and what stands beside it. Raises CutawayError where that fails."""
-    return open_pieces(read_model(file), read_declared(file.parent), file)
+    model = read_model(file)
+    is_translation = file.suffix == ".spm" and (file.parent / _IDS_FILE).is_file()
+    if is_translation:
+        model = renumbered(model, file.parent / _IDS_FILE)
+    return open_pieces(model, read_declared(file.parent), file, ends=is_translation)
 
 
-def open_pieces(model: Model, declared: Declared, file: Path) -> Opened:
-    """The tokenizer of a model that was checked. file: where it was, for messages."""
+def open_pieces(model: Model, declared: Declared, file: Path, *, ends: bool = False) -> Opened:
+    """The tokenizer of a model that was checked. file: where it was, for messages. ends: whether eos ends every text."""
     roles = merged_roles(declared, model.roles)
     make = _unigram if model.kind == UNIGRAM else _bpe
     library = Library(make(model, declared, file))
@@ -45,8 +49,10 @@ def open_pieces(model: Model, declared: Declared, file: Path) -> Opened:
         library.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
     library.decoder = decoders.Sequence(_decoders(model))
     controls = {text: Added(content=text) for text in model.texts(UNKNOWN, CONTROL, UNUSED)}
-    added = {**controls, **declared.added}
-    return Opened(finished(library, list(added.values()), frame_of(declared, roles, bos=False, eos=False)), model.roles)
+    languages = {text: Added(content=text, special=False) for text in model.texts(LANGUAGE)}
+    added = {**controls, **languages, **declared.added}
+    frame = frame_of(declared, roles, bos=False, eos=ends)
+    return Opened(finished(library, list(added.values()), frame), model.roles)
 
 
 def _unigram(model: Model, declared: Declared, file: Path) -> models.Unigram:
@@ -57,9 +63,9 @@ def _unigram(model: Model, declared: Declared, file: Path) -> models.Unigram:
     placed = place({text: number for number, (text, _) in enumerate(listed)}, declared, file)
     beyond = {token_id: text for text, token_id in placed.items() if token_id >= len(listed)}
     places = range(len(listed), max(placed.values()) + 1)
-    if len(places) > len(beyond) + _MAX_GAPS:
+    if len(places) > len(beyond) + MAX_GAPS:
         raise fault(file, f"it has {len(listed):,} pieces, and a token beside it has the id {places[-1]:,}")
-    listed.extend([(beyond.get(token_id, _PLACEHOLDER.format(token_id)), lowest) for token_id in places])
+    listed.extend([(beyond.get(token_id, PLACEHOLDER.format(token_id)), lowest) for token_id in places])
     unknown = next(number for number, piece in enumerate(model.pieces) if piece.kind == UNKNOWN)
     return models.Unigram(listed, unk_id=unknown, byte_fallback=model.has_byte_fallback)
 

@@ -5,7 +5,7 @@ called what) · load · save · vocabulary (the tokenizer inside the file) · li
 """
 
 from .kinds import WRITABLE
-from .load import Opened, load
+from .load import Opened, load, read_config
 from .save import save
 
-__all__ = ["WRITABLE", "Opened", "load", "save"]
+__all__ = ["WRITABLE", "Opened", "load", "read_config", "save"]

@@ -54,6 +54,12 @@ def load(path: Path, dtype: torch.dtype = torch.float32) -> Opened:
     return Opened(model.eval(), tokenizer)
 
 
+def read_config(path: Path) -> ModelConfig:
+    """The config of a file, from its header alone. Raises CutawayError as `load` does for the header."""
+    with GgufFile(Path(path)) as file:
+        return read_description(file)[2]
+
+
 def _planned(
     architecture: Architecture, family: Family, config: ModelConfig, file: GgufFile
 ) -> tuple[Transformer, list[Mapped]]:
