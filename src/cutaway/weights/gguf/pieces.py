@@ -37,7 +37,7 @@ def library_of_pieces(
         kinds[unknown if type(unknown) is int and 0 <= unknown < len(kinds) else 0] = UNKNOWN
     unknowns = [token for token, kind in zip(tokens, kinds, strict=True) if kind == UNKNOWN]
     model = Model(
-        pieces=tuple(map(Piece, tokens, scores.astype(float).tolist(), kinds)),
+        pieces=tuple(map(Piece, tokens, scores.tolist(), kinds)),
         kind=BPE,
         roles={"unk": unknowns[0]} if unknowns else {},
         has_byte_fallback=BYTE in kinds,
