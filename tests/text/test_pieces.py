@@ -284,3 +284,12 @@ def _back(theirs: object, *ways: list[int]) -> list[list[int]]:
     """The same ways in the ids of the model itself."""
     spelled = [theirs.convert_ids_to_tokens(ids) for ids in ways]  # type: ignore[attr-defined]
     return [[theirs.spm_source.piece_to_id(text) for text in texts] for texts in spelled]  # type: ignore[attr-defined]
+
+
+def test_a_large_model_opens(tmp_path: Path) -> None:
+    """100,000 pieces: what takes time by the square of their number would not end here."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    texts = [*letters, *(a + b + c + d for a in letters for b in letters for c in letters for d in letters[:6])]
+    content = UNK + b"".join(message(1, piece(text)[2:]) for text in texts)
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    assert Tokenizer.load(tmp_path).vocab_size == len(texts) + 1

@@ -58,8 +58,8 @@ def open_pieces(model: Model, declared: Declared, file: Path, *, ends: bool = Fa
 def _unigram(model: Model, declared: Declared, file: Path) -> models.Unigram:
     """The pieces in the order of their ids. Ids that nothing holds get a piece that no text can come to."""
     scores = [piece.score for piece in model.pieces if piece.kind in (NORMAL, USER_DEFINED)] or [0.0]
-    lowest = float(f"{min(scores):.9g}")
-    listed = [(piece.text, _score(piece, lowest, max(scores))) for piece in model.pieces]
+    lowest, highest = float(f"{min(scores):.9g}"), max(scores)
+    listed = [(piece.text, _score(piece, lowest, highest)) for piece in model.pieces]
     placed = place({text: number for number, (text, _) in enumerate(listed)}, declared, file)
     beyond = {token_id: text for text, token_id in placed.items() if token_id >= len(listed)}
     places = range(len(listed), max(placed.values()) + 1)
