@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Library
+from tokenizers.processors import TemplateProcessing
 
 import cutaway
 from cutaway.config import TokenIds
@@ -246,3 +248,19 @@ def test_weights_are_kept_in_the_type_asked_for() -> None:
     lm = load("stories", dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in lm.model.parameters()} == {torch.bfloat16}
     assert lm.generate("Once upon a time", max_tokens=3)
+
+
+@pytest.mark.parametrize("is_encoder", [False, True])
+def test_a_prompt_begins_as_its_tokenizer_says(is_encoder: bool, tmp_path: Path) -> None:
+    library = Library.from_file(str(bundled_models()["stories"] / "tokenizer.json"))
+    names = [library.id_to_token(index) for index in (5, 6)]
+    library.post_processor = TemplateProcessing(
+        single=f"{names[0]} $A {names[1]}", special_tokens=[(names[0], 5), (names[1], 6)]
+    )
+    sides = {"encoder": tiny.stack()} if is_encoder else {"decoder": tiny.stack()}
+    checkpoint.save(tmp_path, tiny.model(tiny.config(vocab_size=library.get_vocab_size(), **sides)))
+    library.save(str(tmp_path / "tokenizer.json"))
+    lm = load(tmp_path)
+    plain = lm.tokenizer.encode("the cat")
+    assert lm.ids("the cat") == [5, *plain, *([6] if is_encoder else [])]
+    assert lm.ids(plain) == plain

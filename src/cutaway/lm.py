@@ -149,8 +149,14 @@ class LM:
                 yield index, Piece(None, rest)
 
     def ids(self, prompt: str | Sequence[int]) -> list[int]:
-        """The ids of a prompt: encoded text, or the ids themselves."""
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        """The ids of a prompt: encoded text behind what its tokenizer begins every text with (bos, say), or the ids themselves.
+
+        An encoder reads the text as a whole, so what ends every text is there too.
+        """
+        if not isinstance(prompt, str):
+            return list(prompt)
+        before, after = self.tokenizer.frame
+        return [*before, *self.tokenizer.encode(prompt), *(() if self.config.encoder is None else after)]
 
     @torch.inference_mode()
     def logits(self, ids: Tensor | Sequence[int]) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 from cutaway.apps.cli import main
 from cutaway.apps.cli.convert import KINDS
 from cutaway.lm import find, load
+from cutaway.text.chat import read_chat_template
 from cutaway.weights.gguf import WRITABLE
 from cutaway.weights.gguf.reader import GgufFile
 from tests import tiny
@@ -27,6 +28,15 @@ def checkpoint(directory: Path, **knobs: object) -> str:
     model = gguf_files.model(vocab_size=trained("bpe").vocab_size, **knobs)
     save(directory / "m", model, tokenizer_files=trained("bpe").save)
     return str(directory / "m")
+
+
+def test_a_chat_template_goes_along(tmp_path: Path, capsys: Capture) -> None:
+    source, template = checkpoint(tmp_path), "{% for m in messages %}{{ m.content }}{% endfor %}"
+    (Path(source) / "chat_template.jinja").write_text(template)
+    ask(capsys, "convert", source, str(tmp_path / "copy"), "--to", "hf")
+    found = read_chat_template(tmp_path / "copy")
+    assert found is not None
+    assert found.source == template
 
 
 def test_there_and_back(tmp_path: Path, capsys: Capture) -> None:

@@ -88,7 +88,7 @@ def _embedded(lm: LM, rows: Sequence[list[int]], pooling: Pooling) -> Tensor:
 
 def _ids(lm: LM, text: str | Sequence[int]) -> list[int]:
     ids = lm.ids(text)
-    if isinstance(text, str) and lm.config.encoder is not None:
+    if isinstance(text, str) and lm.config.encoder is not None and not any(lm.tokenizer.frame):
         roles = lm.tokenizer.roles
         start, end = roles.cls, roles.eos if roles.sep is None else roles.sep
         ids = [*([] if start is None else [start]), *ids, *([] if end is None else [end])]

@@ -77,12 +77,21 @@ def _write_gguf(lm: LM, target: Path, kind: str) -> None:
 def _write_directory(lm: LM, target: Path, kind: str) -> None:
     import torch
 
+    from ...lm import find
+    from ...text.chat import TEMPLATE_FILE, read_chat_template
     from ...weights import checkpoint
     from ...weights.families import explain_misfit
 
     misfit = explain_misfit(lm.config)
     if misfit is not None:
         raise CutawayError(f"No other program opens this model: {misfit}. It stays in Cutaway's own form: copy it.")
-    tokenizer = lm.own_tokenizer
-    files = None if tokenizer is None else tokenizer.save
-    checkpoint.save(target, lm.model, tokenizer_files=files, dtype=getattr(torch, TYPES[kind]))
+    tokenizer, place = lm.own_tokenizer, find(lm.name)
+    template = read_chat_template(place) if place.is_dir() else None
+
+    def beside(directory: Path) -> None:
+        if tokenizer is not None:
+            tokenizer.save(directory)
+        if template is not None:
+            (directory / TEMPLATE_FILE).write_text(template.source, "utf-8")
+
+    checkpoint.save(target, lm.model, tokenizer_files=beside, dtype=getattr(torch, TYPES[kind]))
