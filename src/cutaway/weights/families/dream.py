@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ModelConfig
-from .family import Family
 from .fields import Fields
-from .rotary_decoder import COPIES, IGNORED, OUTER, PRE_NORMS, heads, network, read_decoder, write_decoder
+from .rotary_decoder import (
+    OUTER,
+    PRE_NORMS,
+    RotaryFamily,
+    heads,
+    network,
+    read_decoder,
+    write_decoder,
+)
 
 
 def read(fields: Fields) -> dict[str, Any]:
@@ -22,14 +29,11 @@ def write(config: ModelConfig) -> dict[str, Any]:
     return write_decoder(config, use_sliding_window=False, sliding_window=None, mask_token_id=config.tokens.mask)
 
 
-DREAM = Family(
+DREAM = RotaryFamily(
     model_type="Dream",
     title="Dream",
     architecture="DreamModel",
     read=read,
     write=write,
     names=(*OUTER, *PRE_NORMS, *heads(), *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )

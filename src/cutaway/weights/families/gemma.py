@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ModelConfig
-from .family import Family
 from .fields import Fields
 from .positions import (
     FULL,
@@ -20,12 +19,11 @@ from .positions import (
     write_rotaries,
 )
 from .rotary_decoder import (
-    COPIES,
     HEAD_NORMS,
-    IGNORED,
     OUTER,
     PRE_NORMS,
     SANDWICH_NORMS,
+    RotaryFamily,
     heads,
     network,
     read_decoder,
@@ -121,38 +119,29 @@ def _written_heads(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-GEMMA = Family(
+GEMMA = RotaryFamily(
     model_type="gemma",
     title="Gemma",
     architecture="GemmaForCausalLM",
     read=read1,
     write=write1,
     names=(*OUTER, *PRE_NORMS, *heads(), *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )
 
-GEMMA2 = Family(
+GEMMA2 = RotaryFamily(
     model_type="gemma2",
     title="Gemma 2",
     architecture="Gemma2ForCausalLM",
     read=read2,
     write=write2,
     names=(*OUTER, *SANDWICH_NORMS, *heads(), *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )
 
-GEMMA3 = Family(
+GEMMA3 = RotaryFamily(
     model_type="gemma3_text",
     title="Gemma 3",
     architecture="Gemma3ForCausalLM",
     read=read3,
     write=write3,
     names=(*OUTER, *SANDWICH_NORMS, *heads(), *HEAD_NORMS, *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ModelConfig
-from .family import Family
 from .fields import Fields
-from .rotary_decoder import COPIES, IGNORED, OURS_ALONE, OUTER, PRE_NORMS, heads, network, read_decoder, write_decoder
+from .rotary_decoder import (
+    OURS_ALONE,
+    OUTER,
+    PRE_NORMS,
+    RotaryFamily,
+    heads,
+    network,
+    read_decoder,
+    write_decoder,
+)
 
 
 def read(fields: Fields) -> dict[str, Any]:
@@ -24,15 +32,12 @@ def write(config: ModelConfig) -> dict[str, Any]:
     return write_decoder(config, attention_bias=stack.attention.bias, mlp_bias=stack.feedforward.bias)
 
 
-LLAMA = Family(
+LLAMA = RotaryFamily(
     model_type="llama",
     title="Llama",
     architecture="LlamaForCausalLM",
     read=read,
     write=write,
     names=(*OUTER, *PRE_NORMS, *heads(), *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
     extras=OURS_ALONE,
 )

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ExpertsConfig, ModelConfig
-from .family import Family
 from .fields import Fields
 from .positions import every_layer, window_of
-from .rotary_decoder import COPIES, IGNORED, OUTER, PRE_NORMS, experts, heads, network, read_decoder, write_decoder
+from .rotary_decoder import (
+    OUTER,
+    PRE_NORMS,
+    RotaryFamily,
+    experts,
+    heads,
+    network,
+    read_decoder,
+    write_decoder,
+)
 
 
 def read(fields: Fields) -> dict[str, Any]:
@@ -35,26 +43,20 @@ def write_experts(config: ModelConfig) -> dict[str, Any]:
     return write_decoder(config, sliding_window=window_of(config.main), **counts)
 
 
-MISTRAL = Family(
+MISTRAL = RotaryFamily(
     model_type="mistral",
     title="Mistral",
     architecture="MistralForCausalLM",
     read=read,
     write=write,
     names=(*OUTER, *PRE_NORMS, *heads(), *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )
 
-MIXTRAL = Family(
+MIXTRAL = RotaryFamily(
     model_type="mixtral",
     title="Mixtral",
     architecture="MixtralForCausalLM",
     read=read_experts,
     write=write_experts,
     names=(*OUTER, *PRE_NORMS, *heads(), *experts("block_sparse_moe", gate="w1", up="w3", down="w2")),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ModelConfig
-from .family import Family
 from .fields import Fields
 from .positions import FULL, SLIDING, layer_type_names, read_layer_types, read_rotary, window_of, write_rotaries
-from .rotary_decoder import COPIES, FULL_NORMS, IGNORED, INNER_NORMS, OUTER, heads, network, read_decoder, write_decoder
+from .rotary_decoder import (
+    FULL_NORMS,
+    INNER_NORMS,
+    OUTER,
+    RotaryFamily,
+    heads,
+    network,
+    read_decoder,
+    write_decoder,
+)
 
 
 def read2(fields: Fields) -> dict[str, Any]:
@@ -43,26 +51,20 @@ def _stack(fields: Fields) -> dict[str, Any]:
     return {"placement": "inner", "attention": {"query_key_norm": "full", "bias": bias, "output_bias": bias}}
 
 
-OLMO2 = Family(
+OLMO2 = RotaryFamily(
     model_type="olmo2",
     title="OLMo 2",
     architecture="Olmo2ForCausalLM",
     read=read2,
     write=write2,
     names=(*OUTER, *INNER_NORMS, *heads(), *FULL_NORMS, *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )
 
-OLMO3 = Family(
+OLMO3 = RotaryFamily(
     model_type="olmo3",
     title="OLMo 3",
     architecture="Olmo3ForCausalLM",
     read=read3,
     write=write3,
     names=(*OUTER, *INNER_NORMS, *heads(), *FULL_NORMS, *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )

@@ -7,17 +7,15 @@ from typing import Any
 from ...config import ModelConfig
 from ..layout import FUSED
 from ..names import Rule
-from .family import Family
 from .fields import Fields
 from .positions import every_layer, read_rotary, window_of
 from .rotary_decoder import (
     ATTENTION,
     BLOCK,
-    COPIES,
     FEEDFORWARD,
-    IGNORED,
     OUTER,
     PRE_NORMS,
+    RotaryFamily,
     read_decoder,
     write_decoder,
 )
@@ -36,7 +34,7 @@ def write(config: ModelConfig) -> dict[str, Any]:
     return write_decoder(config, sliding_window=window_of(config.main), partial_rotary_factor=fraction, **keys)
 
 
-PHI3 = Family(
+PHI3 = RotaryFamily(
     model_type="phi3",
     title="Phi-3",
     architecture="Phi3ForCausalLM",
@@ -58,7 +56,4 @@ PHI3 = Family(
         ),
         Rule(f"{BLOCK}.mlp.down_proj.weight", (f"{FEEDFORWARD}.sublayer.output.weight",)),
     ),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ExpertsConfig, ModelConfig
-from .family import Family
 from .fields import Fields
 from .positions import FULL, SLIDING, layer_type_names, read_layer_types, window_of
 from .rotary_decoder import (
-    COPIES,
     HEAD_NORMS,
-    IGNORED,
     OURS_ALONE,
     OUTER,
     PRE_NORMS,
+    RotaryFamily,
     experts,
     heads,
     network,
@@ -96,33 +94,27 @@ def _written_types(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-QWEN2 = Family(
+QWEN2 = RotaryFamily(
     model_type="qwen2",
     title="Qwen2",
     architecture="Qwen2ForCausalLM",
     read=read2,
     write=write2,
     names=(*OUTER, *PRE_NORMS, *heads(), *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
     extras=OURS_ALONE,
 )
 
-QWEN3 = Family(
+QWEN3 = RotaryFamily(
     model_type="qwen3",
     title="Qwen3",
     architecture="Qwen3ForCausalLM",
     read=read3,
     write=write3,
     names=(*OUTER, *PRE_NORMS, *heads(), *HEAD_NORMS, *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
     extras=OURS_ALONE,
 )
 
-QWEN3_MOE = Family(
+QWEN3_MOE = RotaryFamily(
     model_type="qwen3_moe",
     title="Qwen3-MoE",
     architecture="Qwen3MoeForCausalLM",
@@ -135,8 +127,5 @@ QWEN3_MOE = Family(
         *HEAD_NORMS,
         *experts("mlp", gate="gate_proj", up="up_proj", down="down_proj"),
     ),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
     extras=OURS_ALONE,
 )

@@ -5,12 +5,13 @@ In: the keys of their config.json. Out: knobs, to which each family adds its own
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ...config import ModelConfig
 from ..layout import Word
 from ..names import Rule, affine
-from .family import merged
+from .family import Family, merged
 from .fields import NAMED, Fields
 from .positions import read_rotary, write_rotary
 
@@ -22,6 +23,7 @@ OURS_ALONE: dict[str, tuple[object, ...]] = {
     "tokens.decoder_start": (),
 }  # ids that others have no key for
 COPIES = {"lm_head.weight": "model.embed_tokens.weight"}
+RotaryFamily = partial(Family, prefix="model.", ignored=IGNORED, copies=COPIES)
 
 
 def read_decoder(

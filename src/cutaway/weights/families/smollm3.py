@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ModelConfig
-from .family import Family
 from .fields import Fields
 from .positions import FULL, SLIDING, layer_type_names, pattern_of, window_of
-from .rotary_decoder import COPIES, IGNORED, OUTER, PRE_NORMS, heads, network, read_decoder, write_decoder
+from .rotary_decoder import (
+    OUTER,
+    PRE_NORMS,
+    RotaryFamily,
+    heads,
+    network,
+    read_decoder,
+    write_decoder,
+)
 
 EVERY = 4
 TURNED, UNTURNED = {FULL: "full", SLIDING: "sliding"}, {FULL: "unturned", SLIDING: "sliding_unturned"}
@@ -56,14 +63,11 @@ def write(config: ModelConfig) -> dict[str, Any]:
     )
 
 
-SMOLLM3 = Family(
+SMOLLM3 = RotaryFamily(
     model_type="smollm3",
     title="SmolLM3",
     architecture="SmolLM3ForCausalLM",
     read=read,
     write=write,
     names=(*OUTER, *PRE_NORMS, *heads(), *network()),
-    prefix="model.",
-    ignored=IGNORED,
-    copies=COPIES,
 )
