@@ -176,7 +176,7 @@ def test_a_mutated_file_opens_or_is_refused(data: st.DataObject) -> None:
         file = Path(directory) / "r50k_base.tiktoken"
         file.write_bytes(content)
         try:
-            Tokenizer(read_tiktoken(file).library).encode("abcab abc")
+            Tokenizer(read_tiktoken(file).made).encode("abcab abc")
         except CutawayError:
             return
 

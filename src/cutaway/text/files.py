@@ -35,13 +35,13 @@ def read_tokenizer(path: Path) -> tuple[Library, SpecialRoles]:
     if file is None:
         file = path / TOKENIZER_FILE  # whose absence is then said
     opened = open_vocabulary(file) or Opened(_library(read_text(file, "JSON"), file), {})
-    vocabulary = opened.library.get_vocab()
+    vocabulary = opened.made.get_vocab()
     if not vocabulary:
         raise CutawayError(f"{file} holds a tokenizer without tokens. Train one, or copy the file again.")
     if (largest := max(vocabulary.values())) >= MAX_ID:
         raise fault(file, f"a token has the id {largest:,}; ids end below {MAX_ID:,}")
     knows_roles = file.suffix != ".json" or file.name in (TOKENIZER_FILE, "vocab.json")
-    return opened.library, _roles(file.parent, opened) if knows_roles else SpecialRoles()
+    return opened.made, _roles(file.parent, opened) if knows_roles else SpecialRoles()
 
 
 def find_tokenizer(directory: Path) -> Path | None:
@@ -82,7 +82,7 @@ def _library(text: str, file: Path) -> Library:
 
 def _roles(directory: Path, opened: Opened) -> SpecialRoles:
     """The roles as the files beside the tokenizer tell them, the first that names a role; then the format's own."""
-    library = opened.library
+    library = opened.made
     spelled = {**read_mapping(directory / _SPECIAL_MAP_FILE), **read_mapping(directory / CONFIG_FILE)}
     customs = {f"{role}_token": spelling for role, spelling in opened.roles.items()}
     spellings = {role: _spelling({**customs, **spelled}.get(f"{role}_token")) for role in ROLE_NAMES}

@@ -22,7 +22,7 @@ from .declared import Added, Declared
 class Opened:
     """A tokenizer, and the spellings of the roles as its format has them, for where the files beside it are silent."""
 
-    library: Library
+    made: Library
     roles: Mapping[str, str]
 
 

@@ -1,7 +1,7 @@
 """One .gguf file <-> a model and its tokenizer. In: a path. Out: what llama.cpp would run, and the other way round.
 
 reader (the file, checked before anything is allocated) · kinds (how numbers lie in it) · architectures (whose tensor and key is
-called what) · load · save · vocabulary (the tokenizer inside the file) · library (the optional package that is behind it).
+called what) · load · save · vocabulary (the tokenizer inside the file) · package (the optional package that is behind it).
 """
 
 from .kinds import WRITABLE

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .library import gguf_library
+from .package import gguf_package
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def decoded(raw: Tensor, kind: Kind) -> Tensor:
     """Whole blocks of bytes -> the numbers in them, in the kind's dtype; plain ones as a view."""
     if kind.is_plain:
         return raw.view(kind.dtype)
-    quants = gguf_library().quants
+    quants = gguf_package().quants
     with np.errstate(all="ignore"):  # what is not finite is reported with the tensor's name
         numbers = quants.dequantize(raw.numpy().reshape(1, -1), _type_of(kind))
     return torch.from_numpy(numbers).flatten()
@@ -68,9 +68,9 @@ def encoded(numbers: Tensor, kind: Kind) -> np.ndarray:
     if kind.is_plain:
         return numbers.to(kind.dtype).contiguous().view(torch.uint8).numpy()
     with np.errstate(all="ignore"):
-        found: np.ndarray = gguf_library().quants.quantize(numbers.float().contiguous().numpy(), _type_of(kind))
+        found: np.ndarray = gguf_package().quants.quantize(numbers.float().contiguous().numpy(), _type_of(kind))
     return found
 
 
 def _type_of(kind: Kind) -> object:
-    return gguf_library().GGMLQuantizationType(kind.number)
+    return gguf_package().GGMLQuantizationType(kind.number)

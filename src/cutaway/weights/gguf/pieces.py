@@ -49,7 +49,7 @@ def library_of_pieces(
         escapes_spaces=True,
     )
     check_model(model, place)
-    return open_pieces(model, Declared(place, {}, {}, {}), place).library
+    return open_pieces(model, Declared(place, {}, {}, {}), place).made
 
 
 def has_space_prefix(state: State) -> bool | None:

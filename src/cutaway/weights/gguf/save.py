@@ -27,7 +27,7 @@ from ..places import Places
 from .architecture import EMBEDDING, HEAD, Architecture
 from .describe import extra_tensors, find_architecture, metadata_of, name_table
 from .kinds import F16, F32, Q4_0, Q8_0, Kind, encoded
-from .library import gguf_library
+from .package import gguf_package
 from .reader import MAGIC
 from .vocabulary import tokenizer_metadata
 
@@ -67,7 +67,7 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer | None, *, kind: K
     keys = {
         "general.name": name or None,
         "general.file_type": FILE_TYPES[kind.name],
-        "general.quantization_version": gguf_library().GGML_QUANT_VERSION,
+        "general.quantization_version": gguf_package().GGML_QUANT_VERSION,
         **described,
         **vocabulary,
     }
@@ -97,7 +97,7 @@ def _write(
     planned: list[_Planned],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    gguf = gguf_library()
+    gguf = gguf_package()
     writer = gguf.GGUFWriter(path, architecture.name)
     try:
         for key, value in keys.items():

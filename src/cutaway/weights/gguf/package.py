@@ -7,7 +7,7 @@ from typing import Any
 from ...errors import CutawayError
 
 
-def gguf_library() -> Any:
+def gguf_package() -> Any:
     """The package. Raises CutawayError where it is not installed."""
     try:
         import gguf
