@@ -43,10 +43,13 @@ class WayToken:
 
 
 def tokens_of(tokenizer: Tokenizer, prompt: str) -> tuple[str, tuple[WayToken, ...]]:
-    """The rule of the tokenizer's kind in one sentence, and the tokens of the prompt. Raises as `text.explain` does."""
+    """The rule of the tokenizer's kind in one sentence, and the tokens that the model reads. Raises as `text.explain` does.
+
+    What the tokenizer begins every text with (bos, say) comes first, and covers no character of the prompt.
+    """
     explained = explain(tokenizer, prompt)
-    found: list[WayToken] = []
-    for number, piece in enumerate(explained.pieces):
+    found = [_beginning(tokenizer, index, token_id) for index, token_id in enumerate(tokenizer.frame[0])]
+    for number, piece in enumerate(explained.pieces, start=len(found)):
         for token, (symbols, joins) in zip(piece.tokens, _shared_out(piece), strict=True):
             found.append(
                 WayToken(
@@ -62,6 +65,20 @@ def tokens_of(tokenizer: Tokenizer, prompt: str) -> tuple[str, tuple[WayToken, .
                 )
             )
     return explained.rule, tuple(found)
+
+
+def _beginning(tokenizer: Tokenizer, index: int, token_id: int) -> WayToken:
+    return WayToken(
+        index=index,
+        id=token_id,
+        text=tokenizer.token_text(token_id),
+        bytes=b"",
+        start=0,
+        end=0,
+        piece=index,
+        symbols=(),
+        joins=(),
+    )
 
 
 def _shared_out(piece: ExplainedPiece) -> list[tuple[tuple[str, ...], tuple[Join, ...]]]:
