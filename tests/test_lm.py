@@ -264,3 +264,10 @@ def test_a_prompt_begins_as_its_tokenizer_says(is_encoder: bool, tmp_path: Path)
     plain = lm.tokenizer.encode("the cat")
     assert lm.ids("the cat") == [5, *plain, *([6] if is_encoder else [])]
     assert lm.ids(plain) == plain
+
+
+def test_a_model_that_fills_in_tokens_continues_none() -> None:
+    lm = LM(tiny.model(tiny.config(predicts="masked")), None, "hidden")
+    with pytest.raises(CutawayError, match="trained to fill in hidden tokens"):
+        lm.generate([1, 2])
+    assert lm.logits([1, 2, 3]).shape == (1, 3, tiny.VOCAB)

@@ -197,6 +197,11 @@ class LM:
             raise CutawayError(
                 f"'{self.name}' has an encoder only: it reads whole texts and continues none. Use `embed`."
             )
+        if self.config.predicts != "next":
+            raise CutawayError(
+                f"'{self.name}' was trained to fill in hidden tokens, seeing what stands before and after them; taken token by "
+                "token, its text would mean nothing. Look into it with `inspect` and `trace`."
+            )
         how = sampling or Sampling(temperature=0)
         return autoregressive(Session(self.model), self.ids(prompt), how, max_tokens=max_tokens, request=request)
 

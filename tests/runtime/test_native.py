@@ -70,6 +70,7 @@ def test_a_library_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyP
     def nothing(self: Library, *_: object) -> None:
         self.product = lambda *_: None
 
+    assert not isinstance(library.__wrapped__(), str), "a sound one leaves its answer in memory that is then free"
     monkeypatch.setattr(Library, "__init__", nothing)
     assert library.__wrapped__() == "their self-test failed"
 

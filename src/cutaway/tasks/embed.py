@@ -33,9 +33,10 @@ def embed(
 ) -> Tensor:
     """One vector for each text: [batch, d_model], in the order of the texts.
 
-    texts: texts, or ids with whatever the model wants around them; a text gets the tokenizer's cls and sep tokens (eos without
-    sep), if the model has an encoder. pooling: how states become a vector. is_normalised: to length 1. batch_size: texts in one
-    pass. Raises CutawayError for no texts, an empty or too long one, and a pooler that the model does not have.
+    texts: texts, or ids with whatever the model wants around them; a text gets what its tokenizer puts around every text, or,
+    if that is nothing and the model has an encoder, cls and sep (eos without sep). pooling: how states become a vector.
+    is_normalised: to length 1. batch_size: texts in one pass. Raises CutawayError for no texts, an empty or too long one, and a
+    pooler that the model does not have.
     """
     if isinstance(texts, str) or not texts:
         raise CutawayError(f"embed takes a list of one or more texts, got {texts!r:.60}. Give [text].")

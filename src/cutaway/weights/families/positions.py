@@ -50,10 +50,14 @@ def write_rotary(position: PositionConfig) -> dict[str, Any]:
 
 def write_rotaries(stack: StackConfig) -> dict[str, Any]:
     """`rope_parameters` of a stack whose layer types have their own."""
-    sliding = next(
-        (kind.position for kind in stack.layer_types.values() if kind.window and kind.position), stack.position
-    )
-    return {"rope_parameters": {SLIDING: _write_table(sliding), FULL: _write_table(stack.position)}}
+    tables = {SLIDING: _write_table(near_position(stack)), FULL: _write_table(stack.position)}
+    return {"rope_parameters": tables}
+
+
+def near_position(stack: StackConfig) -> PositionConfig:
+    """The positions of the layers that slide: their own where they have some, else the stack's."""
+    kinds = stack.layer_types.values()
+    return next((kind.position for kind in kinds if kind.window and kind.position), stack.position)
 
 
 def read_layer_types(fields: Fields, usual: Sequence[str], window: int | None, **knobs: Any) -> dict[str, Any]:

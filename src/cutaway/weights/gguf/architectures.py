@@ -12,7 +12,7 @@ import numpy as np
 
 from ...config import ModelConfig
 from ...errors import CutawayError
-from ..families.positions import FULL, SLIDING, layer_type_names, window_of
+from ..families.positions import FULL, SLIDING, layer_type_names, near_position, window_of
 from ..layout import TRANSPOSED
 from ..names import Rule, affine
 from .architecture import (
@@ -168,9 +168,7 @@ def _gemma3_read(source: Source) -> dict[str, Any]:
 
 
 def _gemma3_write(config: ModelConfig) -> dict[str, Any]:
-    kinds = config.main.layer_types.values()
-    near = next((kind.position for kind in kinds if kind.window and kind.position), config.main.position)
-    keys = {"final_logit_softcapping": config.logit_softcap, "rope.freq_base_swa": near.base}
+    keys = {"final_logit_softcapping": config.logit_softcap, "rope.freq_base_swa": near_position(config.main).base}
     return {**keys, **_windows_write(config, 6)}
 
 
