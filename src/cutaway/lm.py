@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .model import visibility as visible
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer, find_tokenizer
+from .text.chat import ChatTemplate, read_chat_template
 from .train.run_directory import complete_checkpoints
 from .weights import checkpoint, gguf
 from .weights.hub import fetch, is_hub_id
@@ -45,8 +47,9 @@ class Piece:
 class LM:
     """A language model with its tokenizer. Make one with `load`."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer | None, name: str) -> None:
-        self.model, self.name = model, name
+    def __init__(self, model: Transformer, tokenizer: Tokenizer | None, name: str, place: Path | None = None) -> None:
+        """place: the directory or file that it came from."""
+        self.model, self.name, self.place = model, name, place
         self._tokenizer = tokenizer
         self.figures = Figures()
         """Passes, tokens and seconds of the last `generate` or `stream`."""
@@ -70,6 +73,13 @@ class LM:
     def own_tokenizer(self) -> Tokenizer | None:
         """The tokenizer, or None for a model that came without one."""
         return self._tokenizer
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """How a conversation is written for this model, or None where it came without a template."""
+        if self.place is None:
+            return None
+        return gguf.read_template(self.place) if self.place.is_file() else read_chat_template(self.place)
 
     def generate(
         self,
@@ -270,7 +280,7 @@ def load(name: str | Path, *, dtype: torch.dtype = torch.float32) -> LM:
             f"{place}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "
             "not belong together: copy both from one checkpoint."
         )
-    return LM(model, tokenizer, str(name))
+    return LM(model, tokenizer, str(name), place)
 
 
 def read_config(name: str | Path) -> ModelConfig:

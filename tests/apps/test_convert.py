@@ -8,10 +8,11 @@ import pytest
 
 from cutaway.apps.cli import main
 from cutaway.apps.cli.convert import KINDS
+from cutaway.errors import CutawayError
 from cutaway.lm import find, load
-from cutaway.text.chat import read_chat_template
-from cutaway.weights.gguf import WRITABLE
+from cutaway.weights.gguf import WRITABLE, save
 from cutaway.weights.gguf.reader import GgufFile
+from cutaway.weights.provenance import read_provenance
 from tests import tiny
 from tests.apps.test_cli import Capture, ask
 from tests.text.samples import trained
@@ -30,13 +31,28 @@ def checkpoint(directory: Path, **knobs: object) -> str:
     return str(directory / "m")
 
 
-def test_a_chat_template_goes_along(tmp_path: Path, capsys: Capture) -> None:
-    source, template = checkpoint(tmp_path), "{% for m in messages %}{{ m.content }}{% endfor %}"
+def test_a_chat_template_and_a_licence_go_along(tmp_path: Path, capsys: Capture) -> None:
+    source, template = checkpoint(tmp_path), "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
     (Path(source) / "chat_template.jinja").write_text(template)
+    (Path(source) / "README.md").write_text("---\nlicense: 'apache: 2.0'\n---\n")
     ask(capsys, "convert", source, str(tmp_path / "copy"), "--to", "hf")
-    found = read_chat_template(tmp_path / "copy")
-    assert found is not None
-    assert found.source == template
+    ask(capsys, "convert", str(tmp_path / "copy"), str(tmp_path / "copy.gguf"))
+    ask(capsys, "convert", str(tmp_path / "copy.gguf"), str(tmp_path / "back"))
+    for name in ("copy", "copy.gguf", "back"):
+        found = load(str(tmp_path / name)).chat_template
+        assert found is not None
+        assert (
+            found.render([{"role": "user", "content": "Ah "}])
+            == f"Ah {trained('bpe').spelling(trained('bpe').roles.eos)}"
+        )
+        assert read_provenance(tmp_path / name).licence == "apache: 2.0"
+
+
+def test_a_template_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    save(file, gguf_files.model(), trained("bpe"), template=7)  # type: ignore[arg-type]
+    with pytest.raises(CutawayError, match="is no text"):
+        _ = load(str(file)).chat_template
 
 
 def test_there_and_back(tmp_path: Path, capsys: Capture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cutaway.tasks.evaluate import evaluate
 from cutaway.text import Tokenizer, train_tokenizer
 from tests import tiny
 
+SWITCHES = ("single_word", "lstrip", "rstrip", "normalized")
 TEXT = "The cat saw the dög, and the dog — saw the cat.\nÉté!\n" * 2
 
 
@@ -45,6 +47,31 @@ def slow(lm: LM, documents: list[str]) -> tuple[float, int]:
         logits = lm.logits(row[start : place + 1])[0, -1]
         nats -= float(logits.double().log_softmax(-1)[target])
     return nats, len(targets)
+
+
+def test_what_begins_every_text_is_read_and_not_scored(tmp_path: Path) -> None:
+    plain = train_tokenizer("byte", [])
+    bos, state = plain.vocab_size, json.loads(plain.to_json())
+    begin = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
+    state["added_tokens"].append({"id": bos, "content": "<bos>", "special": True, **dict.fromkeys(SWITCHES, False)})
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    tokens = {"<bos>": {"id": "<bos>", "ids": [bos], "tokens": ["<bos>"]}}
+    frame = {"type": "TemplateProcessing", "single": [begin, text], "pair": [begin, text], "special_tokens": tokens}
+    tokenizer = Tokenizer.from_json(json.dumps({**state, "post_processor": frame}))
+    lm, file = language_model(tokenizer, context=500), tmp_path / "text.txt"
+    file.write_text(TEXT, "utf-8")
+    row = lm.ids(TEXT)
+    assert row[0] == bos
+    logits = lm.logits(row[:-1])[0].double().log_softmax(-1)
+    report = evaluate(lm, file)
+    assert report.tokens == len(row) - 1 == len(TEXT.encode())
+    assert report.loss == pytest.approx(-float(logits.gather(-1, torch.tensor(row[1:])[:, None]).mean()), rel=1e-6)
+
+
+@pytest.mark.parametrize("window", [0, 11, -1])
+def test_a_window_that_the_model_cannot_read(window: int, tmp_path: Path) -> None:
+    with pytest.raises(CutawayError, match=f"window is {window}. It runs from 1 to the context of the model, 10"):
+        evaluate(models()["bytes"], tmp_path / "text.txt", window=window)
 
 
 @pytest.mark.parametrize("name", models())

@@ -15,6 +15,8 @@ from ..errors import CutawayError
 from ..lm import LM
 from ..train.score import score, to_bits
 
+MOST_WINDOW = 2048
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -32,24 +34,30 @@ def evaluate(
     path: Path,
     *,
     separator: str | None = None,
+    window: int | None = None,
     batch_size: int = 16,
     progress: Callable[[float, float], None] | None = None,
 ) -> Evaluation:
     """Score every token of a text, JSON-lines or Parquet file.
 
-    separator: what parts the documents of a text file. progress: is told the tokens scored and those in all.
+    separator: what parts the documents of a text file. window: how many tokens the model reads at a time; None: its context,
+    and at most MOST_WINDOW, since what attention takes grows with the square. batch_size: windows at a time.
+    progress: is told the tokens scored and those in all.
     Raises CutawayError for a file that cannot be read, holds no text, or a model that does not predict the next token.
     """
     if batch_size < 1:
         raise CutawayError(f"batch_size is {batch_size}. It must be at least 1: it counts windows of text.")
+    if window is not None and not 1 <= window <= lm.config.context:
+        raise CutawayError(f"window is {window}. It runs from 1 to the context of the model, {lm.config.context:,}.")
     if lm.config.decoder is None or lm.config.has_cross:
         raise CutawayError(f"'{lm.name}' is no decoder-only model: it does not predict a text from left to right.")
     tokenizer = lm.tokenizer
     documents = read_documents(Source(files=str(path), separator=separator))
+    end_id = None if tokenizer.frame[0] else tokenizer.roles.eos  # what begins each document parts it from the last
     corpus = encode_documents(
-        documents, tokenizer.encode_batch, end_id=tokenizer.roles.eos, vocab_size=tokenizer.vocab_size, name=str(path)
+        documents, tokenizer.encode_begun, end_id=end_id, vocab_size=tokenizer.vocab_size, name=str(path)
     )
-    context = lm.config.context
+    context = min(lm.config.context, MOST_WINDOW) if window is None else window
     nats, tokens, num_bytes = score(
         lm.model,
         corpus,

@@ -94,6 +94,11 @@ class Tokenizer:
             raise self._refusal(texts, error) from error
         return [list(chain.from_iterable(islice(ids, len(text_parts)))) for text_parts in parted]
 
+    def encode_begun(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `encode_batch`, each behind what this tokenizer begins every text with (see `frame`): documents to learn from."""
+        before, _ = self.frame
+        return [[*before, *ids] for ids in self.encode_batch(texts)]
+
     def encoding(self, text: str, specials: bool = False) -> Encoding:
         """The library's record of one encoding: ids, spellings, character offsets, and which piece each token is of."""
         check_text(text)

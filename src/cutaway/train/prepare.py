@@ -91,7 +91,7 @@ def make_corpora(recipe: Recipe, tokenizer: Tokenizer, cache: Path) -> tuple[lis
     def encoded(source: Source) -> Corpus:
         return build_corpus(
             source,
-            tokenizer.encode_batch,
+            tokenizer.encode_begun,
             end_id=tokenizer.roles.eos,
             vocab_size=tokenizer.vocab_size,
             cache_dir=cache,

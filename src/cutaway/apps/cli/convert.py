@@ -6,6 +6,7 @@ Numbers are read as fp32 whatever the source holds, and written as asked for.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SUFFIX = ".gguf"
 FORMATS = {"hf": "f32", "gguf": "f16"}  # with the kind of numbers where none is named
 KINDS = ("f32", "f16", "bf16", "q8_0", "q4_0")
+CARD = "---\nlicense: {licence}\n---\n\nConverted from {name}; the licence is the one that stood there.\n"
 TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
@@ -70,28 +72,35 @@ def _check(target: Path, form: str, kind: str) -> None:
 def _write_gguf(lm: LM, target: Path, kind: str) -> None:
     from ...weights import gguf
 
-    name = Path(lm.name).stem or lm.name
-    gguf.save(target, lm.model, lm.own_tokenizer, kind=gguf.WRITABLE[kind], name=name)
+    template = None if lm.chat_template is None else lm.chat_template.source
+    name, written = Path(lm.name).stem or lm.name, gguf.WRITABLE[kind]
+    gguf.save(target, lm.model, lm.own_tokenizer, kind=written, name=name, licence=_licence(lm), template=template)
 
 
 def _write_directory(lm: LM, target: Path, kind: str) -> None:
     import torch
 
-    from ...lm import find
-    from ...text.chat import TEMPLATE_FILE, read_chat_template
+    from ...text.chat import TEMPLATE_FILE
     from ...weights import checkpoint
     from ...weights.families import explain_misfit
 
     misfit = explain_misfit(lm.config)
     if misfit is not None:
         raise CutawayError(f"No other program opens this model: {misfit}. It stays in Cutaway's own form: copy it.")
-    tokenizer, place = lm.own_tokenizer, find(lm.name)
-    template = read_chat_template(place) if place.is_dir() else None
+    licence = _licence(lm)
 
     def beside(directory: Path) -> None:
-        if tokenizer is not None:
-            tokenizer.save(directory)
-        if template is not None:
-            (directory / TEMPLATE_FILE).write_text(template.source, "utf-8")
+        if lm.own_tokenizer is not None:
+            lm.own_tokenizer.save(directory)
+        if lm.chat_template is not None:
+            (directory / TEMPLATE_FILE).write_text(lm.chat_template.source, "utf-8")
+        if licence is not None:
+            (directory / "README.md").write_text(CARD.format(licence=json.dumps(licence), name=lm.name), "utf-8")
 
     checkpoint.save(target, lm.model, tokenizer_files=beside, dtype=getattr(torch, TYPES[kind]))
+
+
+def _licence(lm: LM) -> str | None:
+    from ...weights.provenance import read_provenance
+
+    return None if lm.place is None else read_provenance(lm.place).licence

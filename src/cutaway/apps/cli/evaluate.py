@@ -18,6 +18,12 @@ def add(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("file", metavar="FILE", help="a text, JSON-lines or Parquet file; .xz and .gz are read too")
     parser.add_argument("--separator", metavar="TEXT", help="what parts the documents of a text file")
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="tokens that the model reads at a time (default its context, at most 2048)",
+    )
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows at a time (default 16)")
     parser.add_argument("--json", action="store_true", help="print {loss, perplexity, bits_per_byte, tokens, bytes}")
     parser.set_defaults(run=run)
@@ -44,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             lm,
             Path(arguments.file),
             separator=arguments.separator,
+            window=arguments.window,
             batch_size=arguments.batch_size,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -29,6 +29,7 @@ from .describe import extra_tensors, find_architecture, metadata_of, name_table
 from .kinds import F16, F32, Q4_0, Q8_0, Kind, encoded
 from .package import gguf_package
 from .reader import MAGIC
+from .template import TEMPLATE
 from .vocabulary import tokenizer_metadata
 
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}  # llama.h, llama_ftype
@@ -47,8 +48,19 @@ class _Planned:
         return int(np.prod(self.shape, dtype=np.int64)) // self.kind.block * self.kind.size
 
 
-def save(path: Path, model: Transformer, tokenizer: Tokenizer | None, *, kind: Kind = F16, name: str = "") -> None:
-    """Write or replace a .gguf file, whole or not at all. kind: of the matrices. name: of the model, for people.
+def save(
+    path: Path,
+    model: Transformer,
+    tokenizer: Tokenizer | None,
+    *,
+    kind: Kind = F16,
+    name: str = "",
+    licence: str | None = None,
+    template: str | None = None,
+) -> None:
+    """Write or replace a .gguf file, whole or not at all.
+
+    kind: of the matrices. name, licence: of the model, for people. template: its chat template (Jinja).
 
     Raises CutawayError for a model or tokenizer that llama.cpp would run differently, for weights that are not finite, and
     if the system refuses. Only a .gguf file is replaced.
@@ -66,10 +78,12 @@ def save(path: Path, model: Transformer, tokenizer: Tokenizer | None, *, kind: K
     described = metadata_of(architecture, family, config, {each.entry.theirs: each.shape for each in planned})
     keys = {
         "general.name": name or None,
+        "general.license": licence,
         "general.file_type": FILE_TYPES[kind.name],
         "general.quantization_version": gguf_package().GGML_QUANT_VERSION,
         **described,
         **vocabulary,
+        TEMPLATE: template,
     }
     write_file(path, lambda temporary: _write(temporary, architecture, keys, planned, {**tensors, **extra}))
 
