@@ -12,6 +12,7 @@ import pytest
 from cutaway.apps.cli import main
 
 ROOT = Path(__file__).parents[1]
+TOKENIZERS = (ROOT / "docs" / "tokenizers.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"
 SHORT = ("training.steps=2", "training.evaluate_batch_size=256", "sample.max_tokens=3")
@@ -36,9 +37,9 @@ def test_the_readme_has_blocks_to_check() -> None:
     assert len(blocks(README, "python")) >= 2
 
 
-@pytest.mark.parametrize("block", blocks(README, "python"), ids=range(len(blocks(README, "python"))))
+@pytest.mark.parametrize("block", [*blocks(README, "python"), *blocks(TOKENIZERS, "python")])
 def test_python_block_runs(block: str) -> None:
-    exec(compile(block, "README.md", "exec"), {})
+    exec(compile(block, "a page", "exec"), {})
 
 
 def test_commands_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,15 +109,15 @@ class ChatTemplate:
         return found
 
     def _complaint(self, fault: str, message: str) -> str:
-        name = f"The chat template of {self.origin}"
+        name, said = f"The chat template of {self.origin}", message.rstrip(".")
         again = "Use another template, or the prompt as plain text."
         return {
-            "refused": f"{name} refuses this conversation: {message}. Change the messages to what it allows.",
+            "refused": f"{name} refuses this conversation: {said}. Change the messages to what it allows.",
             "time": f"{name} did not end within {self.seconds:g} seconds. {again}",
             "memory": f"{name} wanted more memory than a template may have. {again}",
             "length": f"{name} writes more than {_MAX_TEXT_LENGTH:,} characters. {again}",
             "ended": f"{name} ended the process that it ran in. {again}",
-        }.get(fault, f"{name} cannot be rendered: {message}. {again}")
+        }.get(fault, f"{name} cannot be rendered: {said}. {again}")
 
 
 def read_chat_template(directory: str | Path, name: str = _DEFAULT) -> ChatTemplate | None:
