@@ -1,20 +1,31 @@
 """Documents -> batches: sources (files -> documents), corpus (documents -> token ids on disk), packing (ids -> rows of
-fixed length), loader (rows in a stateless, resumable order). In: files. Out: `Batch`es of NumPy arrays."""
+fixed length), loader (rows in a stateless, resumable order); pairs (files -> sources and their targets),
+pair_loader (batches of like lengths). In: files. Out: `Batch`es of NumPy arrays."""
 
-from .corpus import Corpus, build_corpus, encode_documents, split
+from .corpus import Corpus, Encoding, build_corpus, encode_documents, split
 from .loader import Loader
 from .packing import Batch
+from .pair_loader import PairBatch, PairLoader, Pairs, encode_pairs
+from .pairs import Pair, PairSource, read_pairs
 from .sequential import sequential
 from .sources import Source, read_documents
 
 __all__ = [
     "Batch",
     "Corpus",
+    "Encoding",
     "Loader",
+    "Pair",
+    "PairBatch",
+    "PairLoader",
+    "PairSource",
+    "Pairs",
     "Source",
     "build_corpus",
     "encode_documents",
+    "encode_pairs",
     "read_documents",
+    "read_pairs",
     "sequential",
     "split",
 ]

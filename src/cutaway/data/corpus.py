@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -64,6 +64,10 @@ class Corpus:
         """UTF-8 bytes of text."""
         return int(self.document_bytes.sum())
 
+    def document(self, number: int) -> TokenIds:
+        """The token ids of one document, its end token included."""
+        return self.token_ids[self.document_starts[number] : self.document_starts[number + 1]]
+
     def bytes_before(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         """UTF-8 bytes of the text before each token: exact where a document starts, in proportion to tokens inside it.
 
@@ -93,23 +97,51 @@ def build_corpus(
     fingerprint: changes whenever the tokenizer would give other ids. The cache also depends on every file's path, size and
     time of change. Raises `CutawayError` for what cannot be read, and when the disk is full.
     """
-    paths = source.paths()
+    reading = {key: value for key, value in asdict(source).items() if key in ("format", "field", "separator")}
+    encoding = Encoding(encode_batch, end_id, vocab_size, cache_dir, fingerprint)
+    return kept_corpus(encoding, source.paths(), reading, lambda empty: read_documents(source, empty), source.name)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become ids, and where these are kept. Fields as the arguments of `build_corpus`."""
+
+    encode_batch: EncodeBatch
+    end_id: int | None
+    vocab_size: int
+    cache_dir: Path
+    fingerprint: str
+
+
+def kept_corpus(
+    encoding: Encoding,
+    paths: Sequence[Path],
+    reading: Mapping[str, Any],
+    read: Callable[[Callable[[str], None]], Iterable[str]],
+    name: str,
+) -> Corpus:
+    """The corpus of the documents that `read` gives: from the cache, else encoded and written there.
+
+    paths, reading: the files and the way in which they are read, on which the cache depends. read: is given what is to be
+    told of each empty document. name: what messages call the corpus.
+    """
+    end_id, vocab_size = encoding.end_id, encoding.vocab_size
     made_from = {
         "version": 1,
-        "fingerprint": fingerprint,
+        "fingerprint": encoding.fingerprint,
         "end_id": end_id,
         "vocab_size": vocab_size,
-        "reading": {key: value for key, value in asdict(source).items() if key in ("format", "field", "separator")},
+        "reading": reading,
         "files": [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths],
     }
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
-    path = cache_dir / f"{key}.corpus"
+    path = encoding.cache_dir / f"{key}.corpus"
     stored = cache.load(path)
     if stored is None:
         empty: list[str] = []
-        encoded = _encode(read_documents(source, empty.append), encode_batch, end_id, vocab_size)
+        encoded = _encode(read(empty.append), encoding.encode_batch, end_id, vocab_size)
         stored = cache.write(path, encoded, _dtype(vocab_size), empty)
-    return _corpus(stored, end_id, vocab_size, source.name)
+    return _corpus(stored, end_id, vocab_size, name)
 
 
 def encode_documents(

@@ -117,7 +117,7 @@ class Loader:
         """(corpus, number within the corpus) of each row of a deck: shuffled, in exact proportion up to whole rows."""
         dealt, after = self._dealt_before(deck), self._dealt_before(deck + 1)
         corpora = np.repeat(np.arange(len(self.windows)), after - dealt)
-        corpora = _generator(self.seed, _DECK, deck).permutation(corpora)
+        corpora = generator_of(self.seed, _DECK, deck).permutation(corpora)
         numbers = np.zeros_like(corpora)
         for corpus, num_dealt in enumerate(dealt):
             mine = corpora == corpus
@@ -131,12 +131,13 @@ class Loader:
         return np.diff(borders, prepend=0)
 
     def _draw_epoch(self, corpus: int, epoch: int) -> _Epoch:
-        generator = _generator(self.seed, _EPOCH, corpus, epoch)
+        generator = generator_of(self.seed, _EPOCH, corpus, epoch)
         layout = self.windows[corpus].lay_out(generator)
         return _Epoch(layout, generator.permutation(self.windows[corpus].num_rows))
 
 
-def _generator(*purpose: int) -> np.random.Generator:
+def generator_of(*purpose: int) -> np.random.Generator:
+    """Chance that depends on nothing but what it is for (Philox)."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(purpose)))
 
 

@@ -11,7 +11,8 @@ import bz2
 import gzip
 import json
 import lzma
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -94,6 +95,70 @@ def read_documents(source: Source, on_empty: Callable[[str], None] | None = None
         )
 
 
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[bytes]]:
+    """A file's bytes, unpacked where it is .xz, .gz or .bz2. Raises `CutawayError` where it cannot be read to its end."""
+    opener = _OPENERS.get(path.suffix.lower())
+    try:
+        with opener(path, "rb") if opener else path.open("rb") as file:
+            yield file
+    except (lzma.LZMAError, EOFError, gzip.BadGzipFile, OSError) as error:
+        raise CutawayError(
+            f"'{path}' cannot be read ({error}). It may be cut off or damaged: fetch it again."
+        ) from error
+
+
+def read_lines(path: Path, file: IO[bytes]) -> Iterator[str]:
+    """The lines of a file without their ends. Raises `CutawayError` for bytes that are no UTF-8 text, with their place."""
+    offset = 0
+    for line in file:
+        text = _decoded(path, line, offset)
+        yield (text.removeprefix("\ufeff") if offset == 0 else text).rstrip("\r\n")
+        offset += len(line)
+
+
+def read_records(path: Path, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of a JSON-lines file, each with its place ("pairs.jsonl:17"); empty lines are passed over.
+
+    fields: what every object must have. Raises `CutawayError`, with the place, for a line that is none.
+    """
+    with open_text(path) as file:
+        for number, line in enumerate(read_lines(path, file), start=1):
+            if line.strip():
+                place = f"{path}:{number}"
+                yield _record(line, fields, place), place
+
+
+def string_of(value: Any, place: str) -> str:
+    """A text; nothing counts as an empty one. Raises `CutawayError` for any other value."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise CutawayError(f"{place} holds {type(value).__name__} {value!r:.40}, not text. Choose another field.")
+    return value
+
+
+def _record(line: str, fields: Sequence[str], place: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        what = (
+            f"{error.msg} at column {error.colno}"
+            if isinstance(error, json.JSONDecodeError)
+            else "it is nested too deep"
+        )
+        raise CutawayError(f"{place} is not valid JSON ({what}). One object a line.") from None
+    if not isinstance(record, dict):
+        example = ", ".join(f'"{field}": "..."' for field in fields)
+        raise CutawayError(f"{place} holds a JSON {type(record).__name__}, not an object such as {{{example}}}.")
+    for field in fields:
+        if field not in record:
+            raise CutawayError(
+                f"{place} has no field '{field}'.{near(field, record)} Name the field that holds the text in the recipe."
+            )
+    return record
+
+
 def _matches(folder: Path, pattern: str) -> list[Path]:
     path = folder / Path(pattern).expanduser()
     if path.is_file():
@@ -129,16 +194,12 @@ def _read(source: Source, path: Path) -> Iterator[tuple[str, str]]:
     file_format = source.format or _FORMAT_OF_SUFFIX.get(inner.suffix.lower(), "text")
     if file_format == "parquet":
         yield from _read_parquet(path, source.field)
-        return
-    try:
-        with opener(path, "rb") if opener else path.open("rb") as file:
-            yield from (
-                _read_jsonl(path, file, source.field) if file_format == "jsonl" else _read_text(path, file, source)
-            )
-    except (lzma.LZMAError, EOFError, gzip.BadGzipFile, OSError) as error:
-        raise CutawayError(
-            f"'{path}' cannot be read ({error}). It may be cut off or damaged: fetch it again."
-        ) from error
+    elif file_format == "jsonl":
+        for record, place in read_records(path, [source.field]):
+            yield place, string_of(record[source.field], f"Field '{source.field}' of {place}")
+    else:
+        with open_text(path) as file:
+            yield from _read_text(path, file, source)
 
 
 def _read_text(path: Path, file: IO[bytes], source: Source) -> Iterator[tuple[str, str]]:
@@ -152,31 +213,6 @@ def _read_text(path: Path, file: IO[bytes], source: Source) -> Iterator[tuple[st
         parts.pop()
     for number, part in enumerate(parts, start=1):
         yield f"{path}, document {number}", part.strip("\r\n")
-
-
-def _read_jsonl(path: Path, file: IO[bytes], field: str) -> Iterator[tuple[str, str]]:
-    offset = 0
-    for number, line in enumerate(file, start=1):
-        text = _decoded(path, line, offset).removeprefix("\ufeff")
-        if text.strip():
-            yield f"{path}:{number}", _field_of(text, field, f"{path}:{number}")
-        offset += len(line)
-
-
-def _field_of(line: str, field: str, place: str) -> str:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CutawayError(
-            f"{place} is not valid JSON ({error.msg} at column {error.colno}). One object a line."
-        ) from None
-    if not isinstance(record, dict):
-        raise CutawayError(f'{place} holds a JSON {type(record).__name__}, not an object such as {{"{field}": "..."}}.')
-    if field not in record:
-        raise CutawayError(
-            f"{place} has no field '{field}'.{near(field, record)} Name the field that holds the text in `field`."
-        )
-    return _string(record[field], f"Field '{field}' of {place}")
 
 
 def _read_parquet(path: Path, field: str) -> Iterator[tuple[str, str]]:
@@ -199,15 +235,7 @@ def _read_parquet(path: Path, field: str) -> Iterator[tuple[str, str]]:
         for rows in table.iter_batches(columns=[field], batch_size=1024):
             for value in rows.column(0).to_pylist():
                 number += 1
-                yield f"{path}, row {number}", _string(value, f"Column '{field}' of {path}, row {number}")
-
-
-def _string(value: Any, place: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise CutawayError(f"{place} holds {type(value).__name__} {value!r:.40}, not text. Choose another field.")
-    return value
+                yield f"{path}, row {number}", string_of(value, f"Column '{field}' of {path}, row {number}")
 
 
 def _decoded(path: Path, content: bytes, offset: int) -> str:

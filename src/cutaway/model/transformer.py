@@ -120,7 +120,7 @@ class Stack(nn.Module):
         frames = {name: self.frame(name, call.tokens, keys) for name in self.config.layer_types}
         memory = call.memory
         if isinstance(memory, Memory):
-            memory = replace(memory, frame=make_frame(call.tokens.as_queries_of_memory(), memory.tokens.as_memory()))
+            memory = replace(memory, frame=make_cross_frame(call.tokens, memory.tokens))
         return replace(call, frames=frames, memory=memory)
 
     def frame(self, name: str, queries: Tokens, keys: Tokens) -> Frame:
@@ -150,6 +150,13 @@ def make_frame(queries: Tokens, keys: Tokens, window: int | None = None, sinks: 
     flag = choose_flag(queries, keys, window)
     mask = None if flag else allow(queries, keys, window, sinks).unsqueeze(1)
     return Frame(queries, keys, flag, mask, window=window, sinks=sinks)
+
+
+def make_cross_frame(queries: Tokens, source: Tokens) -> Frame:
+    """The frame of cross-attention: a decoder's tokens over a source. Nothing is hidden where both are one text each."""
+    is_full = queries.flag in ("causal", "full") and source.flag == "full"
+    queries, keys = queries.as_queries_of_memory(), source.as_memory()
+    return Frame(queries, keys, "full") if is_full else make_frame(queries, keys)
 
 
 def choose_flag(queries: Tokens, keys: Tokens, window: int | None) -> Flag:

@@ -2,5 +2,6 @@
 
 from .causal import causal
 from .loss import Task, cross_entropy
+from .seq2seq import seq2seq
 
-__all__ = ["Task", "causal", "cross_entropy"]
+__all__ = ["Task", "causal", "cross_entropy", "seq2seq"]

@@ -16,12 +16,22 @@ from ..model.visibility import Tokens
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One micro-batch as a model sees it. input_ids, target_ids: [batch, position]; weights: the same, None for all ones."""
+    """One micro-batch as a model sees it. input_ids, target_ids: [batch, position]; weights: the same, None for all ones.
+
+    source_ids: [batch, source], what an encoder reads, and source, who sees whom in it; None where there is no encoder.
+    """
 
     input_ids: Tensor
     tokens: Tokens
     target_ids: Tensor
     weights: Tensor | None = None
+    source_ids: Tensor | None = None
+    source: Tokens | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the model reads, padding included."""
+        return self.input_ids.numel() + (0 if self.source_ids is None else self.source_ids.numel())
 
     @property
     def num_scored(self) -> float:
@@ -29,11 +39,14 @@ class Task:
         return float(self.target_ids.numel() if self.weights is None else self.weights.sum())
 
 
-def cross_entropy(logits: Tensor, task: Task) -> Tensor:
-    """The weighted sum over all tokens, in nats, computed in fp32 at least. logits: [batch, position, vocab]."""
+def cross_entropy(logits: Tensor, task: Task, label_smoothing: float = 0.0) -> Tensor:
+    """The weighted sum over all tokens, in nats, computed in fp32 at least. logits: [batch, position, vocab].
+
+    label_smoothing: this share of each target is spread over the whole vocabulary (Szegedy et al. 2016 §7).
+    """
     wide = logits.flatten(0, 1)
     wide = wide if wide.dtype.itemsize >= 4 else wide.float()
     if task.weights is None:
-        return F.cross_entropy(wide, task.target_ids.flatten(), reduction="sum")
-    losses = F.cross_entropy(wide, task.target_ids.flatten(), reduction="none")
+        return F.cross_entropy(wide, task.target_ids.flatten(), reduction="sum", label_smoothing=label_smoothing)
+    losses = F.cross_entropy(wide, task.target_ids.flatten(), reduction="none", label_smoothing=label_smoothing)
     return (losses * task.weights.flatten().to(losses.dtype)).sum()

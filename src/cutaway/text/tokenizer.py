@@ -20,6 +20,7 @@ from tokenizers import Tokenizer as Library
 from ..errors import CutawayError
 from .alphabet import spelled, unspelled
 from .files import read_tokenizer, write_tokenizer
+from .frame import set_frame
 from .kinds import has_byte_fallback, is_byte_level, kind_of, may_be_parted, parts
 from .merges import Pair, read_ranks
 from .refusals import check_text, is_of_library, unknown_piece
@@ -67,6 +68,12 @@ class Tokenizer:
     def save(self, directory: str | Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`, as Hugging Face's AutoTokenizer reads them."""
         write_tokenizer(Path(directory), self._json, self._config())
+
+    def framed(self, begin: str | None, end: str | None) -> Tokenizer:
+        """The same tokenizer, whose file puts these special tokens around every text: see `frame`."""
+        library = Library.from_str(self._json)
+        set_frame(library, begin, end)
+        return Tokenizer(library, self.roles)
 
     def to_json(self) -> str:
         """The whole tokenizer as the text of a `tokenizer.json`; the roles are not in it."""

@@ -14,23 +14,21 @@ import torch
 from torch.optim import Optimizer
 
 from ..cost import flops_per_token
-from ..data import Corpus
-from ..decode import Sampling, Session, autoregressive, run
 from ..errors import CutawayError
 from ..model import Transformer, initialise
-from ..objectives import causal
 from ..runtime.kernels import accelerate
 from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.train_state import load_state
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
+from .feed import Feed
 from .machine import keep_freed_memory, peak_flops
 from .optimise import factor, make_optimisers, rates, set_rate
-from .prepare import Prepared, prepare
+from .prepare import prepare
 from .recipe import Recipe
 from .run_directory import RunDirectory
-from .score import score, to_bits
+from .score import to_bits
 from .state import STATE_FILE, restore_optimisers, save_run_checkpoint
 from .step import gradient_step, micro_seed
 
@@ -56,7 +54,7 @@ class Trainer:
         self.log = EventLog(self.directory.events, resume_at=self.step)
         self.curves = Curves(directory, self.log.kept)
         self.peak = peak_flops(torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32)
-        self.flops = flops_per_token(self.data.config, recipe.model.context, training=True)
+        self.flops = flops_per_token(self.data.config, self.data.context, training=True) / len(self.data.config.stacks)
         self.is_stopping = False
 
     def stop(self) -> None:
@@ -83,7 +81,7 @@ class Trainer:
     def _prepare(self, recipe: Recipe) -> None:
         newest = self.directory.newest()
         tokenizer = None if newest is None else Tokenizer.load(newest[1])
-        self.data: Prepared = prepare(recipe, self.directory.cache, tokenizer)
+        self.data: Feed = prepare(recipe, self.directory.cache, tokenizer)
         generator = torch.Generator().manual_seed(recipe.seed)
         self.model = initialise(Transformer(self.data.config), generator, recipe.model.initial_std)
         accelerate(self.model)
@@ -124,8 +122,8 @@ class Trainer:
             "directory": str(self.directory.path),
             "steps": self.recipe.training.steps,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "train_tokens": sum(corpus.num_tokens for corpus in self.data.train),
-            "validation_tokens": sum(corpus.num_tokens for corpus in self.data.validation),
+            "train_tokens": self.data.num_train_tokens,
+            "validation_tokens": self.data.num_held_tokens,
         }
         if self.step == 0:
             yield self._emit("start", **values)
@@ -138,7 +136,7 @@ class Trainer:
     def _step(self) -> TrainEvent:
         began, recipe, step = time.perf_counter(), self.recipe, self.step
         micro = range(recipe.training.accumulate)
-        tasks = [causal(self.data.loader.batch(step, index)) for index in micro]
+        tasks = [self.data.task(step, index) for index in micro]
         set_rate(self.optimisers, factor(step, recipe.training.steps, recipe.schedule))
         loss, norm = gradient_step(
             self.model,
@@ -147,9 +145,10 @@ class Trainer:
             clip=recipe.optimiser.clip,
             precision=recipe.training.precision,
             seeds=[micro_seed(recipe.seed, step, index) for index in micro],
+            label_smoothing=recipe.training.label_smoothing,
         )
         self.step += 1
-        seconds, tokens = time.perf_counter() - began, sum(task.input_ids.numel() for task in tasks)
+        seconds, tokens = time.perf_counter() - began, sum(task.num_tokens for task in tasks)
         return self._emit(
             "step",
             loss=loss,
@@ -162,38 +161,21 @@ class Trainer:
         )
 
     def _evaluate(self) -> TrainEvent:
-        parts = [self._evaluate_corpus(corpus) for corpus in self.data.validation]
-        nats, tokens, num_bytes = (sum(column) for column in zip(*parts, strict=True))
-        by_source = {
-            corpus.name: to_bits(part[0]) / part[2] for corpus, part in zip(self.data.validation, parts, strict=True)
-        }
+        held = self.data.held(self.model, self.recipe.training.precision)
+        nats, num_bytes = sum(part.nats for part in held), sum(part.num_bytes for part in held)
+        tokens = sum(part.tokens for part in held)
         return self._emit(
             "evaluate",
             loss=nats / tokens,
             bits_per_byte=to_bits(nats) / num_bytes,
             tokens=tokens,
-            by_source=by_source,
+            by_source={part.name: to_bits(part.nats) / part.num_bytes for part in held},
             elapsed=self.elapsed,
         )
 
-    def _evaluate_corpus(self, corpus: Corpus) -> tuple[float, float, float]:
-        training, is_packed = self.recipe.training, self.recipe.data.packing == "packed"
-        return score(
-            self.model,
-            corpus,
-            context=self.recipe.model.context,
-            batch_size=training.evaluate_batch_size,
-            packed_with=self.data.tokenizer.roles.pad if is_packed else None,
-            precision=training.precision,
-        )
-
     def _sample(self) -> TrainEvent:
-        plan, tokenizer = self.recipe.sample, self.data.tokenizer
-        sampling = Sampling(temperature=plan.temperature, seed=self.recipe.seed)
-        prompt_ids = tokenizer.encode(plan.prompt)
-        decoder = autoregressive(Session(self.model), prompt_ids, sampling, max_tokens=plan.max_tokens)
-        ids = [event.new for event in run(decoder) if event.new is not None]
-        return self._emit("sample", prompt=plan.prompt, text=plan.prompt + tokenizer.decode(ids, skip_special=True))
+        plan = self.recipe.sample
+        return self._emit("sample", prompt=plan.prompt, text=self.data.sample(self.model, plan, self.recipe.seed))
 
     def _save(self) -> TrainEvent:
         self._save_checkpoint()

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..config import ModelConfig, StackConfig, TokenIds
+from ..data.pairs import PairSource
 from ..data.sources import Source
 from ..decode.samplers import Sampling
 from ..errors import CutawayError, near
@@ -22,6 +23,7 @@ from ..strict import build
 
 NAME = re.compile(r"\w[\w.-]*")
 
+Data = TypeVar("Data", "DataRecipe | None", "PairsRecipe | None")
 TokenizerKind = Literal["character", "word", "byte", "bpe"]
 
 
@@ -58,12 +60,30 @@ class DataRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairsRecipe:
+    """Sources and what to say having read them (translation, summaries). validation: pairs never trained on."""
+
+    train: tuple[PairSource, ...]
+    validation: tuple[PairSource, ...]
+
+    def __post_init__(self) -> None:
+        for name, sources in (("train", self.train), ("validation", self.validation)):
+            if not sources:
+                raise CutawayError(
+                    f"pairs.{name} is empty. Name at least one source: [[pairs.{name}]] with files = 'a.tsv'."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelRecipe:
-    """The architecture but for what the tokenizer decides. Keys of [model.decoder] are those of `StackConfig`."""
+    """The architecture but for what the tokenizer decides. Keys of [model.decoder] and [model.encoder] are those of
+    `StackConfig`. embedding_scale: on token embeddings. initial_std: the deviation of the first weights."""
 
     context: int
     decoder: StackConfig
+    encoder: StackConfig | None = None
     is_tied: bool = True
+    embedding_scale: float = 1.0
     initial_std: float = 0.02
 
     def __post_init__(self) -> None:
@@ -73,7 +93,13 @@ class ModelRecipe:
     def config(self, vocab_size: int, tokens: TokenIds) -> ModelConfig:
         """The model's config for a vocabulary and its ids with a role."""
         return ModelConfig(
-            vocab_size=vocab_size, context=self.context, decoder=self.decoder, is_tied=self.is_tied, tokens=tokens
+            vocab_size=vocab_size,
+            context=self.context,
+            decoder=self.decoder,
+            encoder=self.encoder,
+            is_tied=self.is_tied,
+            embedding_scale=self.embedding_scale,
+            tokens=tokens,
         )
 
 
@@ -120,14 +146,20 @@ class ScheduleRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """How long, how much at a time, how often to look. batch_size: windows in a micro-batch; accumulate: micro-batches a step.
+    """How long, how much at a time, how often to look. batch_size: windows in a micro-batch, of [data]; batch_tokens: tokens in
+    one, both sides and padding included, of [pairs]; accumulate: micro-batches a step.
 
-    precision: bf16 multiplies in bfloat16 and keeps fp32 weights (mixed precision; Micikevicius et al. 2018).
+    label_smoothing: the share of each target that is spread over the vocabulary (Szegedy et al. 2016). average: the run ends
+    with the mean of its last checkpoints' weights, so many; 1: with the last. precision: bf16 multiplies in bfloat16 and keeps
+    fp32 weights (mixed precision; Micikevicius et al. 2018).
     """
 
     steps: int
-    batch_size: int
+    batch_size: int | None = None
+    batch_tokens: int | None = None
     accumulate: int = 1
+    label_smoothing: float = 0.0
+    average: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
     evaluate_every: int = 500
     evaluate_batch_size: int = 32
@@ -137,8 +169,13 @@ class TrainingRecipe:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "evaluate_batch_size", "keep"):
+        for name in ("steps", "accumulate", "average", "evaluate_batch_size", "keep"):
             _at_least(f"training.{name}", getattr(self, name), 1)
+        for name in ("batch_size", "batch_tokens"):
+            if getattr(self, name) is not None:
+                _at_least(f"training.{name}", getattr(self, name), 1)
+        _check("training.label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        _check("training.keep", self.keep, self.keep >= self.average, f"at least training.average, {self.average}")
         for name in ("evaluate_every", "sample_every", "save_every"):
             _at_least(f"training.{name}", getattr(self, name), 1)
         if self.threads is not None:
@@ -163,9 +200,10 @@ class Recipe:
     """Everything that decides a run; two runs of one recipe on one machine are bitwise equal."""
 
     name: str
-    data: DataRecipe
     model: ModelRecipe
     training: TrainingRecipe
+    data: DataRecipe | None = None
+    pairs: PairsRecipe | None = None
     description: str = ""
     licence: str = ""
     seed: int = 1
@@ -178,6 +216,24 @@ class Recipe:
         is_name = NAME.fullmatch(self.name) is not None
         _check("name", repr(self.name), is_name, "letters, digits, '-', '_' and '.', for a directory is named after it")
         _at_least("seed", self.seed, 0)
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """One kind of data, and the keys that go with it."""
+        given = [name for name in ("data", "pairs") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = "none is there" if not given else f"{' and '.join(given)} are there"
+            raise CutawayError(f"A recipe has either [[data.train]] (texts) or [[pairs.train]] (pairs), and {found}.")
+        wanted, other = ("batch_size", "batch_tokens") if self.pairs is None else ("batch_tokens", "batch_size")
+        if getattr(self.training, wanted) is None or getattr(self.training, other) is not None:
+            raise CutawayError(
+                f"With [{given[0]}], a batch is measured by training.{wanted}. Give it, and no training.{other}."
+            )
+        if (self.pairs is None) != (self.model.encoder is None):
+            has, lacks = ("pairs", "model.encoder") if self.pairs is not None else ("model.encoder", "pairs")
+            raise CutawayError(
+                f"The recipe has [{has}] and no [{lacks}]. An encoder reads sources: give both, or none."
+            )
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
@@ -198,7 +254,12 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         _apply(data, change)
     recipe = build(Recipe, data)
     folder = path.parent.resolve()
-    return replace(recipe, data=_resolve(recipe.data, folder), tokenizer=_resolve_path(recipe.tokenizer, folder))
+    return replace(
+        recipe,
+        data=_resolved(recipe.data, folder),
+        pairs=_resolved(recipe.pairs, folder),
+        tokenizer=_resolve_path(recipe.tokenizer, folder),
+    )
 
 
 def find_recipe(name: str) -> Path:
@@ -240,11 +301,15 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _resolve(data: DataRecipe, folder: Path) -> DataRecipe:
-    def placed(sources: tuple[Source, ...]) -> tuple[Source, ...]:
-        return tuple(replace(source, folder=folder) for source in sources)
-
-    return replace(data, train=placed(data.train), validation=placed(data.validation))
+def _resolved(data: Data, folder: Path) -> Data:
+    """The same sources, their paths relative to the recipe's folder."""
+    if data is None:
+        return data
+    sides: dict[str, Any] = {
+        side: tuple(replace(source, folder=folder) for source in getattr(data, side))
+        for side in ("train", "validation")
+    }
+    return replace(data, **sides)
 
 
 def _resolve_path(tokenizer: TokenizerRecipe, folder: Path) -> TokenizerRecipe:

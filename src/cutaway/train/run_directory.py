@@ -164,20 +164,18 @@ def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
 def _facts(recipe: Recipe) -> dict[str, Any]:
     """Everything that decides the run, by key; not where its files lie on this machine."""
 
-    def without_folder(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{key: value for key, value in source.items() if key != "folder"} for source in sources]
+    return dict(_without_folder(json.loads(json.dumps(asdict(recipe), default=str))))
 
-    facts = dict(json.loads(json.dumps(asdict(recipe), default=str)))
-    data = {name: without_folder(facts["data"][name]) for name in ("train", "validation")}
-    return {**facts, "data": {**facts["data"], **data}}
+
+def _without_folder(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folder(part) for key, part in value.items() if key != "folder"}
+    return [_without_folder(part) for part in value] if isinstance(value, list) else value
 
 
 def _read_recipe(file: Path) -> Recipe:
     try:
-        facts = json.loads(file.read_text("utf-8"))
-        for source in (*facts["data"]["train"], *facts["data"]["validation"]):
-            source.pop("folder", None)
-        return build(Recipe, facts)
+        return build(Recipe, _without_folder(json.loads(file.read_text("utf-8"))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CutawayError(
             f"{file} is damaged, or of another version of Cutaway ({error}). Name another directory with --out, or start "

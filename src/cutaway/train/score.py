@@ -11,10 +11,9 @@ from collections.abc import Callable
 import torch
 
 from ..data import Corpus, sequential
-from ..model import Call, Transformer
+from ..model import Transformer
 from ..objectives import causal, cross_entropy
-from ..runtime.kernels import attend
-from .step import mixed
+from .step import mixed, predict
 
 
 @torch.inference_mode()
@@ -37,7 +36,7 @@ def score(
     for batch in sequential(corpus, context, batch_size, stride=stride, packed_with=packed_with):
         task = causal(batch)
         with mixed(precision):
-            logits = model(task.input_ids, Call(task.tokens, attend=attend))
+            logits = predict(model, task)
         nats += float(cross_entropy(logits, task))
         tokens += batch.num_scored
         num_bytes += batch.num_bytes

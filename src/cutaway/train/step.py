@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import CutawayError
@@ -27,12 +28,13 @@ def gradient_step(
     clip: float | None,
     precision: str,
     seeds: Sequence[int],
+    label_smoothing: float = 0.0,
 ) -> tuple[float, float]:
     """One update. tasks, seeds: one a micro-batch. Returns the mean loss (nats a scored token) and the gradient's norm.
 
     Raises CutawayError when the loss or its gradient is no longer a number; the model is then unchanged.
     """
-    loss = accumulate(model, tasks, precision=precision, seeds=seeds)
+    loss = accumulate(model, tasks, precision=precision, seeds=seeds, label_smoothing=label_smoothing)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
     if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -48,18 +50,30 @@ def gradient_step(
     return loss, norm
 
 
-def accumulate(model: Transformer, tasks: Sequence[Task], *, precision: str, seeds: Sequence[int]) -> float:
+def accumulate(
+    model: Transformer, tasks: Sequence[Task], *, precision: str, seeds: Sequence[int], label_smoothing: float = 0.0
+) -> float:
     """Add up the gradients of all micro-batches over their global count of scored tokens. Returns the mean loss."""
     num_scored = sum(task.num_scored for task in tasks)
     total = 0.0
     for task, seed in zip(tasks, seeds, strict=True):
         torch.manual_seed(seed)
         with mixed(precision):
-            logits = model(task.input_ids, Call(task.tokens, attend=attend))
-        loss = cross_entropy(logits, task) / num_scored
+            logits = predict(model, task)
+        loss = cross_entropy(logits, task, label_smoothing) / num_scored
         loss.backward()
         total += float(loss.detach())
     return total
+
+
+def predict(model: Transformer, task: Task) -> Tensor:
+    """The logits of a task, its source read first where there is one: [batch, position, vocab]."""
+    memory = None
+    if task.source_ids is not None:
+        assert task.source is not None, "a source comes with its visibility"
+        memory = model.encode(task.source_ids, Call(task.source, attend=attend))
+    logits: Tensor = model(task.input_ids, Call(task.tokens, attend=attend, memory=memory))
+    return logits
 
 
 def mixed(precision: str) -> contextlib.AbstractContextManager[object]:

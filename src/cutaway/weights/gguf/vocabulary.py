@@ -18,8 +18,8 @@ from tokenizers import Tokenizer as Library
 from ...config import ModelConfig
 from ...errors import CutawayError
 from ...text import SpecialPlan, SpecialRoles, Tokenizer
+from ...text.frame import has_frame, set_frame
 from .cuts import CUTS, cut_of, find_cut
-from .frame import has_frame, set_frame
 from .pieces import has_space_prefix, library_of_pieces, scored
 from .values import SHOWN, Value
 

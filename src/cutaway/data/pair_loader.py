@@ -1,0 +1,176 @@
+"""Pairs -> batches by number of tokens, of like lengths. In: (seed, step, micro-batch). Out: a `PairBatch`.
+
+Pairs are sorted by source length, then target length, and cut into batches of about `batch_tokens` tokens, padding included;
+where the source length changes, a batch that is at least half full ends, so that most batches have sources of one length and
+need no mask. Which of the pairs of equal lengths come together changes from epoch to epoch, and so does the order of the
+batches; the borders do not. As in `loader`, a batch is a pure function of the seed and its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CutawayError
+from .corpus import Corpus, Encoding, kept_corpus
+from .loader import generator_of
+from .packing import Ids
+from .pairs import PairSource, read_pairs
+
+_ENOUGH = 0.5  # of a batch: from here on it ends where the source length changes
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Encoded pairs: two corpora with as many documents. weight: see `PairSource`."""
+
+    source: Corpus
+    target: Corpus
+    name: str
+    weight: float = 1.0
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of both sides, end tokens included."""
+        return self.source.num_tokens + self.target.num_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairBatch:
+    """Pairs for one pass. source_ids: [batch, source]; source_lengths: [batch]; the rest [batch, position].
+
+    input_ids: what the decoder reads, the start token first; target_ids: what it is to say; weights: 1 where a target counts.
+    num_bytes: UTF-8 bytes of the targets.
+    """
+
+    source_ids: Ids
+    source_lengths: Ids
+    input_ids: Ids
+    target_ids: Ids
+    weights: NDArray[np.float32]
+    num_bytes: float
+
+    @property
+    def num_scored(self) -> int:
+        """Targets that count."""
+        return int(np.count_nonzero(self.weights))
+
+
+def encode_pairs(source: PairSource, encoding: Encoding) -> Pairs:
+    """Both sides of a source as token ids, each text ended by the end token; kept on disk as `build_corpus` does.
+
+    Raises `CutawayError` as `read_pairs` does.
+    """
+    reading = {"format": source.format, "source": source.source, "target": source.target}
+    source.paths()  # a missing file is said before a cache is looked for
+    sides = [
+        kept_corpus(
+            encoding,
+            source.paths(),
+            {**reading, "side": side},
+            lambda _, place=place: (pair[place] for pair in read_pairs(source)),  # type: ignore[misc]
+            source.name,
+        )
+        for place, side in enumerate(("source", "target"))
+    ]
+    return Pairs(sides[0], sides[1], source.name, source.weight)
+
+
+class PairLoader:
+    """Batches of one set of pairs or of several.
+
+    context: the most tokens of a side; longer pairs are left out and counted in `num_left_out`. batch_tokens: of both sides
+    together, padding included. start_id: what the decoder reads first. Raises `CutawayError` where nothing is left.
+    """
+
+    def __init__(
+        self, parts: Sequence[Pairs], *, context: int, batch_tokens: int, seed: int, start_id: int, pad_id: int
+    ) -> None:
+        self.parts, self.context, self.batch_tokens, self.seed = parts, context, batch_tokens, seed
+        self.start_id, self.pad_id = start_id, pad_id
+        part, number, lengths = _listed(parts)
+        is_short = (lengths <= context).all(axis=1)
+        self.num_left_out = int((~is_short).sum())
+        if not is_short.any():
+            raise CutawayError(
+                f"No pair has at most {context:,} tokens a side. Raise model.context, or shorten the texts."
+            )
+        self.part, self.number, self.lengths = part[is_short], number[is_short], lengths[is_short]
+        order = np.lexsort((self.lengths[:, 1], self.lengths[:, 0]))
+        self.borders = _cut(self.lengths[order], batch_tokens)
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """In how many batches every pair comes once."""
+        return len(self.borders) - 1
+
+    def batch(self, number: int) -> PairBatch:
+        """One batch of the endless sequence, counted from 0."""
+        epoch, place = divmod(number, self.batches_per_epoch)
+        order, places = self._epoch(epoch)
+        at = places[place]
+        return self._filled(order[self.borders[at] : self.borders[at + 1]])
+
+    def all(self) -> list[PairBatch]:
+        """Every pair once, in the order of lengths: for evaluation."""
+        order = np.lexsort((self.lengths[:, 1], self.lengths[:, 0]))
+        return [self._filled(order[a:b]) for a, b in zip(self.borders[:-1], self.borders[1:], strict=True)]
+
+    def _draw_epoch(self, epoch: int) -> tuple[Ids, Ids]:
+        """The pairs in the order of their lengths, equal ones shuffled; and the order of the batches."""
+        generator = generator_of(self.seed, epoch)
+        ties = generator.permutation(len(self.part))
+        order = np.lexsort((ties, self.lengths[:, 1], self.lengths[:, 0]))
+        return order, generator.permutation(self.batches_per_epoch)
+
+    def _filled(self, pairs: Ids) -> PairBatch:
+        source_lengths, target_lengths = self.lengths[pairs].T
+        source_ids = np.full((len(pairs), source_lengths.max()), self.pad_id)
+        target_ids = np.full((len(pairs), target_lengths.max()), self.pad_id)
+        weights = np.arange(target_ids.shape[1]) < target_lengths[:, None]
+        num_bytes = 0.0
+        for row, pair in enumerate(pairs):
+            part, number = self.parts[self.part[pair]], self.number[pair]
+            source_ids[row, : source_lengths[row]] = part.source.document(number)
+            target_ids[row, : target_lengths[row]] = part.target.document(number)
+            num_bytes += float(part.target.document_bytes[number])
+        input_ids = np.concatenate([np.full((len(pairs), 1), self.start_id), target_ids[:, :-1]], axis=1)
+        return PairBatch(
+            source_ids=source_ids,
+            source_lengths=source_lengths,
+            input_ids=input_ids,
+            target_ids=target_ids,
+            weights=weights.astype(np.float32),
+            num_bytes=num_bytes,
+        )
+
+
+def _listed(parts: Sequence[Pairs]) -> tuple[Ids, Ids, Ids]:
+    """Every pair as often as its weight says: the part, the number in it, and both lengths [pair, 2]."""
+    columns = []
+    for index, part in enumerate(parts):
+        borders = np.floor(part.weight * np.arange(part.source.num_documents + 1)).astype(np.int64)
+        number = np.repeat(np.arange(part.source.num_documents), np.diff(borders))
+        lengths = np.stack([np.diff(side.document_starts)[number] for side in (part.source, part.target)], axis=1)
+        columns.append((np.full_like(number, index), number, lengths))
+    part_of, numbers, sizes = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return part_of, numbers, sizes
+
+
+def _cut(lengths: Ids, batch_tokens: int) -> Ids:
+    """Where batches begin and end among pairs sorted by length. lengths: [pair, 2]."""
+    borders, widest, before = [0], 0, 0
+    for place, (source, target) in enumerate(lengths.tolist()):
+        count = place - borders[-1]
+        is_full = (count + 1) * (source + max(widest, target)) > batch_tokens
+        is_even_enough = source != before and count * (before + widest) >= _ENOUGH * batch_tokens
+        if count and (is_full or is_even_enough):
+            borders.append(place)
+            widest = 0
+        widest, before = max(widest, target), source
+    return np.array([*borders, len(lengths)])

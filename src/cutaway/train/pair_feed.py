@@ -1,0 +1,140 @@
+"""Sources and targets -> an encoder-decoder that says the target. In: a recipe with [pairs]. Out: a `Feed`.
+
+Whatever is wrong with the pairs is said here, with file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from ..config import ModelConfig
+from ..data import Encoding, PairLoader, Pairs, encode_pairs, read_pairs
+from ..decode import Sampling, Session, autoregressive, run
+from ..errors import CutawayError
+from ..model import Transformer
+from ..objectives import Task, cross_entropy, seq2seq
+from ..text import Tokenizer
+from .feed import Held
+from .recipe import PairsRecipe, Recipe, SampleRecipe
+from .step import mixed, predict
+from .text_feed import sample_ids
+
+
+@dataclass(frozen=True)
+class PairFeed:
+    """Pairs, those held out, and the loaders of a run; see `Feed`. held_loaders: one for each held-out source."""
+
+    recipe: Recipe
+    tokenizer: Tokenizer
+    config: ModelConfig
+    train: list[Pairs]
+    loader: PairLoader
+    held_loaders: list[PairLoader]
+
+    @property
+    def num_train_tokens(self) -> int:
+        """See `Feed`."""
+        return sum(pairs.num_tokens for pairs in self.train)
+
+    @property
+    def num_held_tokens(self) -> int:
+        """See `Feed`."""
+        return sum(pairs.num_tokens for loader in self.held_loaders for pairs in loader.parts)
+
+    @property
+    def context(self) -> int:
+        """Half a batch's tokens stand on each side, in texts of this mean length."""
+        return max(1, round(float(self.loader.lengths.mean())))
+
+    @cached_property
+    def bytes_per_token(self) -> float:
+        """See `Feed`."""
+        targets = [pairs.target for pairs in self.train]
+        return sum(target.num_bytes for target in targets) / sum(target.num_tokens for target in targets)
+
+    def task(self, step: int, micro_batch: int) -> Task:
+        """See `Feed`."""
+        return seq2seq(self.loader.batch(step * self.recipe.training.accumulate + micro_batch))
+
+    @torch.inference_mode()
+    def held(self, model: Transformer, precision: str) -> list[Held]:
+        """See `Feed`."""
+        return [self._held(loader, model, precision) for loader in self.held_loaders]
+
+    def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:
+        """The prompt as a source, an arrow, and what the model says to it."""
+        source_ids = [*self.tokenizer.encode(plan.prompt), *self.tokenizer.frame[1]]
+        session = Session(model, source_ids=source_ids)
+        decoder = autoregressive(
+            session, [], Sampling(temperature=plan.temperature, seed=seed), max_tokens=plan.max_tokens
+        )
+        ids = [event.new for event in run(decoder) if event.new is not None]
+        return f"{plan.prompt} → {self.tokenizer.decode(ids, skip_special=True)}"
+
+    def _held(self, loader: PairLoader, model: Transformer, precision: str) -> Held:
+        nats = tokens = num_bytes = 0.0
+        for batch in loader.all():
+            task = seq2seq(batch)
+            with mixed(precision):
+                logits = predict(model, task)
+            nats += float(cross_entropy(logits, task))
+            tokens += batch.num_scored
+            num_bytes += batch.num_bytes
+        return Held(loader.parts[0].name, nats, tokens, num_bytes)
+
+
+def prepare_pairs(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path) -> PairFeed:
+    """Read, tokenise and lay out the pairs of a recipe. cache: where encoded sides are kept.
+
+    Raises CutawayError for whatever cannot be read, sides that are all too long, and an impossible sample.
+    """
+    roles, training, pairs = tokenizer.roles, recipe.training, pairs_of(recipe)
+    if roles.eos is None or roles.pad is None or config.tokens.decoder_start is None:
+        raise CutawayError(
+            "Pairs need tokens that end and pad a text, and this tokenizer lacks one. Use another kind, say bpe."
+        )
+    encoding = Encoding(tokenizer.encode_batch, roles.eos, tokenizer.vocab_size, cache, tokenizer.fingerprint())
+    sides = [[encode_pairs(source, encoding) for source in sources] for sources in (pairs.train, pairs.validation)]
+
+    def loader(parts: list[Pairs]) -> PairLoader:
+        assert training.batch_tokens is not None, "checked with the recipe"
+        assert config.tokens.decoder_start is not None, "checked above"
+        assert roles.pad is not None, "checked above"
+        return PairLoader(
+            parts,
+            context=recipe.model.context,
+            batch_tokens=training.batch_tokens,
+            seed=recipe.seed,
+            start_id=config.tokens.decoder_start,
+            pad_id=roles.pad,
+        )
+
+    _check_sample(recipe, tokenizer)
+    return PairFeed(recipe, tokenizer, config, sides[0], loader(sides[0]), [loader([held]) for held in sides[1]])
+
+
+def pairs_of(recipe: Recipe) -> PairsRecipe:
+    """The pairs of a recipe that has them."""
+    assert recipe.pairs is not None, "a pair feed is made of [pairs]"
+    return recipe.pairs
+
+
+def texts_of_pairs(recipe: Recipe) -> Iterator[str]:
+    """Both sides of every training pair: what one tokenizer for both learns from."""
+    for source in pairs_of(recipe).train:
+        for pair in read_pairs(source):
+            yield pair.source
+            yield pair.target
+
+
+def _check_sample(recipe: Recipe, tokenizer: Tokenizer) -> None:
+    num_ids = len(sample_ids(recipe, tokenizer))
+    if not 0 < num_ids < recipe.model.context:
+        raise CutawayError(
+            f"sample.prompt has {num_ids} tokens. It is a source here: give a text of 1 to {recipe.model.context - 1} tokens."
+        )

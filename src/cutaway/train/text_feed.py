@@ -1,0 +1,165 @@
+"""Documents -> next-token prediction. In: a recipe with [data]. Out: a `Feed`; whatever is wrong with the data is said here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+
+from ..config import ModelConfig
+from ..data import Corpus, Loader, Source, build_corpus, read_documents, sequential, split
+from ..decode import Sampling, Session, autoregressive, run
+from ..errors import CutawayError
+from ..model import Transformer
+from ..objectives import Task, causal
+from ..text import Tokenizer
+from .feed import Held
+from .recipe import DataRecipe, Recipe, SampleRecipe
+from .score import score
+
+
+@dataclass(frozen=True)
+class TextFeed:
+    """Corpora, those held out, and the loader of a run; see `Feed`."""
+
+    recipe: Recipe
+    tokenizer: Tokenizer
+    config: ModelConfig
+    train: list[Corpus]
+    validation: list[Corpus]
+    loader: Loader
+
+    @property
+    def num_train_tokens(self) -> int:
+        """See `Feed`."""
+        return sum(corpus.num_tokens for corpus in self.train)
+
+    @property
+    def num_held_tokens(self) -> int:
+        """See `Feed`."""
+        return sum(corpus.num_tokens for corpus in self.validation)
+
+    @property
+    def context(self) -> int:
+        """See `Feed`."""
+        return self.recipe.model.context
+
+    @cached_property
+    def bytes_per_token(self) -> float:
+        """See `Feed`."""
+        share = self.loader.shares
+        return sum(
+            float(part) * corpus.num_bytes / corpus.num_tokens for part, corpus in zip(share, self.train, strict=True)
+        )
+
+    def task(self, step: int, micro_batch: int) -> Task:
+        """See `Feed`."""
+        return causal(self.loader.batch(step, micro_batch))
+
+    def held(self, model: Transformer, precision: str) -> list[Held]:
+        """See `Feed`."""
+        pad_id = self.tokenizer.roles.pad if data_of(self.recipe).packing == "packed" else None
+        batch_size = self.recipe.training.evaluate_batch_size
+        knobs = {"context": self.context, "batch_size": batch_size, "packed_with": pad_id}
+        return [Held(corpus.name, *score(model, corpus, precision=precision, **knobs)) for corpus in self.validation]  # type: ignore[arg-type]
+
+    def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:
+        """The prompt and its continuation."""
+        sampling = Sampling(temperature=plan.temperature, seed=seed)
+        prompt_ids = self.tokenizer.encode(plan.prompt)
+        decoder = autoregressive(Session(model), prompt_ids, sampling, max_tokens=plan.max_tokens)
+        ids = [event.new for event in run(decoder) if event.new is not None]
+        return plan.prompt + self.tokenizer.decode(ids, skip_special=True)
+
+
+def prepare_texts(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path) -> TextFeed:
+    """Read, tokenise and lay out the texts of a recipe. cache: where encoded corpora are kept.
+
+    Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
+    """
+    train, validation = _corpora(recipe, tokenizer, cache)
+    data, training = data_of(recipe), recipe.training
+    assert training.batch_size is not None, "checked with the recipe"
+    loader = Loader(
+        train,
+        context=recipe.model.context,
+        micro_batch_size=training.batch_size,
+        seed=recipe.seed,
+        weights=[source.weight for source in data.train],
+        num_micro_batches=training.accumulate,
+        packing=data.packing,
+        pad_id=tokenizer.roles.pad,
+    )
+    for corpus in validation:
+        _check_held_out(corpus, recipe, tokenizer)
+    _check_sample(recipe, tokenizer)
+    return TextFeed(recipe, tokenizer, config, train, validation, loader)
+
+
+def data_of(recipe: Recipe) -> DataRecipe:
+    """The texts of a recipe that has them."""
+    assert recipe.data is not None, "a text feed is made of [data]"
+    return recipe.data
+
+
+def texts_of(sources: Sequence[Source]) -> Iterator[str]:
+    """The documents a tokenizer learns from: each source as often as its weight says, a weight below 1 as every n-th."""
+    return chain.from_iterable(
+        islice(read_documents(source), None, None, max(1, round(1 / source.weight)))
+        for source in sources
+        for _ in range(max(1, round(source.weight)))
+    )
+
+
+def _corpora(recipe: Recipe, tokenizer: Tokenizer, cache: Path) -> tuple[list[Corpus], list[Corpus]]:
+    """Training corpora, and those held out: named sources, or the end of the training text."""
+
+    def encoded(source: Source) -> Corpus:
+        return build_corpus(
+            source,
+            tokenizer.encode_begun,
+            end_id=tokenizer.roles.eos,
+            vocab_size=tokenizer.vocab_size,
+            cache_dir=cache,
+            fingerprint=tokenizer.fingerprint(),
+        )
+
+    data = data_of(recipe)
+    train = [encoded(source) for source in data.train]
+    if data.validation:
+        return train, [encoded(source) for source in data.validation]
+    pairs = [split(corpus, data.validation_share) for corpus in train]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _check_held_out(corpus: Corpus, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """A held-out text gives at least one whole window, or one document to predict where they are packed."""
+    context = recipe.model.context
+    if data_of(recipe).packing == "packed":
+        next(sequential(corpus, context, 1, packed_with=tokenizer.roles.pad))
+    elif corpus.num_tokens <= context:
+        raise CutawayError(
+            f"The held-out part of {corpus.name} has {corpus.num_tokens:,} tokens, but one window takes {context + 1:,} "
+            f"(context {context:,} and the token after it). Add text, raise data.validation_share, or lower model.context."
+        )
+
+
+def _check_sample(recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """The prompt of the samples can be read, and leaves room for a token."""
+    context, ids = recipe.model.context, sample_ids(recipe, tokenizer)
+    if not ids and tokenizer.roles.bos is None:
+        raise CutawayError("sample.prompt is empty, and this tokenizer has no token that begins a text. Give a text.")
+    if recipe.model.decoder.position.is_table and len(ids) > context:
+        raise CutawayError(
+            f"sample.prompt has {len(ids)} tokens, and the model reads {context}. Give a shorter sample.prompt."
+        )
+
+
+def sample_ids(recipe: Recipe, tokenizer: Tokenizer) -> list[int]:
+    """The ids of the sample's prompt. Raises CutawayError where it cannot be read."""
+    try:
+        return tokenizer.encode(recipe.sample.prompt)
+    except CutawayError as error:
+        raise CutawayError(f"sample.prompt cannot be read: {error} Give another sample.prompt.") from error
