@@ -13,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 
 import cutaway
 from cutaway.config import TokenIds
-from cutaway.decode import Sampling
+from cutaway.decode import Sampling, Session, autoregressive, run
 from cutaway.errors import CutawayError
 from cutaway.lm import LM, bundled_models, find, load, read_config
 from cutaway.model import Call, visibility
@@ -157,26 +157,39 @@ def test_what_cannot_be_is_refused(case: str) -> None:
 
 def test_an_encoder_decoder_says_that_it_reads_a_source() -> None:
     lm = LM(tiny.model(tiny.config(encoder=tiny.stack(), decoder=tiny.stack())), None, "two stacks")
-    for use in (lambda: lm.logits([1]), lambda: lm.trace([1]), lambda: lm.generate([1])):
+    for use in (lambda: lm.logits([1]), lambda: lm.trace([1])):
         with pytest.raises(CutawayError, match="source"):
             use()
 
 
+def test_an_encoder_decoder_answers_to_its_source() -> None:
+    ids = TokenIds(decoder_start=BYTES.roles.bos, eos=BYTES.roles.eos)
+    knobs = {"encoder": tiny.stack(), "decoder": tiny.stack(), "vocab_size": BYTES.vocab_size, "tokens": ids}
+    lm = LM(tiny.model(tiny.config(**knobs)), BYTES, "two stacks")
+    prompts = ["a cat", "dogs and dogs", "x"]
+    texts = [lm.generate(prompt, max_tokens=8) for prompt in prompts]
+    session = Session(lm.model, source_ids=BYTES.encode(prompts[0]))
+    said = run(autoregressive(session, (), Sampling(temperature=0), max_tokens=8))
+    assert texts[0] == BYTES.decode([event.new for event in said if event.new is not None], skip_special=True)
+    assert len(set(texts)) == 3
+    assert lm.generate_batch(prompts, max_tokens=8) == texts
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     runs.train(runs.recipe(folder), folder / "run")
     return folder / "run"
 
 
-def test_a_run_opens_its_newest_complete_checkpoint(run: Path) -> None:
-    newest = runs.checkpoint(run, 12)
-    half = runs.checkpoint(run, 99)
+def test_a_run_opens_its_newest_complete_checkpoint(trained_run: Path) -> None:
+    newest = runs.checkpoint(trained_run, 12)
+    half = runs.checkpoint(trained_run, 99)
     half.mkdir()
     (half / "config.json").write_text("{}")
-    assert find(str(run)) == newest
-    assert load(run).generate("The ", max_tokens=8) == load(newest).generate("The ", max_tokens=8)
-    assert cutaway.load(str(run)).name == str(run)
+    assert find(str(trained_run)) == newest
+    assert load(trained_run).generate("The ", max_tokens=8) == load(newest).generate("The ", max_tokens=8)
+    assert cutaway.load(str(trained_run)).name == str(trained_run)
     half.joinpath("config.json").unlink()
     half.rmdir()
 
@@ -188,8 +201,8 @@ def test_a_run_without_checkpoint_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_truncated_checkpoint_is_refused(file: str, run: Path, tmp_path: Path) -> None:
-    for path in runs.checkpoint(run, 12).iterdir():
+def test_a_truncated_checkpoint_is_refused(file: str, trained_run: Path, tmp_path: Path) -> None:
+    for path in runs.checkpoint(trained_run, 12).iterdir():
         content = path.read_bytes()
         (tmp_path / path.name).write_bytes(content[: len(content) // 2] if path.name == file else content)
     with pytest.raises(CutawayError, match=file):

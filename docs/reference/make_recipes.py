@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cutaway import config
+from cutaway.data.pairs import PairSource
 from cutaway.data.sources import Source
 from cutaway.strict import default_of, describe, is_required
 from cutaway.train import recipe
@@ -56,6 +57,8 @@ TABLES: dict[str, type] = {
     "`[tokenizer]`": recipe.TokenizerRecipe,
     "`[data]`": recipe.DataRecipe,
     "`[[data.train]]` and `[[data.validation]]`": Source,
+    "`[pairs]`": recipe.PairsRecipe,
+    "`[[pairs.train]]` and `[[pairs.validation]]`": PairSource,
     "`[model]`": recipe.ModelRecipe,
     "`[model.decoder]`": config.StackConfig,
     "`[model.decoder.norm]`": config.NormConfig,

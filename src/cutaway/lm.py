@@ -26,7 +26,7 @@ from .runtime.attend import fused
 from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer, find_tokenizer
 from .text.chat import ChatTemplate, read_chat_template
-from .train.run_directory import complete_checkpoints
+from .train.run_directory import newest_model
 from .weights import checkpoint, gguf
 from .weights.hub import fetch, is_hub_id
 
@@ -89,7 +89,7 @@ class LM:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
     ) -> str:
-        """Continue a prompt; the prompt itself is not repeated.
+        """Continue a prompt; the prompt itself is not repeated. An encoder-decoder answers to it: it is the source.
 
         prompt: text or ids. max_tokens: how many are chosen at most. sampling: how (greedy if None). stop: strings that
         end the text and are left out. Raises CutawayError for what the model or the settings do not allow.
@@ -146,7 +146,7 @@ class LM:
         engine: Engine[int] = Engine()
         texts = [_Text(self._tokenizer, stop) for _ in prompts]
         for prompt in prompts:  # one that does not fit is said before the others have run
-            if ids := self.ids(prompt):
+            if (ids := self.ids(prompt)) and not self.config.has_cross:
                 self._rows(ids)
         decoders = [self._decoder(prompt, max_tokens, sampling, index) for index, prompt in enumerate(prompts)]
         for index, event in engine.run(decoders):
@@ -212,8 +212,11 @@ class LM:
                 f"'{self.name}' was trained to fill in hidden tokens, seeing what stands before and after them; taken token by "
                 "token, its text would mean nothing. Look into it with `inspect` and `trace`."
             )
-        how = sampling or Sampling(temperature=0)
-        return autoregressive(Session(self.model), self.ids(prompt), how, max_tokens=max_tokens, request=request)
+        how, ids = sampling or Sampling(temperature=0), self.ids(prompt)
+        if self.config.has_cross:
+            session = Session(self.model, source_ids=ids)
+            return autoregressive(session, (), how, max_tokens=max_tokens, request=request)
+        return autoregressive(Session(self.model), ids, how, max_tokens=max_tokens, request=request)
 
     def _tokens(self, length: int) -> visible.Tokens:
         """Who sees whom in a text by itself."""
@@ -303,10 +306,10 @@ def find(name: str) -> Path:
     if (path / "config.json").is_file() or (path.suffix == GGUF and path.is_file()):
         return path
     if (path / "recipe.json").is_file():
-        found = complete_checkpoints(path)
-        if not found:
+        found = newest_model(path)
+        if found is None:
             raise CutawayError(f"The run in {path} has no complete checkpoint yet. Train it further first.")
-        return found[-1][1]
+        return found
     bundled = bundled_models()
     if name in bundled:
         return bundled[name]

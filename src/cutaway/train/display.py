@@ -47,7 +47,7 @@ class Display:
             case "stop":
                 self._stop(event)
             case "end":
-                self._print(f"Done in {clock(event.values['elapsed'])}: {event.values['checkpoint']}")
+                self._end(event)
             case "save":
                 pass  # the directory was named at the start
 
@@ -96,6 +96,12 @@ class Display:
         sayable = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in event.values["text"])
         shown = sayable.strip("\n").replace("\n", "\n             ")
         self._print(Text.assemble(("     sample", "dim"), "  ", shown))
+
+    def _end(self, event: TrainEvent) -> None:
+        if (averaged := event.values.get("averaged")) is not None:
+            number, loss = len(averaged["checkpoints"]), (f"{averaged['loss']:.4f}", "bold")
+            self._print(Text.assemble(f"Mean of the last {number} checkpoints: held-out loss ", loss, " nats a token"))
+        self._print(f"Done in {clock(event.values['elapsed'])}: {event.values['checkpoint']}")
 
     def _stop(self, event: TrainEvent) -> None:
         where = f"Saved at step {event.step:,}" if event.values["checkpoint"] else "No step was done yet"

@@ -20,6 +20,7 @@ from ..runtime.kernels import accelerate
 from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.train_state import load_state
+from .average import averaged
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
 from .feed import Feed
@@ -27,7 +28,7 @@ from .machine import keep_freed_memory, peak_flops
 from .optimise import factor, make_optimisers, rates, set_rate
 from .prepare import prepare
 from .recipe import Recipe
-from .run_directory import RunDirectory
+from .run_directory import RunDirectory, complete_checkpoints
 from .score import to_bits
 from .state import STATE_FILE, restore_optimisers, save_run_checkpoint
 from .step import gradient_step, micro_seed
@@ -194,5 +195,19 @@ class Trainer:
             self._save_checkpoint()  # stopped between two saves of the plan
             newest = self.directory.newest()
         place = "" if newest is None else str(newest[1])
-        is_done = self.step == self.recipe.training.steps
-        return self._emit("end" if is_done else "stop", elapsed=self.elapsed, checkpoint=place)
+        if self.step < self.recipe.training.steps:
+            return self._emit("stop", elapsed=self.elapsed, checkpoint=place)
+        if self.recipe.training.average > 1:
+            return self._emit(
+                "end", averaged=self._average(), elapsed=self.elapsed, checkpoint=str(self.directory.averaged)
+            )
+        return self._emit("end", elapsed=self.elapsed, checkpoint=place)
+
+    def _average(self) -> dict[str, object]:
+        """Save the mean of the last checkpoints; what it was made of, and its held-out loss."""
+        paths = [path for _, path in complete_checkpoints(self.directory.path)][-self.recipe.training.average :]
+        self.model.load_state_dict(averaged(paths))
+        checkpoint.save(self.directory.averaged, self.model, tokenizer_files=self.data.tokenizer.save)
+        held = self.data.held(self.model, self.recipe.training.precision)
+        loss = sum(part.nats for part in held) / sum(part.tokens for part in held)
+        return {"checkpoints": [path.name for path in paths], "loss": loss}

@@ -1,6 +1,6 @@
 """A run directory: everything a run wrote. In: a path and a recipe. Out: places, and the newest complete checkpoint.
 
-    recipe.json · events.jsonl · loss.png · tensorboard/ · cache/ · lock · checkpoints/step-00000500/
+    recipe.json · events.jsonl · loss.png · tensorboard/ · cache/ · lock · checkpoints/step-00000500/ · averaged/
 
 A checkpoint is a model directory (see weights/checkpoint) with `train_state.safetensors` beside the weights. A directory that
 is refused is not touched; `recipe.json` is written last, when nothing about the run can be refused any more.
@@ -25,7 +25,7 @@ from .events import read_events
 from .recipe import Recipe
 
 CHECKPOINT = re.compile(r"step-(\d{8})")
-CACHE, LOCK = "cache", "lock"
+CACHE, LOCK, AVERAGED = "cache", "lock", "averaged"
 DAMAGED = "damaged-"
 
 
@@ -40,6 +40,7 @@ class RunDirectory:
         self.path, self.recipe, self.is_fresh = path, recipe, is_fresh
         self.recipe_file, self.events = path / "recipe.json", path / "events.jsonl"
         self.checkpoints, self.cache = path / "checkpoints", path / CACHE
+        self.averaged = path / AVERAGED
         self._lock: IO[str] | None = None
         self._refuse_others()
         self.damaged = [] if is_fresh else self._damaged()
@@ -145,10 +146,18 @@ class RunDirectory:
             ) from None
 
     def _clear(self) -> None:
-        for name in ("checkpoints", "tensorboard"):
+        for name in ("checkpoints", "tensorboard", AVERAGED):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in ("recipe.json", "events.jsonl", "loss.png"):
             (self.path / name).unlink(missing_ok=True)
+
+
+def newest_model(run: Path) -> Path | None:
+    """What a run came to: the mean of its last checkpoints where it made one, else its newest complete checkpoint."""
+    if is_complete(run / AVERAGED):
+        return run / AVERAGED
+    found = complete_checkpoints(run)
+    return found[-1][1] if found else None
 
 
 def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
