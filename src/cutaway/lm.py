@@ -24,13 +24,12 @@ from .model import Call, Transformer
 from .model import visibility as visible
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
-from .text import StreamDecoder, Tokenizer, find_tokenizer
+from .text import StreamDecoder, Tokenizer
 from .text.chat import ChatTemplate, read_chat_template
 from .train.run_directory import newest_model
-from .weights import checkpoint, gguf
+from .weights import gguf
 from .weights.hub import fetch, is_hub_id
-
-GGUF = ".gguf"
+from .weights.opening import GGUF, open_config, open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +275,8 @@ def load(name: str | Path, *, dtype: torch.dtype = torch.float32) -> LM:
     checkpoint that is damaged.
     """
     place = find(str(name))
-    model, tokenizer = _opened(place, dtype)
+    opened = open_model(place, dtype)
+    model, tokenizer = opened.model, opened.tokenizer
     accelerate(model)
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         raise CutawayError(
@@ -288,16 +288,7 @@ def load(name: str | Path, *, dtype: torch.dtype = torch.float32) -> LM:
 
 def read_config(name: str | Path) -> ModelConfig:
     """The config of a model that `load` would open, without reading its weights."""
-    place = find(str(name))
-    return gguf.read_config(place) if place.suffix == GGUF else checkpoint.read_config(place)
-
-
-def _opened(place: Path, dtype: torch.dtype) -> tuple[Transformer, Tokenizer | None]:
-    if place.suffix == GGUF:
-        opened = gguf.load(place, dtype)
-        return opened.model, opened.tokenizer
-    model = checkpoint.load(place, dtype)
-    return model, Tokenizer.load(place) if find_tokenizer(place) is not None else None
+    return open_config(find(str(name)))
 
 
 def find(name: str) -> Path:

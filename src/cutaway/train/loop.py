@@ -19,6 +19,7 @@ from ..model import Transformer, initialise
 from ..runtime.kernels import accelerate
 from ..text import Tokenizer
 from ..weights import checkpoint
+from ..weights.opening import open_model
 from ..weights.train_state import load_state
 from .average import averaged
 from .curves import Curves
@@ -37,11 +38,11 @@ from .step import gradient_step, micro_seed
 class Trainer:
     """One run. Iterate over `run()`; call `stop()` (from a signal handler, say) to save and leave after the current step."""
 
-    def __init__(self, recipe: Recipe, directory: Path, *, is_fresh: bool = False) -> None:
+    def __init__(self, recipe: Recipe, directory: Path, *, is_fresh: bool = False, base: Path | None = None) -> None:
         """Prepare everything; go on from the newest checkpoint of the directory, or begin.
 
-        is_fresh: delete the run that is there and begin. Raises CutawayError for whatever keeps the run from its first
-        step; the directory is then as it was.
+        is_fresh: delete the run that is there and begin. base: where the model lies that a recipe with a base begins with.
+        Raises CutawayError for whatever keeps the run from its first step; the directory is then as it was.
         """
         self.started = time.perf_counter()
         keep_freed_memory()
@@ -50,7 +51,7 @@ class Trainer:
         self.recipe = recipe
         self.directory = RunDirectory(directory, recipe, is_fresh=is_fresh)
         with self.directory.open():
-            self._prepare(recipe)
+            self._prepare(recipe, base)
             self.directory.claim()
         self.log = EventLog(self.directory.events, resume_at=self.step)
         self.curves = Curves(directory, self.log.kept)
@@ -79,12 +80,26 @@ class Trainer:
         """Seconds of this run, those before it was resumed included."""
         return self.elapsed_before + time.perf_counter() - self.started
 
-    def _prepare(self, recipe: Recipe) -> None:
+    def _prepare(self, recipe: Recipe, base: Path | None) -> None:
         newest = self.directory.newest()
-        tokenizer = None if newest is None else Tokenizer.load(newest[1])
-        self.data: Feed = prepare(recipe, self.directory.cache, tokenizer)
-        generator = torch.Generator().manual_seed(recipe.seed)
-        self.model = initialise(Transformer(self.data.config), generator, recipe.model.initial_std)
+        if newest is not None:
+            tokenizer, config = Tokenizer.load(newest[1]), checkpoint.read_config(newest[1])
+            self.data: Feed = prepare(recipe, self.directory.cache, tokenizer, None if recipe.base is None else config)
+            self.model = Transformer(self.data.config)
+        elif recipe.base is not None:
+            assert base is not None, "whoever starts a run from a base says where it lies"
+            opened = open_model(base)
+            if opened.tokenizer is None:
+                raise CutawayError(
+                    f"The base {recipe.base} has no tokenizer, and texts are to be read. Put its files beside it."
+                )
+            self.model = opened.model
+            self.data = prepare(recipe, self.directory.cache, opened.tokenizer, opened.model.config)
+        else:
+            assert recipe.model is not None, "checked with the recipe"
+            self.data = prepare(recipe, self.directory.cache)
+            generator = torch.Generator().manual_seed(recipe.seed)
+            self.model = initialise(Transformer(self.data.config), generator, recipe.model.initial_std)
         accelerate(self.model)
         self.optimisers: list[Optimizer] = make_optimisers(self.model, recipe.optimiser)
         self.step, self.elapsed_before = (0, 0.0) if newest is None else self._restore(*newest)

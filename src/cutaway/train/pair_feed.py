@@ -22,7 +22,7 @@ from ..text import Tokenizer
 from .feed import Held
 from .recipe import PairsRecipe, Recipe, SampleRecipe
 from .step import mixed, predict
-from .text_feed import sample_ids
+from .text_feed import row_length, sample_ids
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ def prepare_pairs(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cac
         assert roles.pad is not None, "checked above"
         return PairLoader(
             parts,
-            context=recipe.model.context,
+            context=row_length(recipe, config),
             batch_tokens=training.batch_tokens,
             seed=recipe.seed,
             start_id=config.tokens.decoder_start,
             pad_id=roles.pad,
         )
 
-    _check_sample(recipe, tokenizer)
+    _check_sample(recipe, tokenizer, row_length(recipe, config))
     return PairFeed(recipe, tokenizer, config, sides[0], loader(sides[0]), [loader([held]) for held in sides[1]])
 
 
@@ -132,9 +132,9 @@ def texts_of_pairs(recipe: Recipe) -> Iterator[str]:
             yield pair.target
 
 
-def _check_sample(recipe: Recipe, tokenizer: Tokenizer) -> None:
+def _check_sample(recipe: Recipe, tokenizer: Tokenizer, context: int) -> None:
     num_ids = len(sample_ids(recipe, tokenizer))
-    if not 0 < num_ids < recipe.model.context:
+    if not 0 < num_ids < context:
         raise CutawayError(
-            f"sample.prompt has {num_ids} tokens. It is a source here: give a text of 1 to {recipe.model.context - 1} tokens."
+            f"sample.prompt has {num_ids} tokens. It is a source here: give a text of 1 to {context - 1} tokens."
         )

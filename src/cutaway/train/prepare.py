@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import ModelConfig, TokenIds
+from ..errors import CutawayError
 from ..text import Tokenizer, default_plan, train_tokenizer
 from .feed import Feed
 from .pair_feed import pairs_of, prepare_pairs, texts_of_pairs
@@ -17,23 +18,27 @@ from .recipe import Recipe
 from .text_feed import data_of, prepare_texts, texts_of
 
 
-def prepare(recipe: Recipe, cache: Path, tokenizer: Tokenizer | None = None) -> Feed:
+def prepare(recipe: Recipe, cache: Path, tokenizer: Tokenizer | None = None, config: ModelConfig | None = None) -> Feed:
     """Read, tokenise and lay out the data of a recipe.
 
-    cache: where encoded corpora are kept. tokenizer: that of a run to be resumed; None: the recipe says which.
+    cache: where encoded corpora are kept. tokenizer: that of a run to be resumed, or of the base; None: the recipe says which.
+    config: likewise.
     Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
     """
     data = data_of(recipe) if recipe.pairs is None else pairs_of(recipe)
     for source in (*data.train, *data.validation):
         source.paths()  # a missing file is said before a long tokenizer training
     tokenizer = make_tokenizer(recipe) if tokenizer is None else tokenizer
+    config = make_config(recipe, tokenizer) if config is None else config
+    _check_stacks(recipe, config)
     feed = prepare_texts if recipe.pairs is None else prepare_pairs
-    return feed(recipe, tokenizer, make_config(recipe, tokenizer), cache)
+    return feed(recipe, tokenizer, config, cache)
 
 
 def make_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
     """The architecture, with the vocabulary and the ids that the tokenizer decides."""
     roles = tokenizer.roles
+    assert recipe.model is not None, "a base brings its config"
     start = None if recipe.pairs is None else roles.bos
     ids = TokenIds(bos=roles.bos, eos=roles.eos, pad=roles.pad, mask=roles.mask, decoder_start=start)
     return recipe.model.config(tokenizer.vocab_size, ids)
@@ -61,3 +66,15 @@ def make_tokenizer(recipe: Recipe) -> Tokenizer:
 
 def _texts(recipe: Recipe) -> Iterator[str]:
     return texts_of(data_of(recipe).train) if recipe.pairs is None else texts_of_pairs(recipe)
+
+
+def _check_stacks(recipe: Recipe, config: ModelConfig) -> None:
+    """Pairs are for models with an encoder and a decoder, texts for those with a decoder alone that predict the next token."""
+    wanted = (
+        "an encoder and a decoder" if recipe.pairs is not None else "a decoder alone, which predicts the next token"
+    )
+    is_right = config.has_cross if recipe.pairs is not None else config.encoder is None and config.predicts == "next"
+    if not is_right or not config.has_head:
+        raise CutawayError(
+            f"The base {recipe.base} does not fit the data: it takes a model with {wanted}. Name another base."
+        )

@@ -146,8 +146,9 @@ class ScheduleRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """How long, how much at a time, how often to look. batch_size: windows in a micro-batch, of [data]; batch_tokens: tokens in
-    one, both sides and padding included, of [pairs]; accumulate: micro-batches a step.
+    """How long, how much at a time, how often to look. context: tokens in a row, None: the model's own. batch_size: windows in
+    a micro-batch, of [data]; batch_tokens: tokens in one, both sides and padding included, of [pairs]; accumulate: micro-batches
+    a step.
 
     label_smoothing: the share of each target that is spread over the vocabulary (Szegedy et al. 2016). average: the run ends
     with the mean of its last checkpoints' weights, so many; 1: with the last. precision: bf16 multiplies in bfloat16 and keeps
@@ -155,6 +156,7 @@ class TrainingRecipe:
     """
 
     steps: int
+    context: int | None = None
     batch_size: int | None = None
     batch_tokens: int | None = None
     accumulate: int = 1
@@ -171,7 +173,7 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         for name in ("steps", "accumulate", "average", "evaluate_batch_size", "keep"):
             _at_least(f"training.{name}", getattr(self, name), 1)
-        for name in ("batch_size", "batch_tokens"):
+        for name in ("batch_size", "batch_tokens", "context"):
             if getattr(self, name) is not None:
                 _at_least(f"training.{name}", getattr(self, name), 1)
         _check("training.label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
@@ -197,11 +199,15 @@ class SampleRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a run; two runs of one recipe on one machine are bitwise equal."""
+    """Everything that decides a run; two runs of one recipe on one machine are bitwise equal.
+
+    base: a model to go on from, by place or name, with its architecture and tokenizer; then there is no [model], no [tokenizer].
+    """
 
     name: str
-    model: ModelRecipe
     training: TrainingRecipe
+    base: str | None = None
+    model: ModelRecipe | None = None
     data: DataRecipe | None = None
     pairs: PairsRecipe | None = None
     description: str = ""
@@ -229,7 +235,14 @@ class Recipe:
             raise CutawayError(
                 f"With [{given[0]}], a batch is measured by training.{wanted}. Give it, and no training.{other}."
             )
-        if (self.pairs is None) != (self.model.encoder is None):
+        if (self.base is None) == (self.model is None):
+            found = "neither is there" if self.model is None else "both are there"
+            raise CutawayError(
+                f"A recipe has either a [model] to train from scratch or a base to go on from, and {found}."
+            )
+        if self.base is not None and self.tokenizer != TokenizerRecipe():
+            raise CutawayError(f"The base {self.base} brings its own tokenizer. Leave [tokenizer] out.")
+        if self.model is not None and (self.pairs is None) != (self.model.encoder is None):
             has, lacks = ("pairs", "model.encoder") if self.pairs is not None else ("model.encoder", "pairs")
             raise CutawayError(
                 f"The recipe has [{has}] and no [{lacks}]. An encoder reads sources: give both, or none."
@@ -259,6 +272,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         data=_resolved(recipe.data, folder),
         pairs=_resolved(recipe.pairs, folder),
         tokenizer=_resolve_path(recipe.tokenizer, folder),
+        base=_resolve_base(recipe.base, folder),
     )
 
 
@@ -314,6 +328,11 @@ def _resolved(data: Data, folder: Path) -> Data:
 
 def _resolve_path(tokenizer: TokenizerRecipe, folder: Path) -> TokenizerRecipe:
     return replace(tokenizer, path=str(folder / Path(tokenizer.path).expanduser())) if tokenizer.path else tokenizer
+
+
+def _resolve_base(base: str | None, folder: Path) -> str | None:
+    """A place beside the recipe, or a name as it is."""
+    return str(folder / base) if base is not None and (folder / base).exists() else base
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -44,7 +44,7 @@ class TextFeed:
     @property
     def context(self) -> int:
         """See `Feed`."""
-        return self.recipe.model.context
+        return row_length(self.recipe, self.config)
 
     @cached_property
     def bytes_per_token(self) -> float:
@@ -84,7 +84,7 @@ def prepare_texts(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cac
     assert training.batch_size is not None, "checked with the recipe"
     loader = Loader(
         train,
-        context=recipe.model.context,
+        context=row_length(recipe, config),
         micro_batch_size=training.batch_size,
         seed=recipe.seed,
         weights=[source.weight for source in data.train],
@@ -93,8 +93,8 @@ def prepare_texts(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cac
         pad_id=tokenizer.roles.pad,
     )
     for corpus in validation:
-        _check_held_out(corpus, recipe, tokenizer)
-    _check_sample(recipe, tokenizer)
+        _check_held_out(corpus, recipe, row_length(recipe, config), tokenizer)
+    _check_sample(recipe, tokenizer, config)
     return TextFeed(recipe, tokenizer, config, train, validation, loader)
 
 
@@ -102,6 +102,16 @@ def data_of(recipe: Recipe) -> DataRecipe:
     """The texts of a recipe that has them."""
     assert recipe.data is not None, "a text feed is made of [data]"
     return recipe.data
+
+
+def row_length(recipe: Recipe, config: ModelConfig) -> int:
+    """How many tokens a row has: training.context, or the model's own. Raises CutawayError for more than its table has."""
+    wanted = recipe.training.context
+    if wanted is not None and wanted > config.context and config.main.position.is_table:
+        raise CutawayError(
+            f"training.context is {wanted:,}, and the model's positions end at {config.context:,}. Lower it."
+        )
+    return config.context if wanted is None else wanted
 
 
 def texts_of(sources: Sequence[Source]) -> Iterator[str]:
@@ -134,9 +144,8 @@ def _corpora(recipe: Recipe, tokenizer: Tokenizer, cache: Path) -> tuple[list[Co
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def _check_held_out(corpus: Corpus, recipe: Recipe, tokenizer: Tokenizer) -> None:
+def _check_held_out(corpus: Corpus, recipe: Recipe, context: int, tokenizer: Tokenizer) -> None:
     """A held-out text gives at least one whole window, or one document to predict where they are packed."""
-    context = recipe.model.context
     if data_of(recipe).packing == "packed":
         next(sequential(corpus, context, 1, packed_with=tokenizer.roles.pad))
     elif corpus.num_tokens <= context:
@@ -146,12 +155,12 @@ def _check_held_out(corpus: Corpus, recipe: Recipe, tokenizer: Tokenizer) -> Non
         )
 
 
-def _check_sample(recipe: Recipe, tokenizer: Tokenizer) -> None:
+def _check_sample(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig) -> None:
     """The prompt of the samples can be read, and leaves room for a token."""
-    context, ids = recipe.model.context, sample_ids(recipe, tokenizer)
+    context, ids = config.context, sample_ids(recipe, tokenizer)
     if not ids and tokenizer.roles.bos is None:
         raise CutawayError("sample.prompt is empty, and this tokenizer has no token that begins a text. Give a text.")
-    if recipe.model.decoder.position.is_table and len(ids) > context:
+    if config.main.position.is_table and len(ids) > context:
         raise CutawayError(
             f"sample.prompt has {len(ids)} tokens, and the model reads {context}. Give a shorter sample.prompt."
         )

@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; Ctrl-C saves and leaves, and a second one leaves at once."""
+    from ...lm import find
     from ...train.display import Display
     from ...train.loop import Trainer
     from ...train.recipe import load_recipe
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     kind = ""
     with Display() as display:
-        trainer = Trainer(recipe, directory, is_fresh=arguments.fresh)
+        base = None if recipe.base is None else find(recipe.base)
+        trainer = Trainer(recipe, directory, is_fresh=arguments.fresh, base=base)
         with _stopping(trainer):
             for event in trainer.run():
                 display.show(event)

@@ -1,0 +1,27 @@
+"""Whatever a model lies in -> the model and its tokenizer. In: a directory or a .gguf file. Out: both, or the config alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..config import ModelConfig
+from ..text import Tokenizer, find_tokenizer
+from . import checkpoint, gguf
+from .gguf import Opened
+
+GGUF = ".gguf"
+
+
+def open_model(place: Path, dtype: torch.dtype = torch.float32) -> Opened:
+    """Read the weights into `dtype`, and the tokenizer where there is one. Raises CutawayError as both forms' `load` do."""
+    if place.suffix == GGUF:
+        return gguf.load(place, dtype)
+    model = checkpoint.load(place, dtype)
+    return Opened(model, Tokenizer.load(place) if find_tokenizer(place) is not None else None)
+
+
+def open_config(place: Path) -> ModelConfig:
+    """The config alone; no weights are read. Raises CutawayError as both forms' `read_config` do."""
+    return gguf.read_config(place) if place.suffix == GGUF else checkpoint.read_config(place)
