@@ -31,6 +31,7 @@ SHAPES |= {
     "untied with bias": tiny.config(head_bias=True),
     "no head": tiny.config(encoder=tiny.stack(), has_head=False),
     "tied with transform": tiny.config(encoder=tiny.stack(), is_tied=True, head_bias=True, head_transform="gelu"),
+    "labels": tiny.config(encoder=tiny.stack(), has_head=False, num_labels=2),
     "pooler": tiny.config(encoder=tiny.stack(num_token_types=2), has_head=False, has_pooler=True),
     "two stacks": tiny.config(encoder=tiny.stack(), decoder=tiny.stack(num_layers=3)),
     "two shared stacks": tiny.config(

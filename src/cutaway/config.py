@@ -304,7 +304,8 @@ class ModelConfig:
     token at its own place, seeing all (Nie et al. 2025); masked_next: the same, one place earlier (Ye et al. 2025).
     head_transform: the activation between a dense layer and a norm that stand before the head's matrix (Devlin et al. 2019);
     None: nothing does. has_pooler: whether a model without head makes one vector of a text from its first token's, by a dense
-    layer and tanh.
+    layer and tanh. num_labels: how many scores a model without head gives each token (Devlin et al. 2019 §4.2: two, for where an
+    answer begins and ends); 0: none.
     """
 
     vocab_size: int
@@ -319,6 +320,7 @@ class ModelConfig:
     has_head: bool = True
     head_transform: Activation | None = None
     has_pooler: bool = False
+    num_labels: int = 0
     predicts: Prediction = "next"
     tokens: TokenIds = field(default_factory=TokenIds)
 
@@ -346,6 +348,10 @@ class ModelConfig:
         if self.head_transform is not None and not self.has_head:
             raise CutawayError(
                 f"head_transform is '{self.head_transform}' and has_head is false. It stands before a head: leave it out."
+            )
+        if self.num_labels and (self.num_labels < 0 or self.has_head or self.decoder is not None):
+            raise CutawayError(
+                f"num_labels is {self.num_labels}. It is 0, or above it for an encoder whose has_head is false."
             )
         if self.has_pooler and (self.has_head or self.decoder is not None):
             raise CutawayError(

@@ -18,8 +18,8 @@ from .errors import CutawayError
 class Parameters:
     """How many learned numbers each part of a model has. norm: all norms, those of queries and keys too.
 
-    embedding: tables of tokens and of their types. head: its matrices, or the pooler; 0 when tied without bias or transform, for
-    its matrix is the embedding.
+    embedding: tables of tokens and of their types. head: its matrices, or those of pooler and labels; 0 when tied without bias or
+    transform, for its matrix is the embedding.
     """
 
     embedding: int
@@ -44,7 +44,7 @@ def parameters(config: ModelConfig) -> Parameters:
         attention=sum(stack.num_distinct * _num_attentions(config, name) * _attention(stack) for name, stack in stacks),
         feedforward=sum(stack.num_distinct * _feedforward(stack) for _, stack in stacks),
         norm=sum(_norms(config, name) for name, _ in stacks) + _transform_norm(config),
-        head=_head(config) - (_matrix(config) if config.is_tied else 0) + _pooler(config),
+        head=_head(config) - (_matrix(config) if config.is_tied else 0) + _pooler(config) + _labels(config),
     )
 
 
@@ -252,6 +252,10 @@ def _transform_norm(config: ModelConfig) -> int:
 
 def _pooler(config: ModelConfig) -> int:
     return config.main.d_model * (config.main.d_model + 1) if config.has_pooler else 0
+
+
+def _labels(config: ModelConfig) -> int:
+    return (config.main.d_model + 1) * config.num_labels
 
 
 def _check_count(name: str, value: int, *, least: int) -> None:

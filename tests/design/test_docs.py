@@ -23,6 +23,7 @@ def configs() -> dict[str, ModelConfig]:
         "decoder": ModelConfig(**sizes, decoder=tiny.stack()),
         "encoder": ModelConfig(**sizes, encoder=tiny.stack()),
         "masked": ModelConfig(**sizes, encoder=tiny.stack(num_token_types=2), head_transform="gelu"),
+        "labelled": ModelConfig(**sizes, encoder=tiny.stack(), has_head=False, num_labels=2),
         "pooled": ModelConfig(**sizes, encoder=tiny.stack(), has_head=False, has_pooler=True),
         "both": ModelConfig(**sizes, encoder=tiny.stack(), decoder=tiny.stack()),
         "parallel": ModelConfig(**sizes, decoder=tiny.stack(placement="parallel")),

@@ -63,6 +63,8 @@ REFUSALS: list[tuple[Callable[[], Any], list[str]]] = [
     (lambda: tiny.stack(num_shared=3), ["num_shared is 3", "1 to num_layers, 2"]),
     (lambda: tiny.stack(num_token_types=-1), ["num_token_types is -1", "0 or more"]),
     (lambda: tiny.config(has_head=False, head_transform="gelu"), ["head_transform is 'gelu'", "has_head is false"]),
+    (lambda: tiny.config(encoder=tiny.stack(), num_labels=2), ["num_labels is 2", "has_head is false"]),
+    (lambda: tiny.config(encoder=tiny.stack(), has_head=False, num_labels=-1), ["num_labels is -1"]),
     (lambda: tiny.config(encoder=tiny.stack(), has_pooler=True), ["has_pooler is true", "has_head to false"]),
     (lambda: tiny.config(has_head=False, has_pooler=True), ["has_pooler is true", "a decoder"]),
     (lambda: tiny.config(vocab_size=0), ["vocab_size is 0"]),

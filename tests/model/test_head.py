@@ -32,6 +32,16 @@ def test_the_pooler_reads_the_first_state() -> None:
     tiny.assert_close(model.pooled(states, call), torch.tanh(linear(states[:, 0], weights, "pooler.dense")))
 
 
+def test_labels_are_one_projection_of_each_state() -> None:
+    model = tiny.model(tiny.config(encoder=tiny.stack(), has_head=False, num_labels=2))
+    call = Call(visibility.full(6))
+    states, weights = model.states(tiny.ids(2, 6), call), model.state_dict()
+    assert model.labelled(states, call).shape == (2, 6, 2)
+    tiny.assert_close(model.labelled(states, call), linear(states, weights, "labels.projection"))
+    with pytest.raises(CutawayError, match="scores no labels"):
+        tiny.model(tiny.config()).labelled(states, call)
+
+
 def test_a_model_without_pooler_says_so() -> None:
     model = tiny.model(tiny.config(encoder=tiny.stack(), has_head=False))
     with pytest.raises(CutawayError, match="no pooler"):

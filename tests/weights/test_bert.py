@@ -12,15 +12,19 @@ from torch import Tensor
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     BertConfig,
     BertForMaskedLM,
     BertForPreTraining,
+    BertForQuestionAnswering,
     BertModel,
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaForQuestionAnswering,
     RobertaModel,
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
+    XLMRobertaForQuestionAnswering,
     XLMRobertaModel,
 )
 
@@ -39,6 +43,11 @@ FAMILIES: dict[str, tuple[type[Any], type[Any], type[Any]]] = {
     "bert": (BertConfig, BertForMaskedLM, BertModel),
     "roberta": (RobertaConfig, RobertaForMaskedLM, RobertaModel),
     "xlm-roberta": (XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaModel),
+}
+SPANS: dict[str, type[Any]] = {
+    "bert": BertForQuestionAnswering,
+    "roberta": RobertaForQuestionAnswering,
+    "xlm-roberta": XLMRobertaForQuestionAnswering,
 }
 KNOBS: list[dict[str, Any]] = [
     {},
@@ -89,6 +98,22 @@ def test_the_encoder_alone_opens_and_goes_back(family: str, tmp_path: Path) -> N
     again = theirs.opened(AutoModel, tmp_path / "ours")(text)
     assert torch.equal(again.pooler_output, wanted.pooler_output)
     theirs.assert_equal_bits(tmp_path / "ours", tmp_path / "theirs")
+
+
+@families
+def test_a_model_that_marks_answers_opens_and_goes_back(family: str, tmp_path: Path) -> None:
+    reference, text = theirs.random(SPANS[family], config(family)), ids(2, 17)
+    reference.save_pretrained(tmp_path / "theirs")
+    ours, wanted, call = checkpoint.load(tmp_path / "theirs"), reference(text), Call(visibility.full(17))
+    begins, ends = ours.labelled(ours.states(text, call), call).unbind(-1)
+    tiny.assert_close(begins, wanted.start_logits)
+    tiny.assert_close(ends, wanted.end_logits)
+
+    checkpoint.save(tmp_path / "ours", ours)
+    again = theirs.opened(AutoModelForQuestionAnswering, tmp_path / "ours")(text)
+    assert torch.equal(again.end_logits, wanted.end_logits)
+    theirs.assert_equal_bits(tmp_path / "ours", tmp_path / "theirs")
+    assert checkpoint.load(tmp_path / "ours").config == ours.config
 
 
 @families

@@ -43,6 +43,8 @@ def sites(config: ModelConfig, batch: int, length: int, *, past: int = 0, source
         found.append(Site("output.transformed", *stream))
     if config.has_pooler:
         found.append(Site("output.pooled", ("batch", "d_model"), (batch, config.main.d_model)))
+    if config.num_labels:
+        found.append(Site("output.labels", ("batch", "position", "label"), (batch, length, config.num_labels)))
     if config.has_head:
         found.append(Site("output.logits", ("batch", "position", "vocab"), (batch, length, config.vocab_size)))
     return found

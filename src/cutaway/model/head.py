@@ -62,6 +62,18 @@ class NoTransform(nn.Module):
         return states
 
 
+class Labels(nn.Module):
+    """Scores of each token: one projection (Devlin et al. 2019 §4.2, where two scores say where an answer begins and ends)."""
+
+    def __init__(self, d_model: int, num_labels: int) -> None:
+        super().__init__()
+        self.projection = Projection(d_model, num_labels, bias=True)
+
+    def forward(self, states: Tensor, call: Call) -> Tensor:
+        """states: [batch, position, d_model] -> [batch, position, label]."""
+        return call.tap("output.labels", self.projection(states, call))
+
+
 class Pooler(nn.Module):
     """The first token's state, through a dense layer and tanh: one vector for each text."""
 

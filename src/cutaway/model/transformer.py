@@ -18,7 +18,7 @@ from .attention import CrossAttention
 from .block import make_block
 from .call import Call, Frame, Memory
 from .embedding import Embedding, TokenEmbedding
-from .head import Head, Pooler
+from .head import Head, Labels, Pooler
 from .norm import make_norm
 from .position import Rotary, make_bias
 from .visibility import Flag, Tokens, allow
@@ -38,6 +38,7 @@ class Transformer(nn.Module):
             self.decoder = Stack(config, stacks["decoder"], self.token, has_cross=config.has_cross)
         self.head = Head(config, self.token) if config.has_head else None
         self.pooler = Pooler(config.main.d_model) if config.has_pooler else None
+        self.labels = Labels(config.main.d_model, config.num_labels) if config.num_labels else None
 
     def forward(self, ids: Tensor, call: Call) -> Tensor:
         """ids: [batch, position] -> logits [batch, position, vocab]."""
@@ -61,6 +62,13 @@ class Transformer(nn.Module):
             raise CutawayError("This model has no pooler. Take the mean of its states, or the first one: see `embed`.")
         vectors: Tensor = self.pooler(states, call)
         return vectors
+
+    def labelled(self, states: Tensor, call: Call) -> Tensor:
+        """The scores of each token. states: [batch, position, d_model] -> [batch, position, label]."""
+        if self.labels is None:
+            raise CutawayError("This model scores no labels: it was not trained to mark tokens. Use a model that was.")
+        scores: Tensor = self.labels(states, call)
+        return scores
 
     def encode(self, ids: Tensor, call: Call) -> Memory:
         """The source, read once. ids: [batch, source]; call.tokens: the source's visibility."""

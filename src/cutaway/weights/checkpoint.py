@@ -76,12 +76,13 @@ def write_model(
         f"as {DTYPES[dtype]}, so nothing was saved. Training diverged (lower the learning rate and go on from the last good "
         "checkpoint), or the numbers are too large for this type (save as float32 or bfloat16)."
     )
+    has_ends = model.config.has_head or model.config.num_labels > 0
     stored = {}
     for mapped in expand(family.rules(model.config), ours):
         if family.is_derived(mapped.theirs):
             continue
         tensor = join(mapped.layout, [ours[name].detach() for name in mapped.ours]).to(dtype)
-        name = mapped.theirs if model.config.has_head else mapped.theirs.removeprefix(family.prefix)
+        name = mapped.theirs.removeprefix("" if has_ends else family.prefix)
         stored[name] = check_numbers(name, tensor, otherwise)
     write_tensors(directory / WEIGHTS, stored, metadata or {})
     described = {**family.to_json(model.config), "dtype": DTYPES[dtype], "torch_dtype": DTYPES[dtype]}

@@ -13,17 +13,18 @@ from .family import Family
 from .fields import NAMED, Fields
 
 LAYER = "encoder.layers.{layer}"
+NUM_SPAN_LABELS = 2
 ATTENTION, FEEDFORWARD = f"{LAYER}.attention", f"{LAYER}.feedforward"
-MASKED, BARE = "BertForMaskedLM", "BertModel"
+MASKED, BARE, SPANS = "BertForMaskedLM", "BertModel", "BertForQuestionAnswering"
 
 
 def read(fields: Fields) -> dict[str, Any]:
     """config.json -> knobs."""
     fields.must_be(position_embedding_type="absolute")
-    has_head = fields.architecture({MASKED: True, "BertForPreTraining": True, BARE: False})
+    end = fields.architecture({MASKED: "head", "BertForPreTraining": "head", BARE: "pooler", SPANS: "spans"})
     return {
         **encoder(fields, offset=0, context=fields.integer("max_position_embeddings")),
-        **ends(has_head, fields.activation("hidden_act", "gelu")),
+        **ends(end, fields.activation("hidden_act", "gelu")),
         "tokens": roles(fields, fields.integer("vocab_size")),
     }
 
@@ -31,7 +32,7 @@ def read(fields: Fields) -> dict[str, Any]:
 def write(config: ModelConfig) -> dict[str, Any]:
     """A config -> config.json."""
     return {
-        "architectures": [MASKED if config.has_head else BARE],
+        "architectures": [architecture_of(config, MASKED, BARE, SPANS)],
         **sizes(config),
         "max_position_embeddings": config.context,
         "pad_token_id": config.tokens.pad,
@@ -62,11 +63,21 @@ def encoder(fields: Fields, *, offset: int, context: int) -> dict[str, Any]:
     }
 
 
-def ends(has_head: bool, activation: str) -> dict[str, Any]:
-    """What follows the stack: a head with its transform, or a pooler."""
-    if has_head:
-        return {"head_bias": True, "head_transform": activation}
-    return {"has_head": False, "has_pooler": True}
+def ends(end: str, activation: str) -> dict[str, Any]:
+    """What follows the stack: a head with its transform, a pooler, or two scores for where an answer begins and ends."""
+    known: dict[str, dict[str, Any]] = {
+        "head": {"head_bias": True, "head_transform": activation},
+        "pooler": {"has_head": False, "has_pooler": True},
+        "spans": {"has_head": False, "num_labels": NUM_SPAN_LABELS},
+    }
+    return known[end]
+
+
+def architecture_of(config: ModelConfig, masked: str, bare: str, spans: str) -> str:
+    """Which of a family's classes a config is."""
+    if config.has_head:
+        return masked
+    return spans if config.num_labels else bare
 
 
 def roles(fields: Fields, vocab_size: int) -> dict[str, int | None]:
@@ -112,6 +123,7 @@ def names(body: str) -> tuple[Rule, ...]:
         *affine(f"{block}.output.dense", f"{FEEDFORWARD}.sublayer.output"),
         *affine(f"{block}.output.LayerNorm", f"{FEEDFORWARD}.norm"),
         *affine(f"{body}.pooler.dense", "pooler.dense"),
+        *affine("qa_outputs", "labels.projection"),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import CutawayError, near
 
+Known = TypeVar("Known", bool, str)
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -73,7 +74,7 @@ class Fields:
             raise self.fault(key, f"one of {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
 
-    def architecture(self, known: Mapping[str, bool]) -> bool:
+    def architecture(self, known: Mapping[str, Known]) -> Known:
         """What the first of `architectures` stands for; the first of `known` where none is named."""
         named = self.data.get("architectures") or [next(iter(known))]
         if not isinstance(named, list) or not isinstance(named[0], str) or named[0] not in known:

@@ -11,22 +11,23 @@ from typing import Any
 
 from ...config import ModelConfig
 from ..names import Rule, affine
-from .bert import BERT, encoder, ends, names, roles, sizes
+from .bert import BERT, architecture_of, encoder, ends, names, roles, sizes
 from .family import Family
 from .fields import Fields
 
-MASKED, BARE = "RobertaForMaskedLM", "RobertaModel"
+MASKED, BARE, SPANS = "RobertaForMaskedLM", "RobertaModel", "RobertaForQuestionAnswering"
 
 
 def read(fields: Fields) -> dict[str, Any]:
     """config.json -> knobs. The first row that a token takes is the one after that of padding's id."""
     fields.must_be(position_embedding_type="absolute")
-    has_head = fields.architecture({MASKED: True, BARE: False, f"XLM{MASKED}": True, f"XLM{BARE}": False})
+    known = {MASKED: "head", BARE: "pooler", SPANS: "spans"}
+    end = fields.architecture({**known, **{f"XLM{name}": end for name, end in known.items()}})
     pad = fields.integer_or("pad_token_id", 1)
     context = fields.integer("max_position_embeddings") - pad - 1
     return {
         **encoder(fields, offset=pad + 1, context=context),
-        **ends(has_head, "gelu"),
+        **ends(end, "gelu"),
         "tokens": {**roles(fields, fields.integer("vocab_size")), "pad": pad},
     }
 
@@ -35,7 +36,7 @@ def write(config: ModelConfig) -> dict[str, Any]:
     """A config -> config.json."""
     offset = config.main.position.offset
     return {
-        "architectures": [MASKED if config.has_head else BARE],
+        "architectures": [architecture_of(config, MASKED, BARE, SPANS)],
         **sizes(config),
         "max_position_embeddings": config.context + offset,
         "pad_token_id": max(offset - 1, 0),
