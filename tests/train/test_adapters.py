@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.func import functional_call
+from torch.optim import Optimizer
 
 from cutaway.errors import CutawayError
 from cutaway.model import Call, Transformer, visibility
@@ -17,7 +20,9 @@ from cutaway.strict import build
 from cutaway.train.adapters import AdapterConfig, attach, projection_names
 from cutaway.train.optimise import make_optimisers
 from cutaway.train.recipe import OptimiserRecipe
+from cutaway.train.state import optimiser_tensors, restore_optimisers
 from cutaway.train.step import gradient_step, micro_seed
+from cutaway.weights.adapters import load_adapter, save_adapter
 from tests import tiny
 from tests.objectives import batches
 
@@ -87,7 +92,7 @@ def test_gradients_are_those_of_a_literal_twin() -> None:
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_training_changes_every_adapter_and_nothing_else(kind: Any) -> None:
-    model = tiny.model(tiny.config(is_tied=True))
+    model = tiny.model(tiny.config(is_tied=True)).requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     factors = attach(model, ATTENTION, seed=4)
     optimisers = make_optimisers(model, OptimiserRecipe(kind=kind, learning_rate=0.01))
@@ -103,6 +108,42 @@ def test_training_changes_every_adapter_and_nothing_else(kind: Any) -> None:
     assert not any(torch.equal(one, factor) for one, factor in zip(started, factors, strict=True))
     after = {name.replace(".base.", "."): tensor for name, tensor in model.state_dict().items()}
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_training_goes_on_from_files_bit_for_bit(tmp_path: Path) -> None:
+    """Six steps at once, and three, files, three: adapters with dropout, in the order in which they were attached."""
+    config = replace(ATTENTION, dropout=0.2)
+    whole, start, again = (tiny.model(tiny.config()).train() for _ in range(3))
+    attach(whole, config, seed=4)
+    steps(whole, range(6))
+    attach(start, config, seed=4)
+    state = optimiser_tensors(steps(start, range(3)))
+    save_adapter(tmp_path / "a", start)
+    load_adapter(tmp_path / "a", again)
+    steps(again, range(3, 6), state)
+    for path, adapter in adapters(whole).items():
+        assert torch.equal(adapters(again)[path].down, adapter.down)
+        assert torch.equal(adapters(again)[path].up, adapter.up)
+
+
+def steps(model: Transformer, numbers: range, state: dict[str, Tensor] | None = None) -> list[Optimizer]:
+    """Some steps of training, from the state of optimisers where there is one."""
+    optimisers = make_optimisers(model, OptimiserRecipe(learning_rate=0.01))
+    if state is not None:
+        restore_optimisers(optimisers, state)
+    for step in numbers:
+        batch = causal(batches.packed(4 + step))
+        gradient_step(model, [batch], optimisers, clip=1.0, precision="fp32", seeds=[micro_seed(1, step, 0)])
+    return optimisers
+
+
+def test_a_loaded_adapter_is_trained_alone_too(tmp_path: Path) -> None:
+    model, other = (tiny.model(tiny.config()).requires_grad_(True) for _ in range(2))
+    factors = attach(model, ATTENTION, seed=4)
+    save_adapter(tmp_path / "a", model)
+    loaded = load_adapter(tmp_path / "a", other)
+    assert [tuple(factor.shape) for factor in loaded] == [tuple(factor.shape) for factor in factors]
+    assert {id(p) for p in other.parameters() if p.requires_grad} == {id(factor) for factor in loaded}
 
 
 def test_the_first_loss_is_that_of_the_base() -> None:
