@@ -298,14 +298,13 @@ class TokenIds:
 class ModelConfig:
     """A whole model. vocab_size: ids. context: the most positions of a table or of training.
 
-    tied: the head is the token embedding transposed. embedding_scale: on token embeddings. logit_scale, logit_softcap:
-    on the logits. has_head: whether the model predicts tokens at all. predicts: what a decoder-only model was trained to
+    tied: the head is the token embedding transposed. embedding_scale: on token embeddings. logit_scale, logit_softcap: on
+    the logits. has_head: whether the model predicts tokens at all. predicts: what a decoder-only model was trained to
     predict; no layer reads it, it says how to call the model. next: the token after, from what came before; masked: a hidden
     token at its own place, seeing all (Nie et al. 2025); masked_next: the same, one place earlier (Ye et al. 2025).
     head_transform: the activation between a dense layer and a norm that stand before the head's matrix (Devlin et al. 2019);
     None: nothing does. has_pooler: whether a model without head makes one vector of a text from its first token's, by a dense
-    layer and tanh. num_labels: how many scores a model without head gives each token (Devlin et al. 2019 §4.2: two, for where an
-    answer begins and ends); 0: none.
+    layer and tanh. num_labels: scores of each token, without head (Devlin et al. 2019 §4.2: begin and end of an answer).
     """
 
     vocab_size: int

@@ -28,6 +28,7 @@ from .text import StreamDecoder, Tokenizer
 from .text.chat import ChatTemplate, read_chat_template
 from .train.run_directory import newest_model
 from .weights import gguf
+from .weights.adapters import load_adapter
 from .weights.hub import fetch, is_hub_id
 from .weights.opening import GGUF, open_config, open_model
 
@@ -267,17 +268,20 @@ class _Text:
         return text if is_stopped else text + self.stop.finish()
 
 
-def load(name: str | Path, *, dtype: torch.dtype = torch.float32) -> LM:
+def load(name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str | Path | None = None) -> LM:
     """Open a model: a checkpoint directory, a run directory (its newest checkpoint), a .gguf file, or a bundled model by name.
 
     A hub id (`owner/name`, where no such folder is here) is fetched into huggingface_hub's cache; nothing else reaches the
-    network. dtype: in which the weights are kept, whatever the file has. Raises CutawayError for anything else, and for a
-    checkpoint that is damaged.
+    network. dtype: in which the weights are kept, whatever the file has. adapter: a directory with low-rank adapters for the
+    model, ours or PEFT's; they stand beside the weights (`merge` and `detach` of `model.adapter` fold them in or take them off).
+    Raises CutawayError for anything else, and for a checkpoint or an adapter that is damaged.
     """
     place = find(str(name))
     opened = open_model(place, dtype)
     model, tokenizer = opened.model, opened.tokenizer
     accelerate(model)
+    if adapter is not None:
+        load_adapter(Path(adapter).expanduser(), model)
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         raise CutawayError(
             f"{place}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "

@@ -27,14 +27,15 @@ class AdamW(torch.optim.AdamW):
 
 
 def make_optimisers(model: Transformer, recipe: OptimiserRecipe) -> list[Optimizer]:
-    """AdamW, and Muon behind it where the recipe asks for it; every parameter of the model is in one group of one of them.
+    """AdamW, and Muon behind it where the recipe asks for it; every parameter that is trained is in one group of one of them.
 
+    Frozen ones are in none. A and B of adapters go to AdamW: Muon is for whole matrices, not for factors of one.
     Every group remembers its full rate as `initial_lr`.
     """
     leave_compiler_out()
     inner = layer_matrices(model) if recipe.kind == "muon" else []
     chosen = {id(weight) for weight in inner}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
@@ -68,10 +69,10 @@ def leave_compiler_out() -> None:
 
 
 def layer_matrices(model: Transformer) -> list[nn.Parameter]:
-    """The weights of every projection inside a layer, each once."""
+    """The weights of every projection inside a layer that are trained, each once."""
     stacks = [stack for stack in (model.encoder, model.decoder) if stack is not None]
     found = {id(m.weight): m.weight for stack in stacks for m in stack.layers.modules() if isinstance(m, Projection)}
-    return list(found.values())
+    return [weight for weight in found.values() if weight.requires_grad]
 
 
 def factor(step: int, steps: int, recipe: ScheduleRecipe) -> float:

@@ -74,9 +74,9 @@ def check_names(family: Family, shapes: Mapping[str, tuple[int, ...]], file: Hel
     ignored = [name for name in held if any(re.fullmatch(pattern, name) for pattern in family.ignored)]
     copies = {copy: original for copy, original in family.copies.items() if copy in held and copy not in shapes}
     faults = [
-        _listed("missing", [name for name in shapes if name not in held]),
-        _listed("not asked for", [name for name in held if name not in {*shapes, *ignored, *copies}]),
-        _listed(
+        listed("missing", [name for name in shapes if name not in held]),
+        listed("not asked for", [name for name in held if name not in {*shapes, *ignored, *copies}]),
+        listed(
             "misshapen",
             [
                 f"{name} is {list(held[name].shape)} and should be {list(shape)}"
@@ -84,9 +84,7 @@ def check_names(family: Family, shapes: Mapping[str, tuple[int, ...]], file: Hel
                 if name in held and held[name].shape != shape
             ],
         ),
-        _listed(
-            "not of a floating type", [name for name in shapes if name in held and not _is_float(held[name].dtype)]
-        ),
+        listed("not of a floating type", [name for name in shapes if name in held and not _is_float(held[name].dtype)]),
     ]
     found = " ".join(fault for fault in faults if fault)
     if found:
@@ -102,6 +100,14 @@ def check_numbers(name: str, tensor: Tensor, otherwise: str) -> Tensor:
     if not bool(torch.isfinite(tensor.detach().sum(dtype=wide))) and not bool(torch.isfinite(tensor).all()):
         raise CutawayError(f"The tensor {name} holds numbers that are not finite (NaN or infinity) {otherwise}")
     return tensor
+
+
+def listed(what: str, names: Sequence[str]) -> str:
+    """A sentence that counts the names and says the first few; "" where there are none."""
+    if not names:
+        return ""
+    more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names)} {what}: {', '.join(names[:MOST_NAMES])}{more}."
 
 
 def _check_copy(copy: str, original: str, file: Held) -> None:
@@ -123,10 +129,3 @@ def _num_networks(stack: StackConfig) -> int:
 
 def _is_float(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point
-
-
-def _listed(what: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"{len(names)} {what}: {', '.join(names[:MOST_NAMES])}{more}."

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from ..errors import CutawayError
 from ..model import Transformer
+from ..model.adapter import adapters
 from ..model.embedding import PositionTable
 
 
@@ -21,6 +23,12 @@ class Places:
     """All that a checkpoint holds of a model. tensors: by name; a tied head is the embedding, once."""
 
     def __init__(self, model: Transformer) -> None:
+        """Raises CutawayError for a model with adapters: a checkpoint has no place for them."""
+        if adapters(model):
+            raise CutawayError(
+                "The model has adapters, which a checkpoint does not hold. Save them by themselves (`save_adapter`), or `merge` "
+                "them into the weights first."
+            )
         self.tensors: dict[str, Tensor] = {}
         self._owners: dict[str, list[tuple[nn.Module, str]]] = {}
         names: dict[int, str] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, command
+from .shared import ADAPTER_HELP, MODEL_HELP, command
 
 if TYPE_CHECKING:
     from ...lm import LM
@@ -41,6 +41,7 @@ def add(commands: Any) -> None:
         choices=KINDS,
         help="how matrices are stored (default f32 for hf, f16 for gguf; q8_0, q4_0: gguf only)",
     )
+    parser.add_argument("--adapter", metavar="DIR", help=f"{ADAPTER_HELP}; they are merged into what is written")
     parser.set_defaults(run=run)
 
 
@@ -51,11 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     kind = arguments.quantize or FORMATS[form]
     _check(target, form, kind)
     from ...lm import load
+    from ...model.adapter import merge
 
-    lm = load(arguments.source)
+    lm = load(arguments.source, adapter=arguments.adapter)
+    merge(lm.model)
     (_write_gguf if form == "gguf" else _write_directory)(lm, target, kind)
+    merged = f" with {arguments.adapter} merged into it" if arguments.adapter else ""
     size = sum(path.stat().st_size for path in ([target] if target.is_file() else target.iterdir()))
-    print(f"{target}: {arguments.source} in {kind}, {size / 1e6:,.1f} MB.")
+    print(f"{target}: {arguments.source}{merged} in {kind}, {size / 1e6:,.1f} MB.")
     return 0
 
 

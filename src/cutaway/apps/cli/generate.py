@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, add_sampling, command, print_json, sampling_of
+from .shared import ADAPTER_HELP, MODEL_HELP, add_sampling, command, print_json, sampling_of
 
 if TYPE_CHECKING:
     from ...lm import LM, Piece
@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--max-tokens", type=int, default=200, metavar="N", help="at most N new tokens (default 200)")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
+    parser.add_argument("--adapter", metavar="DIR", help=ADAPTER_HELP)
     parser.add_argument(
         "--json", action="store_true", help="print {text, token_ids, events} instead, of several prompts {results}"
     )
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...lm import load
 
     prompts = _prompts(arguments.prompt)
-    lm = load(arguments.model)
+    lm = load(arguments.model, adapter=arguments.adapter)
     if len(prompts) > 1:
         return _run_batch(lm, prompts, arguments)
     pieces = lm.stream(prompts[0], **_options(arguments))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ...decode import Sampling
 
+ADAPTER_HELP = "a directory with low-rank adapters for the model: adapter_config.json and adapter_model.safetensors"
 MODEL_HELP = "a checkpoint or run directory, a .gguf file, or a bundled model: stories"
 
 
