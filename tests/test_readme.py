@@ -13,6 +13,7 @@ from cutaway.apps.cli import main
 
 ROOT = Path(__file__).parents[1]
 TOKENIZERS = (ROOT / "docs" / "tokenizers.md").read_text("utf-8")
+MEASURING = (ROOT / "docs" / "measuring.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"
 SHORT = ("training.steps=2", "training.evaluate_batch_size=256", "sample.max_tokens=3")
@@ -37,7 +38,9 @@ def test_the_readme_has_blocks_to_check() -> None:
     assert len(blocks(README, "python")) >= 2
 
 
-@pytest.mark.parametrize("block", [*blocks(README, "python"), *blocks(TOKENIZERS, "python")])
+@pytest.mark.parametrize(
+    "block", [block for page in (README, TOKENIZERS, MEASURING) for block in blocks(page, "python")]
+)
 def test_python_block_runs(block: str) -> None:
     exec(compile(block, "a page", "exec"), {})
 
