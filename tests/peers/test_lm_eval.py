@@ -59,7 +59,7 @@ def documents() -> list[dict[str, Any]]:
     No two texts end alike: of windows with equal tokens, parted at different places, "hf" reads the wrong rows.
     """
     text = " ".join(DOCUMENTS)
-    starts = ["Once upon a", "The dog ", "", "Tom said:", text, "the cat and the d"]
+    starts = ["Once upon a", "The dog ", "", "Tom said:", text, "the cat and the d", "A dog<|endoftext|>The"]
     choices = ["time", "small cat", "small dog was called Tom", "Été 🙂"]
     return [
         {"question": start, "choices": choices, "answer": number % 4, "text": text[5 * number : len(text) - 7 * number]}
@@ -149,12 +149,17 @@ def test_greedy_continuations_are_known_as_such(place: Path) -> None:
 
     from cutaway.tasks.harness import Harness
 
-    model = Harness(str(place / "model"))
-    (text,) = model.generate_until([Instance("generate_until", {}, ("The dog", {"max_gen_toks": 4}), 0)])
-    ids = model.lm.tokenizer.encode("The dog" + text)
-    if ids[: len(ids) - 4] == model.lm.tokenizer.encode("The dog"):
-        request = Instance("loglikelihood", {}, ("The dog", text), 0)
-        assert model.loglikelihood([request])[0][1]
+    ours, contexts = Harness(str(place / "model")), [document["question"] for document in documents()]
+    asked = [
+        Instance("generate_until", {}, (context, {"max_gen_toks": 3}), 0) for context in contexts if context.strip()
+    ]
+    texts = ours.generate_until(asked)
+    requests = [Instance("loglikelihood", {}, (each.args[0], text), 0) for each, text in zip(asked, texts, strict=True)]
+    found = ours.loglikelihood(requests)
+    wanted = theirs(place).loglikelihood(requests, disable_tqdm=True)
+    assert [is_greedy for _, is_greedy in found] == [is_greedy for _, is_greedy in wanted]
+    assert any(is_greedy for _, is_greedy in found)
+    assert [log_p for log_p, _ in found] == pytest.approx([log_p for log_p, _ in wanted], rel=1e-5)
 
 
 @pytest.mark.parametrize(

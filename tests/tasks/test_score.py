@@ -14,7 +14,17 @@ from cutaway.config import LayerType, ModelConfig, PositionConfig, TokenIds
 from cutaway.errors import CutawayError
 from cutaway.lm import LM
 from cutaway.model import Transformer
-from cutaway.tasks.score import encode_pair, fit, likelihoods, multiple_choice, prefix_id, rolling, score_ids, windows
+from cutaway.tasks.score import (
+    begun,
+    encode_pair,
+    fit,
+    likelihoods,
+    multiple_choice,
+    prefix_id,
+    rolling,
+    score_ids,
+    windows,
+)
 from cutaway.text import Tokenizer, train_tokenizer
 from cutaway.text.special import SpecialRoles
 from tests import tiny
@@ -113,6 +123,22 @@ def test_what_begins_every_text_begins_a_context() -> None:
     tokenizer = Tokenizer.from_json(json.dumps({**framed, "post_processor": frame}), lm.tokenizer.roles)
     lm = LM(lm.model, tokenizer, "framed")
     assert encode_pair(lm, "The", " cat") == ([260, *tokenizer.encode("The")], tokenizer.encode(" cat"))
+    assert begun(lm, "The", specials=True) == [260, *tokenizer.encode("The")]
+    again = tokenizer.spelling(260) + "The"
+    assert begun(lm, again, specials=True) == [260, *tokenizer.encode("The")], "not twice"
+    assert begun(lm, again, specials=False) == [260, *tokenizer.encode(again)]
+    assert len(begun(lm, again, specials=False)) > 10
+
+
+def test_special_tokens_are_tokens_where_they_are_asked_for() -> None:
+    lm, end = bytes_model(), train_tokenizer("byte", []).roles.eos
+    assert end is not None
+    spelled, encode = lm.tokenizer.spelling(end), lm.tokenizer.encode
+    assert encode_pair(lm, "a" + spelled, "b", specials=True) == ([*encode("a"), end], encode("b"))
+    assert encode_pair(lm, "a" + spelled, "b") == (encode("a" + spelled), encode("b"))
+    assert encode_pair(lm, "", spelled + "b", specials=True) == ([end], encode("b"))
+    whole = likelihoods(lm, [("a" + spelled, "b"), ("a" + spelled, "b")], specials=True)[0]
+    assert whole.log_p == pytest.approx(slow(lm.model, [*encode("a"), end], encode("b"))[0], abs=1e-5)
 
 
 def test_a_source_and_its_translation_are_texts_of_their_own() -> None:

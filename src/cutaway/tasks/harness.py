@@ -3,6 +3,7 @@
     python -m cutaway.tasks.harness --model cutaway --model_args pretrained=stories --tasks lambada_openai
 
 Importing this module registers the class "cutaway" and needs lm_eval (`pip install lm_eval`); nothing else here imports it.
+Prompts of the harness may hold special tokens, spelled: they are those tokens, as with "hf".
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from ..decode import Sampling
 from ..errors import CutawayError, near
 from ..lm import LM, load
-from .score import likelihoods, rolling
+from .score import begun, likelihoods, rolling
 
 try:
     from lm_eval.api import model as harness
@@ -45,14 +46,14 @@ class Harness(harness.LM):  # type: ignore[misc]  # the harness has no types
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:  # noqa: ARG002 (the harness calls so)
         """Σ log p of each continuation given its context, and whether greedy decoding gives it."""
-        found = likelihoods(self.lm, [request.args for request in requests], max_length=self.max_length)
+        found = likelihoods(self.lm, [request.args for request in requests], max_length=self.max_length, specials=True)
         answers = [(each.log_p, each.is_greedy) for each in found]
         self._remember("loglikelihood", requests, answers)
         return answers
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002 (the harness calls so)
         """Σ log p of each text."""
-        answers = rolling(self.lm, [request.args[0] for request in requests], max_length=self.max_length)
+        answers = rolling(self.lm, [request.args[0] for request in requests], max_length=self.max_length, specials=True)
         self._remember("loglikelihood_rolling", requests, answers)
         return answers
 
@@ -98,7 +99,7 @@ class Harness(harness.LM):  # type: ignore[misc]  # the harness has no types
             )
         until = settings.get("until") or []
         return self.lm.generate_batch(
-            [self.lm.ids(context)[-room:] for context in contexts],
+            [begun(self.lm, context, specials=True)[-room:] for context in contexts],
             max_tokens=most_new,
             sampling=_sampling(settings),
             stop=[until] if isinstance(until, str) else [stop for stop in until if stop],

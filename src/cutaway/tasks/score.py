@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal, TypeAlias, TypeVar, get_args
 
 import torch
@@ -48,16 +49,18 @@ class Choice:
     likelihoods: tuple[Likelihood, ...]
 
 
-def likelihoods(lm: LM, pairs: Sequence[tuple[str, str]], *, max_length: int | None = None) -> list[Likelihood]:
+def likelihoods(
+    lm: LM, pairs: Sequence[tuple[str, str]], *, max_length: int | None = None, specials: bool = False
+) -> list[Likelihood]:
     """The likelihood of each continuation given its context, in the order of the pairs.
 
     pairs: (context, continuation); behind an empty context stands the id that begins a text. max_length: tokens that the model
-    reads at once, its context if None; of a longer context the end is read. Raises CutawayError for a continuation that is empty
-    or longer, and for a model that predicts no next token.
+    reads at once, its context if None; of a longer context the end is read. specials: whether the spelling of a special token
+    is that token. Raises CutawayError for a continuation that is empty or longer, and for a model that predicts no next token.
     """
     refuse_other_models(lm)
     limit = lm.config.context if max_length is None else max_length
-    encoded = [encode_pair(lm, context, continuation) for context, continuation in pairs]
+    encoded = [encode_pair(lm, context, continuation, specials) for context, continuation in pairs]
     return score_ids(lm.model, encoded if lm.config.has_cross else [fit(*pair, limit) for pair in encoded])
 
 
@@ -83,16 +86,16 @@ def multiple_choice(
     return [_chosen(choices, [next(found) for _ in choices], normalise) for _, choices in questions]
 
 
-def rolling(lm: LM, texts: Sequence[str], *, max_length: int | None = None) -> list[float]:
+def rolling(lm: LM, texts: Sequence[str], *, max_length: int | None = None, specials: bool = False) -> list[float]:
     """Σ log p of each whole text, each token predicted once: in windows, of which the last reads as far back as it can.
 
-    max_length: as in `likelihoods`. Raises CutawayError for an encoder-decoder, and as `likelihoods`.
+    max_length, specials: as in `likelihoods`. Raises CutawayError for an encoder-decoder, and as `likelihoods`.
     """
     refuse_other_models(lm)
     if lm.config.has_cross:
         raise CutawayError(f"'{lm.name}' reads a source first, so a text alone has no likelihood. Use `likelihoods`.")
     limit = lm.config.context if max_length is None else max_length
-    split = [list(windows(lm.ids(text), prefix_id(lm), limit)) for text in texts]
+    split = [list(windows(begun(lm, text, specials), prefix_id(lm), limit)) for text in texts]
     found = iter(score_ids(lm.model, [pair for pairs in split for pair in pairs]))
     return [sum(next(found).log_p for _ in pairs) for pairs in split]
 
@@ -128,24 +131,38 @@ def score_ids(
     return [found[index] for index in range(len(pairs))]
 
 
-def encode_pair(lm: LM, context: str, continuation: str) -> tuple[Ids, Ids]:
+def encode_pair(lm: LM, context: str, continuation: str, specials: bool = False) -> tuple[Ids, Ids]:
     """The ids of a context and of what follows it; where both melt into one token, each is encoded by itself.
 
-    Raises CutawayError where nothing follows.
+    specials: as in `likelihoods`. Raises CutawayError where nothing follows.
     """
+    encode = partial(lm.tokenizer.encode, specials=specials)
     if lm.config.has_cross:
-        before, after = lm.ids(context), lm.tokenizer.encode(continuation)
+        before, after = begun(lm, context, specials), encode(continuation)
     else:
         bare = context.rstrip()
+        rest = context[len(bare) :] + continuation
         if bare:
-            before = lm.ids(bare)
-            rest = context[len(bare) :] + continuation
-            after = lm.ids(bare + rest)[len(before) :] or lm.tokenizer.encode(rest)
+            before = begun(lm, bare, specials)
+            after = begun(lm, bare + rest, specials)[len(before) :] or encode(rest)
         else:
-            before, after = [prefix_id(lm)], lm.tokenizer.encode(context + continuation)
+            before, after = [prefix_id(lm)], encode(rest)
+            after = after[1:] if after[:1] == before else after
     if not after:
         raise CutawayError(f"The continuation {continuation!r:.60} adds no token to its context. Give at least one.")
     return before, after
+
+
+def begun(lm: LM, text: str, specials: bool) -> list[int]:
+    """The ids of a text as `LM.ids` gives them; with special tokens, what begins every text is not put before itself."""
+    if not specials:
+        return lm.ids(text)
+    (before, after), ids = lm.tokenizer.frame, lm.tokenizer.encode(text, specials=True)
+    return [
+        *(() if tuple(ids[: len(before)]) == before else before),
+        *ids,
+        *(() if lm.config.encoder is None else after),
+    ]
 
 
 def fit(context: Ids, continuation: Ids, limit: int) -> tuple[Ids, Ids]:
