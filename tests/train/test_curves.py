@@ -11,7 +11,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from cutaway.errors import CutawayError
-from cutaway.train.curves import Board, Curves, draw, running_mean, write_tensorboard
+from cutaway.train.curves import Board, Curves, draw, draw_runs, running_mean, write_tensorboard
 from cutaway.train.events import TrainEvent
 
 NUMBERS = {"loss": 3.5, "bits_per_byte": 2.0, "learning_rate": 0.5, "muon_learning_rate": 0.25, "gradient_norm": 1.0}
@@ -83,6 +83,13 @@ def test_a_resumed_run_begins_its_curves_with_what_came_before(tmp_path: Path) -
 def test_any_run_can_be_drawn(events: list[TrainEvent], tmp_path: Path) -> None:
     draw(events, tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("num_runs", [1, 2, 13])
+def test_any_runs_can_be_drawn_in_one_picture(num_runs: int, tmp_path: Path) -> None:
+    runs = {f"run_{number}": [*STEPS, HELD] if number % 2 else STEPS for number in range(num_runs)}
+    draw_runs(runs, tmp_path / "losses.png")
+    assert (tmp_path / "losses.png").read_bytes().startswith(PNG)
 
 
 def test_a_stop_without_a_step_draws_nothing(tmp_path: Path) -> None:

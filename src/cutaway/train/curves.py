@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..weights.atomic import write_file
 from .events import TrainEvent
 
 LEARNED, COMPUTED, INK, FAINT, PAGE = "#1e339b", "#61b990", "#191b1d", "#6b7176", "#fbfbf9"
+STROKES = tuple((colour, style) for style in ("-", "--", ":") for colour in (LEARNED, COMPUTED, INK, FAINT))
 SCALARS = {
     "step": ("train", ("loss", "bits_per_byte", "learning_rate", "muon_learning_rate", "gradient_norm")),
     "evaluate": ("held_out", ("loss", "bits_per_byte")),
@@ -57,6 +59,20 @@ def draw(events: Iterable[TrainEvent], path: Path) -> None:
 
     The picture is there whole or not at all. Raises CutawayError if it cannot be written.
     """
+    with _picture(path) as axes:
+        _plot(axes, list(events))
+
+
+def draw_runs(runs: Mapping[str, Iterable[TrainEvent]], path: Path) -> None:
+    """The curves of several runs by name in one picture: held-out losses strong, training losses faint. Errors as in `draw`."""
+    with _picture(path) as axes:
+        for (name, events), (colour, style) in zip(runs.items(), cycle(STROKES), strict=False):
+            _plot_run(axes, name, list(events), colour, style)
+
+
+@contextmanager
+def _picture(path: Path) -> Iterator[Any]:
+    """Empty axes of steps and losses; what was drawn on them is written at the end."""
     # Before the import, which tells about its fonts on the first run of an account and about a home without room.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -65,7 +81,7 @@ def draw(events: Iterable[TrainEvent], path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), dpi=150, facecolor=PAGE)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor=PAGE)
-    _plot(axes, list(events))
+    yield axes
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.set_xlabel("step", color=FAINT)
@@ -164,6 +180,24 @@ def _plot(axes: Any, events: list[TrainEvent]) -> None:
         axes.plot(held_steps, held, color=LEARNED, linewidth=1.6, marker="o", markersize=3, label="held out")
         last = (held_steps[-1], held[-1])
         axes.annotate(f"{held[-1]:.3f}", last, (6, 0), textcoords="offset points", va="center", color=INK)
+
+
+def _plot_run(axes: Any, name: str, events: list[TrainEvent], colour: str, style: str) -> None:
+    steps, losses = _series(events, "step")
+    held_steps, held = _series(events, "evaluate")
+    axes.plot(
+        steps,
+        running_mean(losses),
+        color=colour,
+        linestyle=style,
+        linewidth=0.8,
+        alpha=0.45,
+        label=None if held else name,
+    )
+    if held:
+        axes.plot(held_steps, held, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=3, label=name)
+        last = (held_steps[-1], held[-1])
+        axes.annotate(f"{held[-1]:.3f}", last, (6, 0), textcoords="offset points", va="center", color=colour)
 
 
 def _series(events: list[TrainEvent], kind: str) -> tuple[list[int], list[float]]:
