@@ -28,6 +28,7 @@ from .text import StreamDecoder, Tokenizer
 from .text.chat import ChatTemplate, read_chat_template
 from .train.run_directory import newest_model
 from .weights import gguf
+from .weights.adapter_settings import is_adapter, read_settings
 from .weights.adapters import load_adapter
 from .weights.hub import fetch, is_hub_id
 from .weights.opening import GGUF, open_config, open_model
@@ -277,6 +278,9 @@ def load(name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str |
     Raises CutawayError for anything else, and for a checkpoint or an adapter that is damaged.
     """
     place = find(str(name))
+    if adapter is None and is_adapter(place):
+        beside = load(_base_of(place), dtype=dtype, adapter=place)
+        return LM(beside.model, beside.own_tokenizer, str(name), beside.place)
     opened = open_model(place, dtype)
     model, tokenizer = opened.model, opened.tokenizer
     accelerate(model)
@@ -290,15 +294,27 @@ def load(name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str |
     return LM(model, tokenizer, str(name), place)
 
 
+def _base_of(place: Path) -> str:
+    """The base that an adapter names; what it names does not reach the network."""
+    base = read_settings(place).base
+    if not base or (is_hub_id(base) and not Path(base).exists() and base not in bundled_models()):
+        what = f"names its base by '{base:.80}', which is not on this machine" if base else "does not name its base"
+        raise CutawayError(
+            f"{place} holds an adapter and {what}. Open the base with it: --adapter, or load(base, adapter=…)."
+        )
+    return base
+
+
 def read_config(name: str | Path) -> ModelConfig:
     """The config of a model that `load` would open, without reading its weights."""
-    return open_config(find(str(name)))
+    place = find(str(name))
+    return open_config(find(_base_of(place)) if is_adapter(place) else place)
 
 
 def find(name: str) -> Path:
     """The checkpoint directory or .gguf file that a name stands for."""
     path = Path(name).expanduser()
-    if (path / "config.json").is_file() or (path.suffix == GGUF and path.is_file()):
+    if (path / "config.json").is_file() or is_adapter(path) or (path.suffix == GGUF and path.is_file()):
         return path
     if (path / "recipe.json").is_file():
         found = newest_model(path)

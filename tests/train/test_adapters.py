@@ -154,8 +154,8 @@ def test_the_first_loss_is_that_of_the_base() -> None:
 
 
 def test_a_config_is_read_strictly() -> None:
-    data = {"targets": ["*.query"], "rank": 4, "alpha": 8, "base": "stories"}
-    assert build(AdapterConfig, data) == AdapterConfig(targets=("*.query",), rank=4, alpha=8.0, base="stories")
+    data = {"targets": ["*.query"], "rank": 4, "alpha": 8}
+    assert build(AdapterConfig, data) == AdapterConfig(targets=("*.query",), rank=4, alpha=8.0)
     with pytest.raises(CutawayError, match=r"Unknown key 'ranks'.*'rank'"):
         build(AdapterConfig, {**data, "ranks": 4})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,14 @@ def recipe(folder: Path, *changes: str) -> Recipe:
 
 
 def train(recipe: Recipe, out: Path) -> Trainer:
-    trainer = Trainer(recipe, out, base=None if recipe.base is None else Path(recipe.base))
+    trainer = Trainer(recipe, out)
     for _ in trainer.run():
         pass
     return trainer
 
 
 def test_it_begins_where_the_base_is(tmp_path: Path) -> None:
-    trainer = Trainer(recipe(tmp_path), tmp_path / "more", base=tmp_path / "base")
+    trainer = Trainer(recipe(tmp_path), tmp_path / "more")
     base = load(tmp_path / "base")
     assert trainer.data.tokenizer == base.tokenizer
     assert trainer.data.config == base.config
@@ -74,11 +75,11 @@ def test_it_begins_where_the_base_is(tmp_path: Path) -> None:
 def test_a_run_from_a_base_goes_on_bit_for_bit(tmp_path: Path) -> None:
     plan = recipe(tmp_path)
     train(plan, tmp_path / "whole")
-    trainer = Trainer(plan, tmp_path / "cut", base=tmp_path / "base")
+    trainer = Trainer(plan, tmp_path / "cut")
     for event in trainer.run():
         if event.kind == "step" and event.step == 3:
             trainer.stop()
-    Trainer(plan, tmp_path / "cut", base=tmp_path / "base")
+    Trainer(plan, tmp_path / "cut")
     (tmp_path / "base").rename(tmp_path / "gone")  # a resumed run no longer needs it
     train(plan, tmp_path / "cut")
     runs.assert_same_state(runs.checkpoint(tmp_path / "whole", 6), runs.checkpoint(tmp_path / "cut", 6))
@@ -114,24 +115,24 @@ def test_a_base_of_another_kind_is_refused(tmp_path: Path) -> None:
         model = tiny.model(tiny.config(vocab_size=tokenizer.vocab_size, **stacks))
         checkpoint.save(tmp_path / name, model, tokenizer_files=tokenizer.save)
         with pytest.raises(CutawayError, match="takes a model with a decoder alone"):
-            Trainer(plan, tmp_path / "more", base=tmp_path / name)
+            Trainer(replace(plan, base=str(tmp_path / name)), tmp_path / "more")
 
 
 def test_a_base_without_tokenizer_is_refused(tmp_path: Path) -> None:
     plan = recipe(tmp_path)
     checkpoint.save(tmp_path / "bare", tiny.model(tiny.config()))
     with pytest.raises(CutawayError, match="has no tokenizer"):
-        Trainer(plan, tmp_path / "more", base=tmp_path / "bare")
+        Trainer(replace(plan, base=str(tmp_path / "bare")), tmp_path / "more")
 
 
 def test_pairs_need_a_base_with_two_stacks(tmp_path: Path) -> None:
-    plan = recipe(tmp_path)
+    recipe(tmp_path)
     test_pairs.recipe(tmp_path)
     text = (tmp_path / "pairs.toml").read_text()
     bare = text[: text.index("[model]")].replace('[tokenizer]\nkind = "byte"', 'base = "base"')
     (tmp_path / "pairs.toml").write_text(bare + text[text.index("[schedule]") :])
     with pytest.raises(CutawayError, match="takes a model with an encoder and a decoder"):
-        Trainer(load_recipe(str(tmp_path / "pairs.toml")), tmp_path / "more", base=Path(str(plan.base)))
+        Trainer(load_recipe(str(tmp_path / "pairs.toml")), tmp_path / "more")
 
 
 def test_either_a_model_or_a_base(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def put_adapter(model: Transformer, path: str, knobs: LowRank) -> Adapter:
     """Put an adapter, still of zeros, on the projection at a path."""
     base = model.get_submodule(path)
     assert isinstance(base, Projection), "an adapter stands on a projection"
-    adapter = Adapter(base, knobs).train(base.training)
+    adapter = Adapter(base, knobs).train(model.training)
     _place(model, path, adapter)
     return adapter
 

@@ -37,7 +37,7 @@ class AdapterConfig:
 
     targets: names with `*`, as `*.attention.query`; `query` alone means every projection whose name ends so. rank, alpha: the
     change is alpha / rank · B A, or alpha / sqrt(rank) · B A where `is_rank_stabilised`. dropout: the share of inputs of A that
-    training leaves out. base: the model that the adapter is for, as `load` names it.
+    training leaves out.
     """
 
     targets: tuple[str, ...]
@@ -45,7 +45,6 @@ class AdapterConfig:
     alpha: float = 16.0
     dropout: float = 0.0
     is_rank_stabilised: bool = False
-    base: str = ""
 
     def __post_init__(self) -> None:
         """Raises CutawayError for a value that no adapter can have."""

@@ -56,8 +56,10 @@ class Display:
         self.steps = values["steps"]
         self.progress.update(self.task, total=self.steps, completed=event.step, name=values["name"])
         begin = f"resumes at step {event.step:,}" if event.kind == "resume" else "starts"
+        whole, trained = values["parameters"], values.get("trained", values["parameters"])
+        share = "" if trained == whole else f" ({trained:,} of them trained)"
         sizes = (
-            f" {begin}: {values['parameters']:,} parameters, {values['train_tokens']:,} tokens to train on, "
+            f" {begin}: {whole:,} parameters{share}, {values['train_tokens']:,} tokens to train on, "
             f"{values['validation_tokens']:,} held out."
         )
         self._print(Text.assemble((values["name"], "bold"), sizes))

@@ -14,20 +14,17 @@ import torch
 from torch.optim import Optimizer
 
 from ..cost import flops_per_token
-from ..errors import CutawayError
-from ..model import Transformer, initialise
+from ..model import Transformer
 from ..runtime.kernels import accelerate
-from ..text import Tokenizer
 from ..weights import checkpoint
-from ..weights.opening import open_model
 from ..weights.train_state import load_state
 from .average import averaged
+from .begin import FindBase, begin
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
 from .feed import Feed
 from .machine import keep_freed_memory, peak_flops
 from .optimise import factor, make_optimisers, rates, set_rate
-from .prepare import prepare
 from .recipe import Recipe
 from .run_directory import RunDirectory, complete_checkpoints
 from .score import to_bits
@@ -38,10 +35,10 @@ from .step import gradient_step, micro_seed
 class Trainer:
     """One run. Iterate over `run()`; call `stop()` (from a signal handler, say) to save and leave after the current step."""
 
-    def __init__(self, recipe: Recipe, directory: Path, *, is_fresh: bool = False, base: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, directory: Path, *, is_fresh: bool = False, find_base: FindBase = Path) -> None:
         """Prepare everything; go on from the newest checkpoint of the directory, or begin.
 
-        is_fresh: delete the run that is there and begin. base: where the model lies that a recipe with a base begins with.
+        is_fresh: delete the run that is there and begin. find_base: where a recipe's base lies, by its name.
         Raises CutawayError for whatever keeps the run from its first step; the directory is then as it was.
         """
         self.started = time.perf_counter()
@@ -51,7 +48,7 @@ class Trainer:
         self.recipe = recipe
         self.directory = RunDirectory(directory, recipe, is_fresh=is_fresh)
         with self.directory.open():
-            self._prepare(recipe, base)
+            self._prepare(find_base)
             self.directory.claim()
         self.log = EventLog(self.directory.events, resume_at=self.step)
         self.curves = Curves(directory, self.log.kept)
@@ -80,35 +77,18 @@ class Trainer:
         """Seconds of this run, those before it was resumed included."""
         return self.elapsed_before + time.perf_counter() - self.started
 
-    def _prepare(self, recipe: Recipe, base: Path | None) -> None:
+    def _prepare(self, find_base: FindBase) -> None:
         newest = self.directory.newest()
-        if newest is not None:
-            tokenizer, config = Tokenizer.load(newest[1]), checkpoint.read_config(newest[1])
-            self.data: Feed = prepare(recipe, self.directory.cache, tokenizer, None if recipe.base is None else config)
-            self.model = Transformer(self.data.config)
-        elif recipe.base is not None:
-            assert base is not None, "whoever starts a run from a base says where it lies"
-            opened = open_model(base)
-            if opened.tokenizer is None:
-                raise CutawayError(
-                    f"The base {recipe.base} has no tokenizer, and texts are to be read. Put its files beside it."
-                )
-            self.model = opened.model
-            self.data = prepare(recipe, self.directory.cache, opened.tokenizer, opened.model.config)
-        else:
-            assert recipe.model is not None, "checked with the recipe"
-            self.data = prepare(recipe, self.directory.cache)
-            generator = torch.Generator().manual_seed(recipe.seed)
-            self.model = initialise(Transformer(self.data.config), generator, recipe.model.initial_std)
+        place = None if newest is None else newest[1]
+        begun = begin(self.recipe, place, self.directory.cache, find_base)
+        self.model: Transformer = begun.model
+        self.data: Feed = begun.feed
+        self.base = begun.base
         accelerate(self.model)
-        self.optimisers: list[Optimizer] = make_optimisers(self.model, recipe.optimiser)
+        self.optimisers: list[Optimizer] = make_optimisers(self.model, self.recipe.optimiser)
         self.step, self.elapsed_before = (0, 0.0) if newest is None else self._restore(*newest)
 
     def _restore(self, step: int, path: Path) -> tuple[int, float]:
-        stored = checkpoint.load(path)
-        if stored.state_dict().keys() != self.model.state_dict().keys() or stored.config != self.data.config:
-            raise CutawayError(f"{path} holds another model than the recipe describes. Start over with --fresh.")
-        self.model.load_state_dict(stored.state_dict())
         tensors, facts = load_state(path / STATE_FILE)
         restore_optimisers(self.optimisers, tensors)
         return step, float(facts["elapsed"])
@@ -138,6 +118,7 @@ class Trainer:
             "directory": str(self.directory.path),
             "steps": self.recipe.training.steps,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "trained": sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad),
             "train_tokens": self.data.num_train_tokens,
             "validation_tokens": self.data.num_held_tokens,
         }
@@ -153,6 +134,7 @@ class Trainer:
         began, recipe, step = time.perf_counter(), self.recipe, self.step
         micro = range(recipe.training.accumulate)
         tasks = [self.data.task(step, index) for index in micro]
+        self.model.train()  # for dropout, which adapters alone have
         set_rate(self.optimisers, factor(step, recipe.training.steps, recipe.schedule))
         loss, norm = gradient_step(
             self.model,
@@ -163,6 +145,7 @@ class Trainer:
             seeds=[micro_seed(recipe.seed, step, index) for index in micro],
             label_smoothing=recipe.training.label_smoothing,
         )
+        self.model.eval()
         self.step += 1
         seconds, tokens = time.perf_counter() - began, sum(task.num_tokens for task in tasks)
         return self._emit(
@@ -201,7 +184,7 @@ class Trainer:
         self.log.sync()
         facts = {"step": self.step, "elapsed": self.elapsed, "recipe": self.recipe.name}
         path = self.directory.checkpoint(self.step)
-        save_run_checkpoint(path, self.model, self.data.tokenizer, self.optimisers, facts)
+        save_run_checkpoint(path, self.model, self.data.tokenizer, self.optimisers, facts, base=self.base)
         self.directory.prune(self.recipe.training.keep)
 
     def _finish(self) -> TrainEvent:

@@ -20,6 +20,7 @@ from ..data.sources import Source
 from ..decode.samplers import Sampling
 from ..errors import CutawayError, near
 from ..strict import build
+from .adapters import AdapterConfig
 
 NAME = re.compile(r"\w[\w.-]*")
 
@@ -202,11 +203,13 @@ class Recipe:
     """Everything that decides a run; two runs of one recipe on one machine are bitwise equal.
 
     base: a model to go on from, by place or name, with its architecture and tokenizer; then there is no [model], no [tokenizer].
+    [adapter]: the base stays as it is, and low-rank adapters beside its matrices are trained.
     """
 
     name: str
     training: TrainingRecipe
     base: str | None = None
+    adapter: AdapterConfig | None = None
     model: ModelRecipe | None = None
     data: DataRecipe | None = None
     pairs: PairsRecipe | None = None
@@ -239,6 +242,10 @@ class Recipe:
             found = "neither is there" if self.model is None else "both are there"
             raise CutawayError(
                 f"A recipe has either a [model] to train from scratch or a base to go on from, and {found}."
+            )
+        if self.adapter is not None and (self.base is None or self.training.average > 1):
+            raise CutawayError(
+                "[adapter] needs a base to stand beside, and has no mean: name a base, and no training.average."
             )
         if self.base is not None and self.tokenizer != TokenizerRecipe():
             raise CutawayError(f"The base {self.base} brings its own tokenizer. Leave [tokenizer] out.")

@@ -14,8 +14,11 @@ from torch.optim import Optimizer
 
 from ..errors import CutawayError
 from ..model import Transformer
+from ..model.adapter import adapters
 from ..text import Tokenizer
 from ..weights import checkpoint
+from ..weights.adapters import write_adapter
+from ..weights.atomic import write_directory
 from ..weights.train_state import save_state
 
 STATE_FILE = "train_state.safetensors"
@@ -23,10 +26,17 @@ OTHER_RUN = "The checkpoint is damaged or of another run: start over with --fres
 
 
 def save_run_checkpoint(
-    path: Path, model: Transformer, tokenizer: Tokenizer, optimisers: Sequence[Optimizer], facts: Mapping[str, Any]
+    path: Path,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    optimisers: Sequence[Optimizer],
+    facts: Mapping[str, Any],
+    *,
+    base: str = "",
 ) -> None:
     """Write the checkpoint of a step. facts: numbers and texts kept with the optimisers' state, JSON-able.
 
+    Of a model with adapters these alone are written, in PEFT's form. base: where the model lies that they change.
     Raises CutawayError if the system refuses (a full disk, say); checkpoints written before are untouched.
     """
 
@@ -34,6 +44,13 @@ def save_run_checkpoint(
         tokenizer.save(temporary)
         save_state(temporary / STATE_FILE, optimiser_tensors(optimisers), facts)
 
+    def adapters_beside(temporary: Path) -> None:
+        write_adapter(temporary, model, base=base)
+        beside(temporary)
+
+    if adapters(model):
+        write_directory(path, adapters_beside)
+        return
     # No notes beside the weights: safetensors writes several in any order, and equal runs should give equal files.
     checkpoint.save(path, model, tokenizer_files=beside)
 

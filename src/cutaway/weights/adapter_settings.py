@@ -54,6 +54,11 @@ class Settings:
         )
 
 
+def is_adapter(directory: Path) -> bool:
+    """Whether a directory holds an adapter and no model."""
+    return (directory / CONFIG).is_file() and not (directory / "config.json").is_file()
+
+
 def read_settings(directory: Path) -> Settings:
     """The settings in a directory. Raises CutawayError for a file that is missing or damaged, and for what is not plain LoRA."""
     path = directory / CONFIG
@@ -73,7 +78,7 @@ def read_settings(directory: Path) -> Settings:
         is_rank_stabilised=fields.boolean("use_rslora", False),
         ranks=ranks,
         alphas=alphas,
-        base=str(fields.data.get("base_model_name_or_path") or "")[:80],
+        base=str(fields.data.get("base_model_name_or_path") or ""),
     )
     _check_values(fields, settings)
     return settings

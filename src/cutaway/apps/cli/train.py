@@ -49,8 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     kind = ""
     with Display() as display:
-        base = None if recipe.base is None else find(recipe.base)
-        trainer = Trainer(recipe, directory, is_fresh=arguments.fresh, base=base)
+        trainer = Trainer(recipe, directory, is_fresh=arguments.fresh, find_base=find)
         with _stopping(trainer):
             for event in trainer.run():
                 display.show(event)

@@ -1,0 +1,72 @@
+"""Where a run stands when it starts. In: a recipe, a checkpoint or a base. Out: a model and what it reads.
+
+A run with adapters keeps the base as it is: its checkpoints hold the adapters alone, and the base is read at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..errors import CutawayError
+from ..model import Transformer, initialise
+from ..text import Tokenizer
+from ..weights import checkpoint
+from ..weights.adapters import load_adapter
+from ..weights.opening import open_model
+from .adapters import attach
+from .feed import Feed
+from .prepare import prepare
+from .recipe import Recipe
+
+FindBase = Callable[[str], Path]
+
+
+class Begun(NamedTuple):
+    """A model, what it reads, and where its base lies ("" without one)."""
+
+    model: Transformer
+    feed: Feed
+    base: str = ""
+
+
+def begin(recipe: Recipe, newest: Path | None, cache: Path, find_base: FindBase) -> Begun:
+    """The model and the data of a run.
+
+    newest: its newest checkpoint, if it has one. cache: where encoded corpora are kept. find_base: the place of a model by name.
+    Raises CutawayError as `prepare` does, and for a base or a checkpoint that does not fit the recipe.
+    """
+    if recipe.base is not None and (newest is None or recipe.adapter is not None):
+        return _from_base(recipe, newest, cache, find_base(recipe.base))
+    if newest is not None:
+        return _resumed(recipe, newest, cache)
+    assert recipe.model is not None, "checked with the recipe"
+    feed = prepare(recipe, cache)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    return Begun(initialise(Transformer(feed.config), generator, recipe.model.initial_std), feed)
+
+
+def _resumed(recipe: Recipe, newest: Path, cache: Path) -> Begun:
+    stored = checkpoint.load(newest)
+    feed = prepare(recipe, cache, Tokenizer.load(newest), None if recipe.base is None else stored.config)
+    if stored.config != feed.config:
+        raise CutawayError(f"{newest} holds another model than the recipe describes. Start over with --fresh.")
+    return Begun(stored, feed)
+
+
+def _from_base(recipe: Recipe, newest: Path | None, cache: Path, place: Path) -> Begun:
+    opened = open_model(place)
+    model, tokenizer = opened.model, opened.tokenizer
+    if tokenizer is None:
+        raise CutawayError(
+            f"The base {recipe.base} has no tokenizer, and texts are to be read. Put its files beside it."
+        )
+    feed = prepare(recipe, cache, tokenizer, model.config)
+    if recipe.adapter is not None and newest is not None:
+        load_adapter(newest, model)
+    elif recipe.adapter is not None:
+        attach(model, recipe.adapter, recipe.seed)
+    return Begun(model, feed, str(place.resolve()))
