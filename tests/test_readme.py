@@ -12,6 +12,7 @@ import pytest
 from cutaway.apps.cli import main
 
 ROOT = Path(__file__).parents[1]
+CHAT = (ROOT / "docs" / "chat.md").read_text("utf-8")
 TOKENIZERS = (ROOT / "docs" / "tokenizers.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"
@@ -37,7 +38,7 @@ def test_the_readme_has_blocks_to_check() -> None:
     assert len(blocks(README, "python")) >= 2
 
 
-@pytest.mark.parametrize("block", [*blocks(README, "python"), *blocks(TOKENIZERS, "python")])
+@pytest.mark.parametrize("block", [*blocks(README, "python"), *blocks(TOKENIZERS, "python"), *blocks(CHAT, "python")])
 def test_python_block_runs(block: str) -> None:
     exec(compile(block, "a page", "exec"), {})
 

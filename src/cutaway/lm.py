@@ -6,7 +6,7 @@ lm.generate("Once upon a time", max_tokens=50)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -104,15 +104,18 @@ class LM:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         request: int = 0,
+        session: Session | None = None,
+        end_ids: Collection[int] | None = None,
     ) -> Iterator[Piece]:
         """As `generate`, but every event as it happens, with the text that it made certain.
 
-        request: the prompt's number in its batch; equal numbers, seeds and prompts give equal texts. A model without a
-        tokenizer gives events whose texts are empty.
+        request: the prompt's number in its batch; equal numbers, seeds and prompts give equal texts. session: what the prompt
+        follows, and what then holds all of it (None: a new one). end_ids: each of them ends the text; None: the model's own end
+        id. A model without a tokenizer gives events whose texts are empty.
         """
         self.figures = Figures()
         text = _Text(self._tokenizer, stop)
-        for event in run(self._decoder(prompt, max_tokens, sampling, request), self.figures):
+        for event in run(self._decoder(prompt, max_tokens, sampling, request, session, end_ids), self.figures):
             certain, is_stopped = text.push(event)
             yield Piece(event, certain)
             if is_stopped:
@@ -201,7 +204,13 @@ class LM:
         return recorder.trace(rows, tokens)
 
     def _decoder(
-        self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling | None, request: int
+        self,
+        prompt: str | Sequence[int],
+        max_tokens: int,
+        sampling: Sampling | None,
+        request: int,
+        session: Session | None = None,
+        end_ids: Collection[int] | None = None,
     ) -> Decoder:
         if self.config.decoder is None:
             raise CutawayError(
@@ -213,7 +222,8 @@ class LM:
                 "token, its text would mean nothing. Look into it with `inspect` and `trace`."
             )
         how = sampling or Sampling(temperature=0)
-        return autoregressive(Session(self.model), self.ids(prompt), how, max_tokens=max_tokens, request=request)
+        session, ids = session or Session(self.model), self.ids(prompt)
+        return autoregressive(session, ids, how, max_tokens=max_tokens, eos_ids=end_ids, request=request)
 
     def _tokens(self, length: int) -> visible.Tokens:
         """Who sees whom in a text by itself."""

@@ -1,5 +1,6 @@
 """Documents -> batches: sources (files -> documents), corpus (documents -> token ids on disk), packing (ids -> rows of
-fixed length), loader (rows in a stateless, resumable order). In: files. Out: `Batch`es of NumPy arrays."""
+fixed length), loader (rows in a stateless, resumable order); dialogues (conversations -> ids, and which of them are scored).
+In: files. Out: `Batch`es of NumPy arrays."""
 
 from .corpus import Corpus, build_corpus, encode_documents, split
 from .loader import Loader

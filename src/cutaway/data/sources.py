@@ -12,6 +12,7 @@ import gzip
 import json
 import lzma
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -94,6 +95,22 @@ def read_documents(source: Source, on_empty: Callable[[str], None] | None = None
         )
 
 
+def read_records(source: Source, example: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of JSON-lines files, whatever their names end with: (place, object), the place as "stories.jsonl:17".
+
+    example: an object that would do, for errors. Raises `CutawayError` as `read_documents`, and where no line holds an object.
+    """
+    is_empty = True
+    for path in source.paths():
+        _format(source, path)
+        with _open(path) as file:
+            for found in _records(path, file, example):
+                is_empty = False
+                yield found
+    if is_empty:
+        raise CutawayError(f"{source.name} (folder {source.folder.resolve()}) holds no line with an object: {example}.")
+
+
 def _matches(folder: Path, pattern: str) -> list[Path]:
     path = folder / Path(pattern).expanduser()
     if path.is_file():
@@ -119,22 +136,34 @@ def _glob(path: Path) -> Iterable[Path]:
 
 def _read(source: Source, path: Path) -> Iterator[tuple[str, str]]:
     """(place, text) of every document of one file."""
-    opener = _OPENERS.get(path.suffix.lower())
-    inner = path.with_suffix("") if opener else path
+    if _format(source, path) == "parquet":
+        yield from _read_parquet(path, source.field)
+        return
+    with _open(path) as file:
+        if _format(source, path) == "text":
+            yield from _read_text(path, file, source)
+            return
+        for place, record in _records(path, file, f'{{"{source.field}": "..."}}'):
+            yield place, _field_of(record, source.field, place)
+
+
+def _format(source: Source, path: Path) -> Format:
     if path.suffix.lower() in _UNREADABLE:
         command = _UNREADABLE[path.suffix.lower()]
         raise CutawayError(
             f"'{path}' cannot be read directly. Unpack it with `{command} {path}`, or use .xz, .gz or .bz2."
         )
-    file_format = source.format or _FORMAT_OF_SUFFIX.get(inner.suffix.lower(), "text")
-    if file_format == "parquet":
-        yield from _read_parquet(path, source.field)
-        return
+    inner = path.with_suffix("") if path.suffix.lower() in _OPENERS else path
+    return source.format or _FORMAT_OF_SUFFIX.get(inner.suffix.lower(), "text")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked."""
+    opener = _OPENERS.get(path.suffix.lower())
     try:
         with opener(path, "rb") if opener else path.open("rb") as file:
-            yield from (
-                _read_jsonl(path, file, source.field) if file_format == "jsonl" else _read_text(path, file, source)
-            )
+            yield file
     except (lzma.LZMAError, EOFError, gzip.BadGzipFile, OSError) as error:
         raise CutawayError(
             f"'{path}' cannot be read ({error}). It may be cut off or damaged: fetch it again."
@@ -154,16 +183,17 @@ def _read_text(path: Path, file: IO[bytes], source: Source) -> Iterator[tuple[st
         yield f"{path}, document {number}", part.strip("\r\n")
 
 
-def _read_jsonl(path: Path, file: IO[bytes], field: str) -> Iterator[tuple[str, str]]:
+def _records(path: Path, file: IO[bytes], example: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, object) of every line that is not empty. example: an object that would do."""
     offset = 0
     for number, line in enumerate(file, start=1):
         text = _decoded(path, line, offset).removeprefix("\ufeff")
         if text.strip():
-            yield f"{path}:{number}", _field_of(text, field, f"{path}:{number}")
+            yield f"{path}:{number}", _record_of(text, f"{path}:{number}", example)
         offset += len(line)
 
 
-def _field_of(line: str, field: str, place: str) -> str:
+def _record_of(line: str, place: str, example: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -171,7 +201,11 @@ def _field_of(line: str, field: str, place: str) -> str:
             f"{place} is not valid JSON ({error.msg} at column {error.colno}). One object a line."
         ) from None
     if not isinstance(record, dict):
-        raise CutawayError(f'{place} holds a JSON {type(record).__name__}, not an object such as {{"{field}": "..."}}.')
+        raise CutawayError(f"{place} holds a JSON {type(record).__name__}, not an object such as {example}.")
+    return record
+
+
+def _field_of(record: dict[str, Any], field: str, place: str) -> str:
     if field not in record:
         raise CutawayError(
             f"{place} has no field '{field}'.{near(field, record)} Name the field that holds the text in `field`."

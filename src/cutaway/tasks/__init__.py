@@ -1,1 +1,1 @@
-"""What models are used for: so far, how well one predicts a text (`evaluate`), and vectors of texts (`embed`)."""
+"""What models are used for: conversations (`chat`), how well one predicts a text (`evaluate`), vectors of texts (`embed`)."""
