@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     conversation = Conversation() if arguments.load is None else Conversation.load(arguments.load)
     if arguments.system is not None:
-        conversation = replace(conversation, system=arguments.system)
+        conversation = replace(conversation, system=arguments.system or None)
     sampling, lm = sampling_of(arguments), load(arguments.model or bundled())
     screen = _screen(lm.name, arguments.json)
     talk = Talk(lm, screen, conversation, sampling=sampling, max_tokens=arguments.max_tokens)
