@@ -6,7 +6,7 @@ lm.generate("Once upon a time", max_tokens=50)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -105,15 +105,18 @@ class LM:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         request: int = 0,
+        session: Session | None = None,
+        end_ids: Collection[int] | None = None,
     ) -> Iterator[Piece]:
         """As `generate`, but every event as it happens, with the text that it made certain.
 
-        request: the prompt's number in its batch; equal numbers, seeds and prompts give equal texts. A model without a
-        tokenizer gives events whose texts are empty.
+        request: the prompt's number in its batch; equal numbers, seeds and prompts give equal texts. session: what the prompt
+        follows, and what then holds all of it (None: a new one). end_ids: each of them ends the text; None: the model's own end
+        id. A model without a tokenizer gives events whose texts are empty.
         """
         self.figures = Figures()
         text = _Text(self._tokenizer, stop)
-        for event in run(self._decoder(prompt, max_tokens, sampling, request), self.figures):
+        for event in run(self._decoder(prompt, max_tokens, sampling, request, session, end_ids), self.figures):
             certain, is_stopped = text.push(event)
             yield Piece(event, certain)
             if is_stopped:
@@ -202,7 +205,13 @@ class LM:
         return recorder.trace(rows, tokens)
 
     def _decoder(
-        self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling | None, request: int
+        self,
+        prompt: str | Sequence[int],
+        max_tokens: int,
+        sampling: Sampling | None,
+        request: int,
+        session: Session | None = None,
+        end_ids: Collection[int] | None = None,
     ) -> Decoder:
         if self.config.decoder is None:
             raise CutawayError(
@@ -215,9 +224,9 @@ class LM:
             )
         how, ids = sampling or Sampling(temperature=0), self.ids(prompt)
         if self.config.has_cross:
-            session = Session(self.model, source_ids=ids)
-            return autoregressive(session, (), how, max_tokens=max_tokens, request=request)
-        return autoregressive(Session(self.model), ids, how, max_tokens=max_tokens, request=request)
+            session, ids = Session(self.model, source_ids=ids), []
+        session = session or Session(self.model)
+        return autoregressive(session, ids, how, max_tokens=max_tokens, eos_ids=end_ids, request=request)
 
     def _tokens(self, length: int) -> visible.Tokens:
         """Who sees whom in a text by itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,39 @@ def test_one_process_serves_many_renderings() -> None:
         ChatTemplate("{{ 1 / 0 }}").render([])
     assert ChatTemplate("y").render([]) == "y"
     assert worker._process is first
+
+
+def test_an_answer_that_nobody_waited_for_is_not_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cutaway.text import chat
+
+    ChatTemplate("x").render([])
+
+    def interrupt(process: Any, line: bytes, _: float) -> None:
+        process.stdin.write(line)
+        process.stdin.flush()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chat, "_said", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ChatTemplate("the first").render([])
+    assert ChatTemplate("the second").render([]) == "the second"
+
+
+def test_ctrl_c_is_not_for_the_process_that_renders() -> None:
+    from cutaway.text import chat
+
+    ChatTemplate("x").render([])
+    process = chat._worker(chat.os.getpid())._process
+    assert process is not None
+    process.send_signal(signal.SIGINT)
+    assert ChatTemplate("y").render([]) == "y"
+    assert process.poll() is None
+
+
+def test_what_one_rendering_set_is_gone_in_the_next() -> None:
+    source = "{{ seen is defined }}{% set seen = messages | length %}{% macro f() %}{{ seen }}{% endmacro %}{{ f() }}"
+    assert [ChatTemplate(source).render(TALK[:length]) for length in (1, 2, 1)] == ["False1", "False2", "False1"]
 
 
 def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Documents -> batches: sources (files -> documents), corpus (documents -> token ids on disk), packing (ids -> rows of
 fixed length), loader (rows in a stateless, resumable order); pairs (files -> sources and their targets),
-pair_loader (batches of like lengths). In: files. Out: `Batch`es of NumPy arrays."""
+pair_loader (batches of like lengths); dialogues (conversations -> ids, and which of them are scored). In: files. Out: `Batch`es
+of NumPy arrays."""
 
 from .corpus import Corpus, Encoding, build_corpus, encode_documents, split
 from .loader import Loader

@@ -98,6 +98,11 @@ def read_documents(source: Source, on_empty: Callable[[str], None] | None = None
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, unpacked where it is .xz, .gz or .bz2. Raises `CutawayError` where it cannot be read to its end."""
+    if path.suffix.lower() in _UNREADABLE:
+        command = _UNREADABLE[path.suffix.lower()]
+        raise CutawayError(
+            f"'{path}' cannot be read directly. Unpack it with `{command} {path}`, or use .xz, .gz or .bz2."
+        )
     opener = _OPENERS.get(path.suffix.lower())
     try:
         with opener(path, "rb") if opener else path.open("rb") as file:
@@ -117,16 +122,32 @@ def read_lines(path: Path, file: IO[bytes]) -> Iterator[str]:
         offset += len(line)
 
 
-def read_records(path: Path, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], str]]:
+def read_objects(source: Source, example: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of JSON-lines files, whatever their names end with, each with its place: see `read_records`.
+
+    example: an object that would do, for errors. Raises `CutawayError` too where no line holds an object.
+    """
+    is_empty = True
+    for path in source.paths():
+        for found in read_records(path, (), example):
+            is_empty = False
+            yield found
+    if is_empty:
+        raise CutawayError(f"{source.name} (folder {source.folder.resolve()}) holds no line with an object: {example}.")
+
+
+def read_records(path: Path, fields: Sequence[str], example: str = "") -> Iterator[tuple[dict[str, Any], str]]:
     """The objects of a JSON-lines file, each with its place ("pairs.jsonl:17"); empty lines are passed over.
 
-    fields: what every object must have. Raises `CutawayError`, with the place, for a line that is none.
+    fields: what every object must have. example: an object that would do; "": one made of the fields. Raises `CutawayError`, with
+    the place, for a line that is none.
     """
+    example = example or "{" + ", ".join(f'"{field}": "..."' for field in fields) + "}"
     with open_text(path) as file:
         for number, line in enumerate(read_lines(path, file), start=1):
             if line.strip():
                 place = f"{path}:{number}"
-                yield _record(line, fields, place), place
+                yield _record(line, fields, place, example), place
 
 
 def string_of(value: Any, place: str) -> str:
@@ -138,7 +159,7 @@ def string_of(value: Any, place: str) -> str:
     return value
 
 
-def _record(line: str, fields: Sequence[str], place: str) -> dict[str, Any]:
+def _record(line: str, fields: Sequence[str], place: str, example: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -149,8 +170,7 @@ def _record(line: str, fields: Sequence[str], place: str) -> dict[str, Any]:
         )
         raise CutawayError(f"{place} is not valid JSON ({what}). One object a line.") from None
     if not isinstance(record, dict):
-        example = ", ".join(f'"{field}": "..."' for field in fields)
-        raise CutawayError(f"{place} holds a JSON {type(record).__name__}, not an object such as {{{example}}}.")
+        raise CutawayError(f"{place} holds a JSON {type(record).__name__}, not an object such as {example}.")
     for field in fields:
         if field not in record:
             raise CutawayError(
@@ -186,11 +206,6 @@ def _read(source: Source, path: Path) -> Iterator[tuple[str, str]]:
     """(place, text) of every document of one file."""
     opener = _OPENERS.get(path.suffix.lower())
     inner = path.with_suffix("") if opener else path
-    if path.suffix.lower() in _UNREADABLE:
-        command = _UNREADABLE[path.suffix.lower()]
-        raise CutawayError(
-            f"'{path}' cannot be read directly. Unpack it with `{command} {path}`, or use .xz, .gz or .bz2."
-        )
     file_format = source.format or _FORMAT_OF_SUFFIX.get(inner.suffix.lower(), "text")
     if file_format == "parquet":
         yield from _read_parquet(path, source.field)

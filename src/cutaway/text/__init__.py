@@ -1,9 +1,10 @@
 """text <-> ids: tokenizers (train, load, save, explain), text while it streams, and conversations as text.
 
 tokenizer (text <-> ids) · train (documents -> tokenizer) · special (plan and roles of special tokens) · explain (how a text
-became tokens) · stream (ids -> text as they come) · visible (what a person sees) · chat (conversations -> text). Behind them:
-kinds (how each kind cuts text) · alphabet (bytes as characters) · merges and kept (byte-pair encoding) · files and formats (what
-people already have) · reading · chat_worker · refusals · unwritable.
+became tokens) · stream (ids -> text as they come) · visible (what a person sees) · chat (conversations -> text) ·
+turns (conversations -> ids, and where replies lie). Behind them: kinds (how each kind cuts text) · alphabet (bytes as
+characters) · merges and kept (byte-pair encoding) · files and formats (what people already have) · reading · chat_worker ·
+refusals · unwritable.
 """
 
 from .chat import ChatTemplate, read_chat_template

@@ -98,8 +98,23 @@ class ChatTemplate:
 
         Arguments and errors as in `render` and `Tokenizer.encode`.
         """
+        text = self.marked_text(tokenizer, messages, add_generation_prompt=add_generation_prompt, **variables)
+        return self.encode(tokenizer, text)
+
+    def marked_text(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        **variables: Any,
+    ) -> str:
+        """As `render`, with a mark in what a message spells of the tokenizer's special tokens: for `encode`."""
         marked = _marked(list(messages), tokenizer.specials)
-        text = self.render(marked, add_generation_prompt=add_generation_prompt, **variables)
+        return self.render(marked, add_generation_prompt=add_generation_prompt, **variables)
+
+    def encode(self, tokenizer: Tokenizer, text: str) -> list[int]:
+        """The ids of a text that `marked_text` gave."""
         # Every second part was spelled by a message.
         parts = re.split(f"((?:{'|'.join(map(re.escape, _marks(tokenizer.specials).values()))}))", text)
         found: list[int] = []
@@ -107,6 +122,10 @@ class ChatTemplate:
             if part:
                 found += tokenizer.encode(part.replace(_MARK, ""), specials=number % 2 == 0)
         return found
+
+    def save(self, directory: Path) -> None:
+        """Write `chat_template.jinja`, as other tools read it; the tokens that it may name stand in the tokenizer's files."""
+        (directory / TEMPLATE_FILE).write_text(self.source, encoding="utf-8")
 
     def _complaint(self, fault: str, message: str) -> str:
         name, said = f"The chat template of {self.origin}", message.rstrip(".")
@@ -188,7 +207,11 @@ class _Worker:
         """The answer to one request; {"fault": "time"} or "ended" where the process had to be, or was, ended."""
         with self._lock:
             process = self._started()
-            said, is_late = _said(process, line + b"\n", seconds)
+            try:
+                said, is_late = _said(process, line + b"\n", seconds)
+            except BaseException:  # Ctrl-C, say: the answer that is still to come must not be the next one's
+                self.close()
+                raise
             answer: dict[str, str] = json.loads(said) if said.endswith(b"\n") else {}
             if "text" not in answer and answer.get("fault") not in ("refused", "error"):
                 self.close()

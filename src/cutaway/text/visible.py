@@ -27,6 +27,11 @@ def visible(text: str | bytes) -> str:
     return _UNIT.sub(lambda unit: _seen(unit[1]) if unit[1] else _hexadecimal("<"), text)
 
 
+def printable(text: str) -> str:
+    """What a terminal may be given of a model's text: line feeds and tabs stay, and what it would obey becomes U+FFFD."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def _seen(character: str) -> str:
     if character in _MARKS:
         return _MARKS[character]

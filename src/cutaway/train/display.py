@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from ..text.visible import printable
 from .events import TrainEvent
 
 COLOUR = "#4a6fd0"
@@ -95,8 +96,7 @@ class Display:
 
     def _sample(self, event: TrainEvent) -> None:
         # A young model of bytes says anything, and a terminal would obey some of it.
-        sayable = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in event.values["text"])
-        shown = sayable.strip("\n").replace("\n", "\n             ")
+        shown = printable(event.values["text"]).strip("\n").replace("\n", "\n             ")
         self._print(Text.assemble(("     sample", "dim"), "  ", shown))
 
     def _end(self, event: TrainEvent) -> None:

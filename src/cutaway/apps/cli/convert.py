@@ -84,7 +84,6 @@ def _write_gguf(lm: LM, target: Path, kind: str) -> None:
 def _write_directory(lm: LM, target: Path, kind: str) -> None:
     import torch
 
-    from ...text.chat import TEMPLATE_FILE
     from ...weights import checkpoint
     from ...weights.families import explain_misfit
 
@@ -97,7 +96,7 @@ def _write_directory(lm: LM, target: Path, kind: str) -> None:
         if lm.own_tokenizer is not None:
             lm.own_tokenizer.save(directory)
         if lm.chat_template is not None:
-            (directory / TEMPLATE_FILE).write_text(lm.chat_template.source, "utf-8")
+            lm.chat_template.save(directory)
         if licence is not None:
             (directory / "README.md").write_text(CARD.format(licence=json.dumps(licence), name=lm.name), "utf-8")
 
