@@ -1,11 +1,15 @@
 """distribution -> ids: how a model's logits become a sequence, one decoder or many.
 
 session (one sequence and its KV store) · step (what decoders and drivers say to each other) · run (one decoder) ·
-engine (many, packed into one row) · pack (steps -> passes) · samplers (logits -> one id) · autoregressive (one token after
-another) · stop (text up to a stop string).
+engine (many, packed into one row) · pack (steps -> passes) · samplers (logits -> one id) · constraints (what a text must and
+must not say) · autoregressive (one token after another) · beam (the best of several texts) · batch (the same for many sources) ·
+stop (text up to a stop string).
 """
 
 from .autoregressive import autoregressive
+from .batch import hypotheses_of_sources
+from .beam import Beam, Hypothesis, beam_search, hypotheses
+from .constraints import Constraints
 from .engine import Engine
 from .run import Figures, run
 from .samplers import Sampling, choose, distribution, uniform
@@ -14,10 +18,13 @@ from .step import Decoder, Event, Step, ask, ask_all, replay
 from .stop import StopText
 
 __all__ = [
+    "Beam",
+    "Constraints",
     "Decoder",
     "Engine",
     "Event",
     "Figures",
+    "Hypothesis",
     "Sampling",
     "Session",
     "Step",
@@ -25,8 +32,11 @@ __all__ = [
     "ask",
     "ask_all",
     "autoregressive",
+    "beam_search",
     "choose",
     "distribution",
+    "hypotheses",
+    "hypotheses_of_sources",
     "replay",
     "run",
     "uniform",

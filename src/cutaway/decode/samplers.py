@@ -42,12 +42,12 @@ class Sampling:
             self.temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty
         )  # fmt: skip
         is_warm = SMALLEST_TEMPERATURE <= heat < math.inf
-        _require(heat == 0 or is_warm, "temperature", heat, f"0 (greedy), or {SMALLEST_TEMPERATURE} and more")
-        _require(k is None or k >= 1, "top_k", k, "1 and more tokens; leave it out to keep all")
-        _require(p is None or 0 < p <= 1, "top_p", p, "above 0 and at most 1; leave it out to keep all")
-        _require(least is None or 0 <= least <= 1, "min_p", least, "from 0 to 1; leave it out to keep all")
-        _require(0 < penalty < math.inf, "repetition_penalty", penalty, "above 0; 1 is no penalty, more repeats less")
-        _require(0 <= self.seed < 2**64, "seed", self.seed, "whole numbers from 0 to 2^64 − 1")
+        require(heat == 0 or is_warm, "temperature", heat, f"0 (greedy), or {SMALLEST_TEMPERATURE} and more")
+        require(k is None or k >= 1, "top_k", k, "1 and more tokens; leave it out to keep all")
+        require(p is None or 0 < p <= 1, "top_p", p, "above 0 and at most 1; leave it out to keep all")
+        require(least is None or 0 <= least <= 1, "min_p", least, "from 0 to 1; leave it out to keep all")
+        require(0 < penalty < math.inf, "repetition_penalty", penalty, "above 0; 1 is no penalty, more repeats less")
+        require(0 <= self.seed < 2**64, "seed", self.seed, "whole numbers from 0 to 2^64 − 1")
 
     @property
     def is_greedy(self) -> bool:
@@ -73,7 +73,7 @@ def choose(logits: Tensor, ids: Sequence[int], sampling: Sampling, request: int,
         token = index if candidates is None else int(candidates[index])
         probability = float(probabilities[index])
     if not math.isfinite(probability):
-        raise CutawayError(_not_numbers(position))
+        raise CutawayError(not_numbers(position))
     return token, probability
 
 
@@ -149,7 +149,7 @@ def draw(probabilities: Tensor, u: float) -> int:
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)
     total = float(cumulative[-1])
     if not 0 < total < math.inf:
-        raise CutawayError(_not_numbers())
+        raise CutawayError(not_numbers())
     return int(torch.searchsorted(cumulative, u * total, right=True))
 
 
@@ -158,6 +158,21 @@ def uniform(seed: int, request: int, position: int, index: int = 0) -> float:
     key, counter = np.array([seed, request], np.uint64), np.array([index, position, 0, 0], np.uint64)
     bits = np.random.Philox(key=key, counter=counter).random_raw()
     return float((int(bits) >> 11) * 2.0**-53)
+
+
+def require(is_allowed: bool, name: str, value: object, allowed: str) -> None:
+    """Raises CutawayError with the name of a setting, the value got and the values allowed, unless it is allowed."""
+    if not is_allowed:
+        raise CutawayError(f"{name} is {value}. Allowed: {allowed}.")
+
+
+def not_numbers(position: int | None = None) -> str:
+    """What to say of logits from which nothing can be chosen. position: where, if it is known."""
+    where = "" if position is None else f" for position {position}"
+    return (
+        f"The logits{where} are not numbers (NaN or infinite), so no token can be chosen. The weights are damaged or training "
+        "diverged: use an earlier checkpoint, or a lower learning rate."
+    )
 
 
 def _candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor | None, Tensor]:
@@ -193,16 +208,3 @@ def _nucleus(logits: Tensor, p: float) -> tuple[Tensor, Tensor]:
             break
     num_kept = ((mass < wanted).sum(-1, keepdim=True) + 1).clamp_max(vocab_size)
     return best.gather(-1, num_kept - 1), num_kept
-
-
-def _require(is_allowed: bool, name: str, value: object, allowed: str) -> None:
-    if not is_allowed:
-        raise CutawayError(f"{name} is {value}. Allowed: {allowed}.")
-
-
-def _not_numbers(position: int | None = None) -> str:
-    where = "" if position is None else f" for position {position}"
-    return (
-        f"The logits{where} are not numbers (NaN or infinite), so no token can be chosen. The weights are damaged or training "
-        "diverged: use an earlier checkpoint, or a lower learning rate."
-    )

@@ -63,7 +63,7 @@ class Session:
     @property
     def room(self) -> int | None:
         """How many more tokens the model's position table has rows for; None where positions go on without end."""
-        limit = _limit(self.model.config.main, self.model)
+        limit = places(self.model.config.main, self.model)
         return None if limit is None else limit - self.length
 
     @property
@@ -106,30 +106,22 @@ class Session:
         """Checked input of a pass. rows: indices of ids whose logits are read; tokens: as in `extend`, which see for errors."""
         if not ids:
             raise CutawayError("A step without ids has nothing to run. Give at least one id.")
-        _check_ids(ids, self.model.config.vocab_size)
-        limit = _limit(self.model.config.main, self.model)
+        check_ids(ids, self.model.config.vocab_size)
+        limit = places(self.model.config.main, self.model)
         if tokens is None:
-            _check_places(self.length + len(ids), limit)
+            check_places(self.length + len(ids), limit)
             return Piece(self, ids, causal(len(ids), self.length, device=self.device), rows)
         if len(tokens) != len(ids):
             raise CutawayError(
                 f"A step has {len(ids)} ids and visibility for {len(tokens)} tokens. Both must be equal."
             )
-        _check_places(int(tokens.position.max()) + 1, limit)
+        check_places(int(tokens.position.max()) + 1, limit)
         return Piece(self, ids, tokens, rows)
 
     def _remember(self, source_ids: Sequence[int] | None) -> Memory | None:
-        encoder = self.model.config.encoder
-        if encoder is None or not self.model.config.has_cross:
-            if source_ids is not None:
-                raise CutawayError(
-                    "This model has no encoder and decoder, so it takes no source ids. Leave source_ids out."
-                )
+        check_source(self.model, source_ids)
+        if source_ids is None:
             return None
-        if not source_ids:
-            raise CutawayError("This model reads a source first. Open the session with source_ids of at least one id.")
-        _check_ids(source_ids, self.model.config.vocab_size)
-        _check_places(len(source_ids), _limit(encoder, self.model))
         call = Call(full(len(source_ids), device=self.device), self.attend, watch=self.watch)
         with torch.inference_mode():
             memory = self.model.encode(torch.tensor([list(source_ids)], device=self.device), call)
@@ -187,6 +179,46 @@ def kept_length(keep: int | None, length: int) -> int:
     return keep
 
 
+def check_source(model: Transformer, source_ids: Sequence[int] | None) -> None:
+    """Raises CutawayError for a source that is missing, unwanted, empty, too long or outside the vocabulary."""
+    encoder = model.config.encoder
+    if encoder is None or not model.config.has_cross:
+        if source_ids is not None:
+            raise CutawayError(
+                "This model has no encoder and decoder, so it takes no source ids. Leave source_ids out."
+            )
+        return
+    if not source_ids:
+        raise CutawayError("This model reads a source first. Open the session with source_ids of at least one id.")
+    check_ids(source_ids, model.config.vocab_size)
+    check_places(len(source_ids), places(encoder, model))
+
+
+def places(stack: StackConfig, model: Transformer) -> int | None:
+    """How many positions a stack has rows for; None where they go on without end."""
+    return model.config.context if stack.position.is_table else None
+
+
+def check_ids(ids: Sequence[int], vocab_size: int) -> None:
+    """Raises CutawayError for ids outside the vocabulary."""
+    low, high = min(ids), max(ids)
+    if low < 0 or high >= vocab_size:
+        wrong = low if low < 0 else high
+        raise CutawayError(
+            f"The id {wrong} is not in the vocabulary: ids run from 0 to {vocab_size - 1}. "
+            "Encode the text with the model's own tokenizer."
+        )
+
+
+def check_places(needed: int, limit: int | None) -> None:
+    """Raises CutawayError for more tokens than there are positions."""
+    if limit is not None and needed > limit:
+        raise CutawayError(
+            f"The sequence would have {needed} tokens, but this model's positions end at {limit}. "
+            "Shorten the text, ask for fewer tokens, or use a model with a longer context."
+        )
+
+
 def _forward(pieces: Sequence[Piece]) -> list[Tensor]:
     session, parts = pieces[0].session, [piece.tokens for piece in pieces]
     ids = torch.tensor([[token_id for piece in pieces for token_id in piece.ids]], device=session.device)
@@ -210,25 +242,3 @@ def _joined_rows(pieces: Sequence[Piece]) -> list[int]:
         rows += [offset + row for row in piece.rows]
         offset += len(piece.ids)
     return rows
-
-
-def _limit(stack: StackConfig, model: Transformer) -> int | None:
-    return model.config.context if stack.position.is_table else None
-
-
-def _check_ids(ids: Sequence[int], vocab_size: int) -> None:
-    low, high = min(ids), max(ids)
-    if low < 0 or high >= vocab_size:
-        wrong = low if low < 0 else high
-        raise CutawayError(
-            f"The id {wrong} is not in the vocabulary: ids run from 0 to {vocab_size - 1}. "
-            "Encode the text with the model's own tokenizer."
-        )
-
-
-def _check_places(needed: int, limit: int | None) -> None:
-    if limit is not None and needed > limit:
-        raise CutawayError(
-            f"The sequence would have {needed} tokens, but this model's positions end at {limit}. "
-            "Shorten the text, ask for fewer tokens, or use a model with a longer context."
-        )

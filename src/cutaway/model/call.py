@@ -127,6 +127,12 @@ class Memory:
         k, v = self.filled[index] if self.filled else (None, None)
         return MemorySlot(self.states, self.frame, k, v)
 
+    def select(self, rows: Tensor) -> Memory:
+        """The memory of these rows, any number of times each. rows: [batch]."""
+        fields = self.tokens.fields
+        tokens = Tokens(fields if fields.shape[1] == 1 else fields[:, rows], self.tokens.flag)
+        return Memory(self.states[rows], tokens, [(k[rows], v[rows]) for k, v in self.filled])
+
 
 @dataclass(slots=True)
 class Call:

@@ -18,7 +18,10 @@ from ..model.visibility import FIELDS, Tokens, join
 
 
 class KVStore:
-    """Contiguous keys and values: per layer [batch, kv_head, capacity, d_head], `length` of them in use."""
+    """Contiguous keys and values: per layer [batch, kv_head, capacity, d_head], `length` of them in use.
+
+    The visibility has a batch of 1 as long as it serves every row, so that rows which move in step share one mask.
+    """
 
     def __init__(
         self, stack: StackConfig, *, batch: int = 1, capacity: int = 64, dtype: torch.dtype = torch.float32
@@ -26,7 +29,7 @@ class KVStore:
         self.stack, self.dtype, self.capacity = stack, dtype, capacity
         self.length = 0
         self.causal_length = 0
-        self.fields = torch.zeros(len(FIELDS), batch, capacity, dtype=torch.long)
+        self.fields = torch.zeros(len(FIELDS), 1, capacity, dtype=torch.long)
         shape = (stack.num_layers, 2, batch, stack.attention.kv_heads, capacity, stack.d_head)
         self.values = torch.zeros(shape, dtype=dtype)
         self.start = 0
@@ -35,6 +38,8 @@ class KVStore:
         """Make room for a pass and write its key side; all keys so far come back, flagged `causal` if all were."""
         self.start, end = self.length, self.length + len(tokens)
         self._reserve(end)
+        if tokens.fields.shape[1] > self.fields.shape[1]:
+            self.fields = self.fields.repeat(1, tokens.fields.shape[1], 1)
         self.fields[:, :, self.start : end] = tokens.fields
         if tokens.flag == "causal" and self.causal_length == self.start:
             self.causal_length = end
@@ -63,8 +68,10 @@ class KVStore:
         return twin
 
     def reorder(self, rows: Tensor) -> None:
-        """Let row b continue what row rows[b] held (beam search). rows: [batch]."""
-        self.fields, self.values = self.fields[:, rows], self.values[:, :, rows]
+        """Let row b continue what row rows[b] held (beam search), for as many rows as are named. rows: [batch]."""
+        if self.fields.shape[1] > 1:
+            self.fields = self.fields[:, rows]
+        self.values = self.values.index_select(2, rows)
 
     @property
     def num_bytes(self) -> int:
