@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ...errors import CutawayError
 
 if TYPE_CHECKING:
     from ...decode import Sampling
@@ -59,3 +64,39 @@ def sampling_of(arguments: argparse.Namespace) -> Sampling:
 def print_json(value: Any) -> None:
     """One object on standard output."""
     print(json.dumps(value, ensure_ascii=False))
+
+
+def words_of(words: list[str], bundled: str) -> tuple[str, str | None]:
+    """The model and the text (or file) of a command that takes [MODEL] [TEXT]; a single word that names a model is one."""
+    if len(words) > 2:
+        raise CutawayError(f"There are {len(words)} words: {', '.join(words)}. Give a model and a text, in quotes.")
+    if len(words) == 2:
+        return words[0], words[1]
+    if words and not Path(words[0]).is_file() and is_model(words[0]):
+        return words[0], None
+    return bundled, words[0] if words else None
+
+
+def is_model(word: str) -> bool:
+    """Whether a word names a model on this machine, without opening or fetching it."""
+    from ...lm import bundled_models
+
+    path = Path(word).expanduser()
+    return word in bundled_models() or any((path / name).is_file() for name in ("config.json", "recipe.json"))
+
+
+@contextmanager
+def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while something is done piece by piece; nothing where nobody looks."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.completed:,.0f} / {task.total:,.0f} " + what),
+        BarColumn(bar_width=24),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)

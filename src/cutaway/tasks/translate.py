@@ -1,0 +1,163 @@
+"""Texts -> texts of another language. In: an encoder-decoder and texts. Out: translations, with scores, others, and alignments.
+
+Beam search (decode/batch.py) over many texts at once; an alignment says which source token each target token looked at most
+(lens/pair.py). Lines that are empty stay empty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..data import PairSource, read_pairs
+from ..decode import Beam, hypotheses_of_sources
+from ..decode.beam import Hypothesis
+from ..errors import CutawayError
+from ..lens.pair import cross_attention
+from ..lm import LM
+from .report import Report, make_report
+
+BEAM = Beam(num_beams=4)
+PER_SOURCE_TOKEN, EXTRA = 2, 10  # the most target tokens: twice the source's, and ten
+PIECE = 512  # texts that are read, translated and handed on at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """One text. score: see `Beam`; others: of an n-best list, the best of them first, each with its score; ids: of text."""
+
+    source: str
+    text: str
+    score: float = 0.0
+    others: tuple[tuple[str, float], ...] = ()
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Which source token each target token looked at most. links: [target] of places among source_tokens."""
+
+    source_tokens: tuple[str, ...]
+    target_tokens: tuple[str, ...]
+    links: tuple[int, ...]
+
+    def pharaoh(self) -> str:
+        """As word aligners write it: "0-0 1-2", the source's place first."""
+        return " ".join(f"{source}-{target}" for target, source in enumerate(self.links))
+
+
+def translate(
+    lm: LM, texts: Sequence[str], *, beam: Beam = BEAM, max_tokens: int | None = None, batch_size: int = 64
+) -> list[Translation]:
+    """The translation of every text, in their order.
+
+    beam: how to search; num_beams=1 is greedy and the fastest. max_tokens: of a translation; None: twice its source's and ten.
+    batch_size: texts that are decoded together. Raises CutawayError for a model that is no encoder-decoder, and for a text that
+    is longer than its encoder reads, with its number.
+    """
+    check(lm)
+    sources = {index: _source_ids(lm, text, index) for index, text in enumerate(texts) if text.strip()}
+    found = [Translation(source=text, text="") for text in texts]
+    if not sources:
+        return found
+    longest = max(len(ids) for ids in sources.values())
+    limit = PER_SOURCE_TOKEN * longest + EXTRA if max_tokens is None else max_tokens
+    if lm.config.main.position.is_table:
+        limit = min(limit, lm.config.context)
+    best = hypotheses_of_sources(lm.model, list(sources.values()), beam, max_tokens=limit, batch_size=batch_size)
+    for index, hypotheses in zip(sources, best, strict=True):
+        found[index] = _translation(lm, texts[index], hypotheses)
+    return found
+
+
+def translate_lines(
+    lm: LM,
+    lines: Sequence[str],
+    *,
+    beam: Beam = BEAM,
+    batch_size: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Translation]:
+    """As `translate`, a piece at a time, so that what is finished can be kept. progress: is told how many lines are done."""
+    check(lm)
+    for start in range(0, len(lines), PIECE):
+        piece = lines[start : start + PIECE]
+        try:
+            yield from translate(lm, piece, beam=beam, batch_size=batch_size)
+        except _TooLongError as error:
+            raise CutawayError(f"Line {start + error.index + 1:,} {error}") from error
+        if progress is not None:
+            progress(start + len(piece))
+
+
+def align(lm: LM, translation: Translation, layer: int | None = None) -> Alignment:
+    """Where the model looked while it said each token of a translation. layer: of the decoder; None: the last but one."""
+    source_ids, start = lm.ids(translation.source), lm.config.tokens.decoder_start
+    assert start is not None, "a translation began with it"
+    ends = {lm.config.tokens.eos}
+    ids = [token for token in translation.ids if token not in ends]
+    if not ids:
+        return Alignment((), (), ())
+    weights = cross_attention(lm.model, source_ids, [start, *ids[:-1]], layer)
+    words = len(source_ids) - sum(
+        token in ends for token in source_ids[-1:]
+    )  # nothing is translated from the end token
+    links = weights[:, : max(1, words)].argmax(-1).tolist()
+    token_text = lm.tokenizer.token_text
+    return Alignment(tuple(map(token_text, source_ids[:words])), tuple(map(token_text, ids)), tuple(links))
+
+
+def evaluate_translations(
+    lm: LM,
+    source: PairSource,
+    *,
+    beam: Beam = BEAM,
+    batch_size: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """BLEU and chrF of a model's translations of a file of pairs."""
+    pairs = list(read_pairs(source))
+    began = time.perf_counter()
+    texts = [pair.source for pair in pairs]
+    said = [found.text for found in translate_lines(lm, texts, beam=beam, batch_size=batch_size, progress=progress)]
+    return make_report(
+        task="translate",
+        model=lm.name,
+        data=source.paths(),
+        examples=[(pair.source, text, [pair.target]) for pair, text in zip(pairs, said, strict=True)],
+        metric=["bleu", "chrf"],
+        seconds=time.perf_counter() - began,
+    )
+
+
+def check(lm: LM) -> None:
+    """Raises CutawayError for a model that does not translate."""
+    if not lm.config.has_cross or not lm.config.has_head:
+        raise CutawayError(
+            f"'{lm.name}' has no encoder with a decoder, so it does not translate. Name a model that has both."
+        )
+
+
+class _TooLongError(CutawayError):
+    """A text that the encoder cannot read. index: its number among those given."""
+
+    def __init__(self, index: int, num_tokens: int, context: int) -> None:
+        super().__init__(
+            f"has {num_tokens:,} tokens, and the encoder reads at most {context:,}. Cut it into sentences, one a line."
+        )
+        self.index = index
+
+
+def _source_ids(lm: LM, text: str, index: int) -> list[int]:
+    ids, stack = lm.ids(text), lm.config.encoder
+    assert stack is not None, "checked"
+    if stack.position.is_table and len(ids) > lm.config.context:
+        raise _TooLongError(index, len(ids), lm.config.context)
+    return ids
+
+
+def _translation(lm: LM, source: str, hypotheses: Sequence[Hypothesis]) -> Translation:
+    texts = [lm.tokenizer.decode(best.ids, skip_special=True).strip() for best in hypotheses]
+    first, others = hypotheses[0], list(zip(texts, (best.score for best in hypotheses), strict=True))[1:]
+    return Translation(source=source, text=texts[0], score=first.score, others=tuple(others), ids=tuple(first.ids))
