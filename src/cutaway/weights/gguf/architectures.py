@@ -34,7 +34,10 @@ from .architecture import (
     head_rules,
     network_rules,
 )
+from .encoder_decoders import T5
+from .encoders import BERT
 from .layouts import PartsTogether
+from .masked import DREAM, LLADA
 from .rope import FACTORS
 from .source import Source
 
@@ -329,4 +332,8 @@ ARCHITECTURES = (
     PHI3,
     OLMO2,
     GPT_NEOX,
+    LLADA,
+    DREAM,
+    BERT,
+    T5,
 )
