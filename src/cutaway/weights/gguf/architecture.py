@@ -30,7 +30,8 @@ class Architecture:
     table says; whole: keys to write that no architecture's name stands before. check: raises CutawayError for a config that
     differs in more than one knob can say. names: name in a file <- name in a checkpoint of the family. rotary: whether keys of
     rotary positions are there; factors: and a tensor that stretches them. plain: patterns of matrices that stay as they are in
-    every file; exact: that are fp32 in every file. is_mixture: whether this is the one with experts, of two of the same name.
+    every file; exact: that are fp32 in every file. is_mixture, has_windows: whether this is the one with experts, or with
+    windows, of two of the same name.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Architecture:
     exact: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     is_mixture: bool = False
+    has_windows: bool = False
 
 
 SIZES = {

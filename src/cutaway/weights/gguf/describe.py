@@ -29,6 +29,7 @@ from .values import SHOWN, Value
 ARCHITECTURE = "general.architecture"
 KNOBS = "cutaway.knobs"
 PARTS = "split.count"
+TELLING = ("expert_count", "attention.sliding_window")  # which of two of the same name it is
 ROLES = {  # key of config.json -> key of a file
     "bos_token_id": "tokenizer.ggml.bos_token_id",
     "eos_token_id": "tokenizer.ggml.eos_token_id",
@@ -119,8 +120,8 @@ def _architecture(metadata: Mapping[str, Value], place: str) -> Architecture:
         )
     found = [each for each in ARCHITECTURES if each.name == name]
     if found:
-        has_experts = bool(metadata.get(f"{name}.expert_count", 0))
-        return next((each for each in found if each.is_mixture == has_experts), found[0])
+        has_experts, has_windows = (bool(metadata.get(f"{name}.{key}", 0)) for key in TELLING)
+        return max(found, key=lambda each: (each.is_mixture == has_experts, each.has_windows == has_windows))
     close = near(name, known)
     raise CutawayError(
         f"{place} has the architecture '{name[:SHOWN]}', which Cutaway does not read from .gguf files. "
