@@ -11,6 +11,7 @@ from cutaway.weights.families.native import NATIVE
 from cutaway.weights.gguf.architectures import ARCHITECTURES
 
 TARGET = Path(__file__).with_name("families.md")
+SAID_AS = {"mistral": "as Llama", "roberta": "as BERT", "xlm-roberta": "as BERT", "mt5": "as T5"}
 INTRODUCTION = """# Families
 
 A checkpoint on disk is opened as it is, with no conversion: `cutaway generate DIRECTORY "Once"`, `cutaway inspect FILE.gguf`. A
@@ -37,7 +38,8 @@ def page() -> str:
 
 def row(family: Family) -> str:
     """One family. The sentence is the first of the file that holds it."""
-    in_gguf = "yes" if any(found.model_type == family.model_type for found in ARCHITECTURES) else ""
+    is_named = any(found.model_type == family.model_type for found in ARCHITECTURES)
+    in_gguf = "yes" if is_named else SAID_AS.get(family.model_type, "")
     return f"| {family.title} | `{family.model_type}` | `{family.architecture}` | {in_gguf} | {source(family)} |\n"
 
 

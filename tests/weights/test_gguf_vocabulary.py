@@ -252,7 +252,7 @@ def test_a_file_without_a_tokenizer_has_none() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "t5"}, "kind 't5', which Cutaway does not read"),
+        ({"model": "rwkv"}, "kind 'rwkv', which Cutaway does not read"),
         ({"model": 3}, "kind '3'"),
         ({"tokens": None}, "no list of tokens"),
         ({"tokens": ["a", "a"]}, "two tokens of one spelling"),

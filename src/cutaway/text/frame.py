@@ -11,11 +11,14 @@ from typing import Any
 from tokenizers import Tokenizer as Library
 from tokenizers import processors
 
+AROUND = ("BertProcessing", "RobertaProcessing")
 State = Mapping[str, Any]
 
 
 def has_frame(state: State) -> tuple[bool, bool]:
     """Whether a special token is put before a text, and behind it."""
+    if any(step["type"] in AROUND for step in _steps(state["post_processor"])):
+        return True, True
     template: list[State] = next((step["single"] for step in _steps(state["post_processor"]) if "single" in step), [])
     begins, ends = template[:1], template[-1:]
     return any("SpecialToken" in item for item in begins), any("SpecialToken" in item for item in ends)

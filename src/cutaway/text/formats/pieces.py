@@ -41,7 +41,7 @@ def open_pieces(model: Model, declared: Declared, file: Path, *, ends: bool = Fa
     roles = merged_roles(declared, model.roles)
     make = _unigram if model.kind == UNIGRAM else _bpe
     library = Library(make(model, declared, file))
-    if steps := _normalizers(model):
+    if steps := normalizers_of(model):
         library.normalizer = normalizers.Sequence(steps)
     if model.kind == BPE and (users := model.texts(USER_DEFINED)):
         # Cut out of the normalised text, so that no ▁ comes before what follows; the longest first, as in SentencePiece.
@@ -112,7 +112,8 @@ def _merges(model: Model) -> list[Pair]:
     return [pair for _, pair in sorted(found, key=lambda ranked: ranked[0])]
 
 
-def _normalizers(model: Model) -> list[Any]:
+def normalizers_of(model: Model) -> list[Any]:
+    """What becomes of a text before pieces are taken, in order."""
     steps: list[Any] = []
     if model.charsmap and model.normalization in _NFKC:
         steps += nfkc(model.charsmap)

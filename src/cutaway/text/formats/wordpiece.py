@@ -17,6 +17,7 @@ from .declared import Added, read_declared
 from .parts import Opened, finished, merged_roles, place
 
 FILE: Final = "vocab.txt"
+CONTINUES: Final = "##"
 _ROLES: Final = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 
 
@@ -29,20 +30,36 @@ def read_wordpiece(file: Path) -> Opened:
     if "unk" not in roles or roles["unk"] not in vocabulary:
         named = roles.get("unk", _ROLES["unk"])
         raise fault(file, f"the token for unknown words, {named}, is not in it", "Is it a WordPiece vocabulary?")
-    library = Library(models.WordPiece(place(vocabulary, declared, file), unk_token=roles["unk"]))
     strips_accents = declared.config.get("strip_accents")
     lowercases = declared.switch("do_lower_case", True)
-    library.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=declared.switch("tokenize_chinese_chars", True),
-        strip_accents=None if strips_accents is None else declared.switch("strip_accents", lowercases),
-        lowercase=lowercases,
+    library = library_of_words(
+        place(vocabulary, declared, file),
+        roles["unk"],
+        lowercases=lowercases,
+        strips_accents=None if strips_accents is None else declared.switch("strip_accents", lowercases),
+        parts_chinese=declared.switch("tokenize_chinese_chars", True),
     )
-    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    library.decoder = decoders.WordPiece(prefix="##")
     added = {**{token: Added(content=token) for token in customs.values()}, **declared.added}
     frame = ([roles[role]] if role in roles else [] for role in ("cls", "sep"))
     return Opened(finished(library, list(added.values()), (next(frame), next(frame))), customs)
+
+
+def library_of_words(
+    vocabulary: dict[str, int],
+    unknown: str,
+    *,
+    lowercases: bool,
+    strips_accents: bool | None,
+    parts_chinese: bool = True,
+) -> Library:
+    """The tokenizer, without what is declared beside it. strips_accents: None says that it does where it lower-cases."""
+    library = Library(models.WordPiece(vocabulary, unk_token=unknown))
+    library.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=parts_chinese, strip_accents=strips_accents, lowercase=lowercases
+    )
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    library.decoder = decoders.WordPiece(prefix=CONTINUES)
+    return library
 
 
 def _vocabulary(file: Path) -> dict[str, int]:

@@ -27,9 +27,11 @@ class Architecture:
     name: what a file calls it. model_type: the family that holds it. keys: key of a file, behind "name.", -> key of
     config.json; optional: those that a file may leave out. fixed: keys of config.json that llama.cpp knows by the name alone,
     so that no file says them. present: key of config.json -> the tensor that is there where it is true. read, write: what no
-    table says. names: name in a file <- name in a checkpoint of the family. rotary: whether keys of rotary positions are
-    there; factors: and a tensor that stretches them. plain: patterns of matrices that stay as they are in every file.
-    is_mixture: whether this is the one with experts, of two of the same name.
+    table says; whole: keys to write that no architecture's name stands before. check: raises CutawayError for a config that
+    differs in more than one knob can say. names: name in a file <- name in a checkpoint of the family. rotary: whether keys of
+    rotary positions are there; factors: and a tensor that stretches them. plain: patterns of matrices that stay as they are in
+    every file; exact: that are fp32 in every file. is_mixture, has_windows: whether this is the one with experts, or with
+    windows, of two of the same name.
     """
 
     name: str
@@ -41,11 +43,15 @@ class Architecture:
     present: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[Source], dict[str, Any]] = lambda _: {}
     write: Callable[[ModelConfig], dict[str, Any]] = lambda _: {}
+    whole: Callable[[ModelConfig], dict[str, Any]] = lambda _: {}
+    check: Callable[[ModelConfig], None] = lambda _: None
     rotary: bool = True
     factors: bool = False
     plain: tuple[str, ...] = ()
+    exact: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     is_mixture: bool = False
+    has_windows: bool = False
 
 
 SIZES = {

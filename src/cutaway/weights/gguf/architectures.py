@@ -6,6 +6,7 @@ and its name in ARCHITECTURES.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,10 @@ from .architecture import (
     head_rules,
     network_rules,
 )
+from .encoder_decoders import T5
+from .encoders import BERT
 from .layouts import PartsTogether
+from .masked import DREAM, LLADA
 from .rope import FACTORS
 from .source import Source
 
@@ -305,7 +309,15 @@ OLMO2 = Architecture(
     keys=KEYS,
     optional=HEADS,
     names=lambda config: (*block_rules({**INNER_NORMS, **HEAD_NORMS}), *head_rules(config), *network_rules()),
-    fixed=PLAIN_HEADS,
+    fixed={**PLAIN_HEADS, "tie_word_embeddings": False},
+)
+# Layers that slide have the same base there, and are never stretched; so reads the family where one table is for both.
+OLMO3 = replace(
+    OLMO2,
+    model_type="olmo3",
+    read=lambda source: _windows_read(source, 4),
+    write=lambda config: _windows_write(config, 4),
+    has_windows=True,
 )
 GPT_NEOX = Architecture(
     name="gptneox",
@@ -328,5 +340,10 @@ ARCHITECTURES = (
     GEMMA3,
     PHI3,
     OLMO2,
+    OLMO3,
     GPT_NEOX,
+    LLADA,
+    DREAM,
+    BERT,
+    T5,
 )

@@ -89,7 +89,10 @@ _THREE = r"\p{N}{1,3}"
 
 CUTS = (
     Cut(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum"), (_DIGITS,)),
-    Cut(("gpt-2", "phi-2", "olmo", "mpt", "jais", "trillion", "granite-docling", "jina-es", "jina-de"), ()),
+    Cut(
+        ("gpt-2", "phi-2", "roberta-bpe", "olmo", "mpt", "jais", "trillion", "granite-docling", "jina-es", "jina-de"),
+        (),
+    ),
     Cut(
         ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"),
         (_split(_CL100K.replace("DIGITS", _THREE)),),

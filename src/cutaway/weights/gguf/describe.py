@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -28,10 +29,12 @@ from .values import SHOWN, Value
 ARCHITECTURE = "general.architecture"
 KNOBS = "cutaway.knobs"
 PARTS = "split.count"
+TELLING = ("expert_count", "attention.sliding_window")  # which of two of the same name it is
 ROLES = {  # key of config.json -> key of a file
     "bos_token_id": "tokenizer.ggml.bos_token_id",
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
+    "mask_token_id": "tokenizer.ggml.mask_token_id",
 }
 SAID_OTHERWISE = ("decoder.position.fraction",)  # as a number of dimensions, which may come from several fractions
 
@@ -60,6 +63,7 @@ def find_architecture(config: ModelConfig) -> tuple[Architecture, Family]:
     for family in held:
         for each in ARCHITECTURES:
             if each.model_type == family.model_type:
+                each.check(config)
                 return each, family
     known = ", ".join(find_family(each.model_type, "").title for each in ARCHITECTURES)
     raise CutawayError(f"Models of the {held[0].title} family cannot be written as .gguf. Those that can: {known}.")
@@ -78,6 +82,7 @@ def metadata_of(
     if architecture.rotary:
         keys |= write_rope(config.main)
     found = {f"{architecture.name}.{key}": value for key, value in keys.items() if value is not None}
+    found |= architecture.whole(config)
     if data.get(OURS):
         found[KNOBS] = json.dumps(data[OURS])
     _check_same(architecture, family, config, {**found, **_roles(data)}, shapes)
@@ -115,8 +120,8 @@ def _architecture(metadata: Mapping[str, Value], place: str) -> Architecture:
         )
     found = [each for each in ARCHITECTURES if each.name == name]
     if found:
-        has_experts = bool(metadata.get(f"{name}.expert_count", 0))
-        return next((each for each in found if each.is_mixture == has_experts), found[0])
+        has_experts, has_windows = (bool(metadata.get(f"{name}.{key}", 0)) for key in TELLING)
+        return max(found, key=lambda each: (each.is_mixture == has_experts, each.has_windows == has_windows))
     close = near(name, known)
     raise CutawayError(
         f"{place} has the architecture '{name[:SHOWN]}', which Cutaway does not read from .gguf files. "
@@ -155,7 +160,19 @@ def _config(architecture: Architecture, family: Family, source: Source) -> Model
         data |= _rope_keys(read_rope(source, d_head, has_factors=architecture.factors))
     if KNOBS in source.metadata:
         data[OURS] = _knobs(source)
-    return family.from_json(data, source.place)
+    config = family.from_json(data, source.place)
+    off: dict[str, Any] = {
+        knob: False
+        for knob, tensor in family.optional.items()
+        if _in_file(architecture, config, tensor) not in source.shapes
+    }
+    return replace(config, **off)
+
+
+def _in_file(architecture: Architecture, config: ModelConfig, tensor: str) -> str | None:
+    """What a file calls a tensor of a checkpoint."""
+    found = (rule.match(tensor) for rule in architecture.names(config))
+    return next((match[0] for match in found if match), None)
 
 
 def _d_head(source: Source) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def library_of_pieces(
 
     Raises CutawayError for a vocabulary of which none can be made.
     """
+    model = replace(read_model(tokens, types, scores, unknown, place), adds_dummy_prefix=has_prefix)
+    return open_pieces(model, Declared(place, {}, {}, {}), place).made
+
+
+def read_model(tokens: Sequence[str], types: Sequence[int], scores: object, unknown: object, place: Path) -> Model:
+    """The pieces as a model of the kind bpe that changes nothing of a text but its spaces. Raises as `library_of_pieces`."""
     if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f" or len(scores) != len(tokens):
         raise CutawayError(f"{place}: its tokenizer has no score for each token.")
     kinds = list(types)
@@ -44,12 +51,12 @@ def library_of_pieces(
         space_is_suffix=False,
         normalization="identity",
         charsmap=b"",
-        adds_dummy_prefix=has_prefix,
+        adds_dummy_prefix=False,
         removes_extra_spaces=False,
         escapes_spaces=True,
     )
     check_model(model, place)
-    return open_pieces(model, Declared(place, {}, {}, {}), place).made
+    return model
 
 
 def has_space_prefix(state: State) -> bool | None:

@@ -29,6 +29,7 @@ from .describe import extra_tensors, find_architecture, metadata_of, name_table
 from .kinds import F16, F32, Q4_0, Q8_0, Kind, encoded
 from .package import gguf_package
 from .reader import MAGIC
+from .restated import restated
 from .template import TEMPLATE
 from .vocabulary import tokenizer_metadata
 
@@ -67,10 +68,9 @@ def save(
     """
     path = Path(path)
     _refuse_foreign(path)
-    config = model.config
+    config, tensors = restated(model.config, Places(model).tensors)
     architecture, family = find_architecture(config)
     vocabulary = tokenizer_metadata(tokenizer, config)
-    tensors = Places(model).tensors
     mapped = name_table(architecture, family, config, tensors)
     planned = [_plan(entry, tensors, kind, architecture, is_tied=config.is_tied) for entry in mapped]
     extra = extra_tensors(architecture, config)
@@ -92,16 +92,18 @@ def _plan(
     entry: Mapped, tensors: Mapping[str, Tensor], kind: Kind, architecture: Architecture, *, is_tied: bool
 ) -> _Planned:
     shape = tuple(stored_shape(entry.layout, [tuple(tensors[name].shape) for name in entry.ours]))
-    if len(shape) < 2:
+    if len(shape) < 2 or _is_among(architecture.exact, entry):
         return _Planned(entry, F32, shape)
-    if any(
-        re.fullmatch(pattern, entry.theirs) for pattern in architecture.plain
-    ):  # one that came from fp16 stays so, and with it the formula that it rounds
+    if _is_among(architecture.plain, entry):  # one that came from fp16 stays so, and with it the formula that it rounds
         is_half = all(torch.equal(tensors[name], tensors[name].half().to(tensors[name].dtype)) for name in entry.ours)
         return _Planned(entry, F16 if is_half else F32, shape)
     if kind is Q4_0 and entry.theirs == (EMBEDDING if is_tied else HEAD):
         kind = Q8_0
     return _Planned(entry, F16 if shape[-1] % kind.block else kind, shape)
+
+
+def _is_among(patterns: tuple[str, ...], entry: Mapped) -> bool:
+    return any(re.fullmatch(pattern, entry.theirs) for pattern in patterns)
 
 
 def _write(
