@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Library
 from ...errors import CutawayError
 from ...text import SpecialRoles
 from ...text.formats.wordpiece import CONTINUES, library_of_words
-from .frame import set_frame
+from ...text.frame import set_frame
 from .values import Value
 
 BEGINS = "▁"
