@@ -52,22 +52,21 @@ def translate(
 ) -> list[Translation]:
     """The translation of every text, in their order.
 
-    beam: how to search; num_beams=1 is greedy and the fastest. max_tokens: of a translation; None: twice its source's and ten.
+    beam: how to search; num_beams=1 is greedy and the fastest. max_tokens: of a translation; None: ten, and twice its source's
+    number rounded up to a power of two, so that it does not depend on the texts beside it.
     batch_size: texts that are decoded together. Raises CutawayError for a model that is no encoder-decoder, and for a text that
     is longer than its encoder reads, with its number.
     """
     check(lm)
     sources = {index: _source_ids(lm, text, index) for index, text in enumerate(texts) if text.strip()}
     found = [Translation(source=text, text="") for text in texts]
-    if not sources:
-        return found
-    longest = max(len(ids) for ids in sources.values())
-    limit = PER_SOURCE_TOKEN * longest + EXTRA if max_tokens is None else max_tokens
-    if lm.config.main.position.is_table:
-        limit = min(limit, lm.config.context)
-    best = hypotheses_of_sources(lm.model, list(sources.values()), beam, max_tokens=limit, batch_size=batch_size)
-    for index, hypotheses in zip(sources, best, strict=True):
-        found[index] = _translation(lm, texts[index], hypotheses)
+    limits = {index: _limit(lm, len(ids)) if max_tokens is None else max_tokens for index, ids in sources.items()}
+    for limit in sorted(set(limits.values())):
+        part = [index for index in sources if limits[index] == limit]
+        ids = [sources[index] for index in part]
+        best = hypotheses_of_sources(lm.model, ids, beam, max_tokens=limit, batch_size=batch_size)
+        for index, hypotheses in zip(part, best, strict=True):
+            found[index] = _translation(lm, texts[index], hypotheses)
     return found
 
 
@@ -155,6 +154,11 @@ def _source_ids(lm: LM, text: str, index: int) -> list[int]:
     if stack.position.is_table and len(ids) > lm.config.context:
         raise _TooLongError(index, len(ids), lm.config.context)
     return ids
+
+
+def _limit(lm: LM, num_source: int) -> int:
+    limit = PER_SOURCE_TOKEN * (1 << (num_source - 1).bit_length()) + EXTRA
+    return min(limit, lm.config.context) if lm.config.main.position.is_table else limit
 
 
 def _translation(lm: LM, source: str, hypotheses: Sequence[Hypothesis]) -> Translation:

@@ -1,0 +1,128 @@
+"""`cutaway translate`: a text, a file, a pipe; files that are gone on with; mistakes."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from cutaway.apps.cli import main
+from cutaway.errors import CutawayError
+from cutaway.lm import LM
+from cutaway.weights import checkpoint
+from tests.apps.test_cli import Capture, ask
+from tests.tasks.test_translate import translator
+
+LINES = ["Guten Morgen", "", "Ja, ja", "Wo ist der Hund?", "Nein"]
+GREEDY = ("--beams", "1")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A translator on disk."""
+    lm, place = translator(), tmp_path_factory.mktemp("model") / "m"
+    checkpoint.save(place, lm.model, tokenizer_files=lm.tokenizer.save)
+    return str(place)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with lines."""
+    (tmp_path / "lines.txt").write_text("\n".join(LINES) + "\n", "utf-8")
+    return tmp_path / "lines.txt"
+
+
+def shown(text: str) -> list[str]:
+    return text.rstrip("\n").split("\n")
+
+
+def test_a_file_a_text_and_a_pipe_give_the_same(
+    model: str, file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_file = ask(capsys, "translate", model, str(file), *GREEDY)
+    assert len(of_file.split("\n")) == len(LINES) + 1
+    assert of_file.split("\n")[1] == ""
+    assert ask(capsys, "translate", model, "Guten Morgen", *GREEDY).split("\n")[0] == of_file.split("\n")[0]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(LINES)))
+    assert ask(capsys, "translate", model, *GREEDY) == of_file
+
+
+def test_json_has_the_others_and_the_alignment(model: str, capsys: Capture) -> None:
+    words = ("Guten Morgen", "--beams", "3", "--num", "2", "--align", "--json")
+    (line,) = ask(capsys, "translate", model, *words).splitlines()
+    found = json.loads(line)
+    assert found["source"] == "Guten Morgen"
+    assert len(found["others"]) == 1
+    assert len(found["alignment"]["links"]) == len(found["alignment"]["target_tokens"])
+    plain = ask(capsys, "translate", model, *words[:-1])
+    assert plain.splitlines()[0] == found["text"]
+    assert "←" in plain
+
+
+def test_a_file_is_written_whole(model: str, file: Path, capsys: Capture) -> None:
+    out = file.with_name("out.txt")
+    assert "5 lines" in ask(capsys, "translate", model, str(file), "--out", str(out), *GREEDY)
+    lines = out.read_text("utf-8").split("\n")[:-1]
+    assert lines == [
+        " ".join(line.split()) for line in ask(capsys, "translate", model, str(file), *GREEDY).split("\n")[:-1]
+    ]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["lines.txt", "out.txt"]
+
+
+def test_a_job_that_was_stopped_goes_on(
+    model: str, file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, part = file.with_name("out.txt"), file.with_name("out.txt.part")
+    ask(capsys, "translate", model, str(file), "--out", str(file.with_name("whole.txt")), *GREEDY)
+    monkeypatch.setattr("cutaway.tasks.translate.PIECE", 2)
+    asked: list[int] = []
+
+    def stop_at_second(lm: LM, texts: list[str], **knobs: object) -> object:
+        asked.append(len(texts))
+        if len(asked) == 2:
+            raise CutawayError("stopped")
+        return real(lm, texts, **knobs)  # type: ignore[arg-type]
+
+    from cutaway.tasks import translate as module
+
+    real = module.translate
+    monkeypatch.setattr(module, "translate", stop_at_second)
+    assert main(["translate", model, str(file), "--out", str(out), *GREEDY]) == 2
+    part.write_bytes(part.read_bytes() + b"half a li")
+    monkeypatch.setattr(
+        module, "translate", lambda lm, texts, **knobs: asked.append(len(texts)) or real(lm, texts, **knobs)
+    )
+    capsys.readouterr()
+    ask(capsys, "translate", model, str(file), "--out", str(out), *GREEDY)
+    assert asked[2:] == [2, 1]
+    assert out.read_bytes() == file.with_name("whole.txt").read_bytes()
+    assert not part.exists()
+
+
+def test_another_job_is_not_gone_on_with(model: str, file: Path, capsys: Capture) -> None:
+    part = file.with_name("out.txt.part")
+    part.write_text("{}\nHello\n")
+    assert main(["translate", model, str(file), "--out", str(file.with_name("out.txt")), *GREEDY]) == 2
+    assert "is of another job" in capsys.readouterr().err
+    assert part.read_text() == "{}\nHello\n"
+
+
+MISTAKES = (
+    (("a", "b", "c"), "There are 3 words"),
+    (("nowhere", "text"), "There is no model 'nowhere'"),
+    (("stories", "text"), "'stories' has no encoder with a decoder"),
+    (("MODEL", "x" * 80), "Line 1 has 81 tokens"),
+    (("MODEL", "x", "--beams", "0"), "num_beams is 0"),
+    (("MODEL", "x", "--num", "9"), "num_return is 9"),
+    (("MODEL", "x", "--out", "/nowhere/out.txt"), "cannot be written"),
+)
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
+def test_a_mistake_is_one_message(words: tuple[str, ...], message: str, model: str, capsys: Capture) -> None:
+    assert main(["translate", *(model if word == "MODEL" else word for word in words)]) == 2
+    found = capsys.readouterr()
+    assert message in found.err
+    assert found.err.count("\n") == 1
