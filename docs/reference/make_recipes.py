@@ -12,6 +12,7 @@ from cutaway.data.pairs import PairSource
 from cutaway.data.sources import Source
 from cutaway.strict import default_of, describe, is_required
 from cutaway.train import recipe
+from cutaway.train.adapters import AdapterConfig
 
 TARGET = Path(__file__).with_name("recipes.md")
 INTRODUCTION = """# Recipes
@@ -59,6 +60,8 @@ TABLES: dict[str, type] = {
     "`[[data.train]]` and `[[data.validation]]`": Source,
     "`[pairs]`": recipe.PairsRecipe,
     "`[[pairs.train]]` and `[[pairs.validation]]`": PairSource,
+    "`[dialogues]`": recipe.DialoguesRecipe,
+    "`[adapter]`": AdapterConfig,
     "`[model]`": recipe.ModelRecipe,
     "`[model.decoder]`": config.StackConfig,
     "`[model.decoder.norm]`": config.NormConfig,

@@ -25,13 +25,12 @@ from .model import visibility as visible
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer
-from .text.chat import ChatTemplate, read_chat_template
+from .text.chat import ChatTemplate
 from .train.run_directory import newest_model
-from .weights import gguf
 from .weights.adapter_settings import is_adapter, read_settings
 from .weights.adapters import load_adapter
 from .weights.hub import fetch, is_hub_id
-from .weights.opening import GGUF, open_config, open_model
+from .weights.opening import GGUF, open_config, open_model, read_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class LM:
         """How a conversation is written for this model, or None where it came without a template."""
         if self.place is None:
             return None
-        return gguf.read_template(self.place) if self.place.is_file() else read_chat_template(self.place)
+        return read_template(self.place)
 
     def generate(
         self,

@@ -37,7 +37,7 @@ class Corpus:
     token_ids: [token]. document_starts: [document + 1], the first token of each document, and the number of tokens.
     document_bytes: [document], UTF-8 bytes of text. document_hashes: [document], a stable hash of each text.
     end_id: the token that ends every document, or None. vocab_size: every id is below it. name: what messages call it.
-    num_empty: documents without text that were left out.
+    num_empty: documents without text that were left out. weights: [token], how much each token counts as a target; None: 1.
     """
 
     token_ids: TokenIds
@@ -48,11 +48,17 @@ class Corpus:
     vocab_size: int
     name: str
     num_empty: int = 0
+    weights: NDArray[np.float32] | None = None
 
     @property
     def num_tokens(self) -> int:
         """Tokens, end tokens included."""
         return len(self.token_ids)
+
+    @property
+    def num_scored(self) -> float:
+        """Tokens that count as targets."""
+        return float(self.num_tokens if self.weights is None else self.weights.sum())
 
     @property
     def num_documents(self) -> int:

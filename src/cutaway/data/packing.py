@@ -190,8 +190,9 @@ class PackedLayout:
                 place = (row, slice(filled, filled + length))
                 target_ids[place] = corpus.token_ids[start : start + length]
                 input_ids[place] = ids_before(corpus, start, length)
-                weights[place], segments[place], positions[place] = 1, segment, np.arange(length)
-                num_bytes += float(np.diff(corpus.bytes_before(np.array([start, start + length])))[0])
+                weights[place] = 1 if corpus.weights is None else corpus.weights[start : start + length]
+                segments[place], positions[place] = segment, np.arange(length)
+                num_bytes += _num_bytes(corpus, start, length)
                 filled += length
         return Batch(
             input_ids=input_ids,
@@ -201,6 +202,15 @@ class PackedLayout:
             segments=segments,
             positions=positions,
         )
+
+
+def _num_bytes(corpus: Corpus, start: int, length: int) -> float:
+    """The bytes of a piece of one document: in proportion to its tokens, or to the weights of its tokens."""
+    if corpus.weights is None:
+        return float(np.diff(corpus.bytes_before(np.array([start, start + length])))[0])
+    document = int(np.searchsorted(corpus.document_starts, start, side="right")) - 1
+    whole = corpus.weights[corpus.document_starts[document] : corpus.document_starts[document + 1]].sum()
+    return float(corpus.document_bytes[document] * corpus.weights[start : start + length].sum() / whole)
 
 
 def ids_before(corpus: Corpus, start: int, length: int) -> Ids:

@@ -16,7 +16,7 @@ from ..model import Transformer, initialise
 from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.adapters import load_adapter
-from ..weights.opening import open_model
+from ..weights.opening import open_model, read_template
 from .adapters import attach
 from .feed import Feed
 from .prepare import prepare
@@ -51,7 +51,8 @@ def begin(recipe: Recipe, newest: Path | None, cache: Path, find_base: FindBase)
 
 def _resumed(recipe: Recipe, newest: Path, cache: Path) -> Begun:
     stored = checkpoint.load(newest)
-    feed = prepare(recipe, cache, Tokenizer.load(newest), None if recipe.base is None else stored.config)
+    config, template = (None, None) if recipe.base is None else (stored.config, read_template(newest))
+    feed = prepare(recipe, cache, Tokenizer.load(newest), config, template)
     if stored.config != feed.config:
         raise CutawayError(f"{newest} holds another model than the recipe describes. Start over with --fresh.")
     return Begun(stored, feed)
@@ -64,7 +65,7 @@ def _from_base(recipe: Recipe, newest: Path | None, cache: Path, place: Path) ->
         raise CutawayError(
             f"The base {recipe.base} has no tokenizer, and texts are to be read. Put its files beside it."
         )
-    feed = prepare(recipe, cache, tokenizer, model.config)
+    feed = prepare(recipe, cache, tokenizer, model.config, read_template(place))
     if recipe.adapter is not None and newest is not None:
         load_adapter(newest, model)
     elif recipe.adapter is not None:

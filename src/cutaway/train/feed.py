@@ -6,6 +6,7 @@ text_feed: documents, predicted token by token. pair_feed: sources, and targets 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from ..config import ModelConfig
@@ -68,4 +69,8 @@ class Feed(Protocol):
 
     def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:
         """What the model makes of the sample's prompt."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write what lies beside the weights in every checkpoint: the tokenizer, and a chat template where there is one."""
         ...

@@ -184,7 +184,7 @@ class Trainer:
         self.log.sync()
         facts = {"step": self.step, "elapsed": self.elapsed, "recipe": self.recipe.name}
         path = self.directory.checkpoint(self.step)
-        save_run_checkpoint(path, self.model, self.data.tokenizer, self.optimisers, facts, base=self.base)
+        save_run_checkpoint(path, self.model, self.data.save, self.optimisers, facts, base=self.base)
         self.directory.prune(self.recipe.training.keep)
 
     def _finish(self) -> TrainEvent:
@@ -205,7 +205,7 @@ class Trainer:
         """Save the mean of the last checkpoints; what it was made of, and its held-out loss."""
         paths = [path for _, path in complete_checkpoints(self.directory.path)][-self.recipe.training.average :]
         self.model.load_state_dict(averaged(paths))
-        checkpoint.save(self.directory.averaged, self.model, tokenizer_files=self.data.tokenizer.save)
+        checkpoint.save(self.directory.averaged, self.model, tokenizer_files=self.data.save)
         held = self.data.held(self.model, self.recipe.training.precision)
         loss = sum(part.nats for part in held) / sum(part.tokens for part in held)
         return {"checkpoints": [path.name for path in paths], "loss": loss}

@@ -76,6 +76,10 @@ class PairFeed:
         ids = [event.new for event in run(decoder) if event.new is not None]
         return f"{plan.prompt} → {self.tokenizer.decode(ids, skip_special=True)}"
 
+    def save(self, directory: Path) -> None:
+        """See `Feed`."""
+        self.tokenizer.save(directory)
+
     def _held(self, loader: PairLoader, model: Transformer, precision: str) -> Held:
         nats = tokens = num_bytes = 0.0
         for batch in loader.all():

@@ -11,26 +11,36 @@ from pathlib import Path
 
 from ..config import ModelConfig, TokenIds
 from ..errors import CutawayError
-from ..text import Tokenizer, default_plan, train_tokenizer
+from ..text import ChatTemplate, Tokenizer, default_plan, train_tokenizer
+from .dialogue_feed import prepare_dialogues
 from .feed import Feed
-from .pair_feed import pairs_of, prepare_pairs, texts_of_pairs
+from .pair_feed import prepare_pairs, texts_of_pairs
 from .recipe import Recipe
 from .text_feed import data_of, prepare_texts, texts_of
 
 
-def prepare(recipe: Recipe, cache: Path, tokenizer: Tokenizer | None = None, config: ModelConfig | None = None) -> Feed:
+def prepare(
+    recipe: Recipe,
+    cache: Path,
+    tokenizer: Tokenizer | None = None,
+    config: ModelConfig | None = None,
+    template: ChatTemplate | None = None,
+) -> Feed:
     """Read, tokenise and lay out the data of a recipe.
 
     cache: where encoded corpora are kept. tokenizer: that of a run to be resumed, or of the base; None: the recipe says which.
-    config: likewise.
+    config, template: likewise.
     Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
     """
-    data = data_of(recipe) if recipe.pairs is None else pairs_of(recipe)
+    data = recipe.data or recipe.pairs or recipe.dialogues
+    assert data is not None, "checked with the recipe"
     for source in (*data.train, *data.validation):
         source.paths()  # a missing file is said before a long tokenizer training
     tokenizer = make_tokenizer(recipe) if tokenizer is None else tokenizer
     config = make_config(recipe, tokenizer) if config is None else config
     _check_stacks(recipe, config)
+    if recipe.dialogues is not None:
+        return prepare_dialogues(recipe, tokenizer, config, cache, template)
     feed = prepare_texts if recipe.pairs is None else prepare_pairs
     return feed(recipe, tokenizer, config, cache)
 

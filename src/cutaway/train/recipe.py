@@ -24,7 +24,7 @@ from .adapters import AdapterConfig
 
 NAME = re.compile(r"\w[\w.-]*")
 
-Data = TypeVar("Data", "DataRecipe | None", "PairsRecipe | None")
+Data = TypeVar("Data", "DataRecipe | None", "PairsRecipe | None", "DialoguesRecipe | None")
 TokenizerKind = Literal["character", "word", "byte", "bpe"]
 
 
@@ -72,6 +72,21 @@ class PairsRecipe:
             if not sources:
                 raise CutawayError(
                     f"pairs.{name} is empty. Name at least one source: [[pairs.{name}]] with files = 'a.tsv'."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialoguesRecipe:
+    """Conversations, of which what the assistant says is learned. validation: dialogues never trained on."""
+
+    train: tuple[Source, ...]
+    validation: tuple[Source, ...]
+
+    def __post_init__(self) -> None:
+        for name, sources in (("train", self.train), ("validation", self.validation)):
+            if not sources:
+                raise CutawayError(
+                    f"dialogues.{name} is empty. Name a source: [[dialogues.{name}]] with files = 'a.jsonl'."
                 )
 
 
@@ -213,6 +228,7 @@ class Recipe:
     model: ModelRecipe | None = None
     data: DataRecipe | None = None
     pairs: PairsRecipe | None = None
+    dialogues: DialoguesRecipe | None = None
     description: str = ""
     licence: str = ""
     seed: int = 1
@@ -229,10 +245,11 @@ class Recipe:
 
     def _check_data(self) -> None:
         """One kind of data, and the keys that go with it."""
-        given = [name for name in ("data", "pairs") if getattr(self, name) is not None]
+        given = [name for name in ("data", "pairs", "dialogues") if getattr(self, name) is not None]
         if len(given) != 1:
             found = "none is there" if not given else f"{' and '.join(given)} are there"
-            raise CutawayError(f"A recipe has either [[data.train]] (texts) or [[pairs.train]] (pairs), and {found}.")
+            kinds = "[[data.train]] (texts), [[pairs.train]] (pairs) or [[dialogues.train]] (conversations)"
+            raise CutawayError(f"A recipe has one of {kinds}, and {found}.")
         wanted, other = ("batch_size", "batch_tokens") if self.pairs is None else ("batch_tokens", "batch_size")
         if getattr(self.training, wanted) is None or getattr(self.training, other) is not None:
             raise CutawayError(
@@ -242,6 +259,10 @@ class Recipe:
             found = "neither is there" if self.model is None else "both are there"
             raise CutawayError(
                 f"A recipe has either a [model] to train from scratch or a base to go on from, and {found}."
+            )
+        if self.dialogues is not None and self.base is None:
+            raise CutawayError(
+                "[dialogues] are for a model that has learned to write: name a base, say base = 'stories'."
             )
         if self.adapter is not None and (self.base is None or self.training.average > 1):
             raise CutawayError(
@@ -278,6 +299,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         recipe,
         data=_resolved(recipe.data, folder),
         pairs=_resolved(recipe.pairs, folder),
+        dialogues=_resolved(recipe.dialogues, folder),
         tokenizer=_resolve_path(recipe.tokenizer, folder),
         base=_resolve_base(recipe.base, folder),
     )

@@ -5,7 +5,7 @@ A model directory that every tool opens, with `train_state.safetensors` beside t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 from ..errors import CutawayError
 from ..model import Transformer
 from ..model.adapter import adapters
-from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.adapters import write_adapter
 from ..weights.atomic import write_directory
@@ -28,20 +27,21 @@ OTHER_RUN = "The checkpoint is damaged or of another run: start over with --fres
 def save_run_checkpoint(
     path: Path,
     model: Transformer,
-    tokenizer: Tokenizer,
+    save_beside: Callable[[Path], None],
     optimisers: Sequence[Optimizer],
     facts: Mapping[str, Any],
     *,
     base: str = "",
 ) -> None:
-    """Write the checkpoint of a step. facts: numbers and texts kept with the optimisers' state, JSON-able.
+    """Write the checkpoint of a step. save_beside: writes the tokenizer's files into a directory. facts: numbers and texts
+    kept with the optimisers' state, JSON-able.
 
     Of a model with adapters these alone are written, in PEFT's form. base: where the model lies that they change.
     Raises CutawayError if the system refuses (a full disk, say); checkpoints written before are untouched.
     """
 
     def beside(temporary: Path) -> None:
-        tokenizer.save(temporary)
+        save_beside(temporary)
         save_state(temporary / STATE_FILE, optimiser_tensors(optimisers), facts)
 
     def adapters_beside(temporary: Path) -> None:

@@ -14,15 +14,28 @@ from ..decode import Sampling, Session, autoregressive, run
 from ..errors import CutawayError
 from ..model import Transformer
 from ..objectives import Task, causal
-from ..text import Tokenizer
+from ..text import ChatTemplate, Tokenizer
 from .feed import Held
 from .recipe import DataRecipe, Recipe, SampleRecipe
 from .score import score
 
 
 @dataclass(frozen=True)
+class Opening:
+    """How a sample begins. shown: before what the model says; ids: what it reads; end_ids: what ends it (None: the model's)."""
+
+    shown: str
+    ids: tuple[int, ...]
+    end_ids: frozenset[int] | None = None
+
+
+@dataclass(frozen=True)
 class TextFeed:
-    """Corpora, those held out, and the loader of a run; see `Feed`."""
+    """Corpora, those held out, and the loader of a run; see `Feed`.
+
+    opening: of the samples. packed_with: the pad id where documents keep to themselves within a row. template: how conversations
+    are written for the model, where it learns from them.
+    """
 
     recipe: Recipe
     tokenizer: Tokenizer
@@ -30,6 +43,9 @@ class TextFeed:
     train: list[Corpus]
     validation: list[Corpus]
     loader: Loader
+    opening: Opening
+    packed_with: int | None = None
+    template: ChatTemplate | None = None
 
     @property
     def num_train_tokens(self) -> int:
@@ -51,7 +67,7 @@ class TextFeed:
         """See `Feed`."""
         share = self.loader.shares
         return sum(
-            float(part) * corpus.num_bytes / corpus.num_tokens for part, corpus in zip(share, self.train, strict=True)
+            float(part) * corpus.num_bytes / corpus.num_scored for part, corpus in zip(share, self.train, strict=True)
         )
 
     def task(self, step: int, micro_batch: int) -> Task:
@@ -60,18 +76,24 @@ class TextFeed:
 
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`."""
-        pad_id = self.tokenizer.roles.pad if data_of(self.recipe).packing == "packed" else None
         batch_size = self.recipe.training.evaluate_batch_size
-        knobs = {"context": self.context, "batch_size": batch_size, "packed_with": pad_id}
+        knobs = {"context": self.context, "batch_size": batch_size, "packed_with": self.packed_with}
         return [Held(corpus.name, *score(model, corpus, precision=precision, **knobs)) for corpus in self.validation]  # type: ignore[arg-type]
 
     def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:
-        """The prompt and its continuation."""
-        sampling = Sampling(temperature=plan.temperature, seed=seed)
-        prompt_ids = self.tokenizer.encode(plan.prompt)
-        decoder = autoregressive(Session(model), prompt_ids, sampling, max_tokens=plan.max_tokens)
+        """The opening and what the model says after it."""
+        sampling, opening = Sampling(temperature=plan.temperature, seed=seed), self.opening
+        decoder = autoregressive(
+            Session(model), opening.ids, sampling, max_tokens=plan.max_tokens, eos_ids=opening.end_ids
+        )
         ids = [event.new for event in run(decoder) if event.new is not None]
-        return plan.prompt + self.tokenizer.decode(ids, skip_special=True)
+        return opening.shown + self.tokenizer.decode(ids, skip_special=True)
+
+    def save(self, directory: Path) -> None:
+        """See `Feed`."""
+        self.tokenizer.save(directory)
+        if self.template is not None:
+            self.template.save(directory)
 
 
 def prepare_texts(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path) -> TextFeed:
@@ -94,8 +116,9 @@ def prepare_texts(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cac
     )
     for corpus in validation:
         _check_held_out(corpus, recipe, row_length(recipe, config), tokenizer)
-    _check_sample(recipe, tokenizer, config)
-    return TextFeed(recipe, tokenizer, config, train, validation, loader)
+    packed_with = tokenizer.roles.pad if data.packing == "packed" else None
+    opening = _opening(recipe, tokenizer, config)
+    return TextFeed(recipe, tokenizer, config, train, validation, loader, opening, packed_with)
 
 
 def data_of(recipe: Recipe) -> DataRecipe:
@@ -155,8 +178,8 @@ def _check_held_out(corpus: Corpus, recipe: Recipe, context: int, tokenizer: Tok
         )
 
 
-def _check_sample(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig) -> None:
-    """The prompt of the samples can be read, and leaves room for a token."""
+def _opening(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig) -> Opening:
+    """The prompt of the samples, which can be read and leaves room for a token."""
     context, ids = config.context, sample_ids(recipe, tokenizer)
     if not ids and tokenizer.roles.bos is None:
         raise CutawayError("sample.prompt is empty, and this tokenizer has no token that begins a text. Give a text.")
@@ -164,6 +187,7 @@ def _check_sample(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig) -> 
         raise CutawayError(
             f"sample.prompt has {len(ids)} tokens, and the model reads {context}. Give a shorter sample.prompt."
         )
+    return Opening(recipe.sample.prompt, tuple(ids))
 
 
 def sample_ids(recipe: Recipe, tokenizer: Tokenizer) -> list[int]:

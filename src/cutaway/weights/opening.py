@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..config import ModelConfig
-from ..text import Tokenizer, find_tokenizer
+from ..text import ChatTemplate, Tokenizer, find_tokenizer, read_chat_template
 from . import checkpoint, gguf
 from .gguf import Opened
 
@@ -25,3 +25,8 @@ def open_model(place: Path, dtype: torch.dtype = torch.float32) -> Opened:
 def open_config(place: Path) -> ModelConfig:
     """The config alone; no weights are read. Raises CutawayError as both forms' `read_config` do."""
     return gguf.read_config(place) if place.suffix == GGUF else checkpoint.read_config(place)
+
+
+def read_template(place: Path) -> ChatTemplate | None:
+    """How a conversation is written for the model, or None where it came without a template."""
+    return gguf.read_template(place) if place.is_file() else read_chat_template(place)
