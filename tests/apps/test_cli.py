@@ -181,7 +181,7 @@ def test_a_misspelt_model_is_told_the_nearest(capsys: Capture, monkeypatch: pyte
 
 
 def test_what_the_system_refuses_is_one_message(run: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "/secret")
 
     monkeypatch.setattr("cutaway.lm.load", refuse)
@@ -191,7 +191,7 @@ def test_what_the_system_refuses_is_one_message(run: str, capsys: Capture, monke
 
 
 def test_ctrl_c_is_one_line(run: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cutaway.lm.load", interrupt)

@@ -126,3 +126,32 @@ def test_a_mistake_is_one_message(words: tuple[str, ...], message: str, model: s
     found = capsys.readouterr()
     assert message in found.err
     assert found.err.count("\n") == 1
+
+
+def test_a_translator_is_evaluated_on_pairs(model: str, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "pairs.tsv").write_text("Good morning\tGuten Morgen\nYes\tJa\n", "utf-8")
+    kept = tmp_path / "report.json"
+    words = (
+        "evaluate",
+        model,
+        str(tmp_path / "pairs.tsv"),
+        "--source",
+        "2",
+        "--target",
+        "1",
+        *GREEDY,
+        "--report",
+        str(kept),
+    )
+    shown = ask(capsys, *words)
+    assert "bleu" in shown
+    assert f"Written to {kept}" in shown
+    found = json.loads(ask(capsys, *words, "--json"))
+    assert set(found["scores"]) == {"bleu", "chrf"}
+    assert json.loads(kept.read_text("utf-8"))["examples"][1]["source"] == "Ja"
+
+
+def test_a_text_keeps_no_report(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "text.txt").write_text("The cat saw the dog. " * 20)
+    assert main(["evaluate", "stories", str(tmp_path / "text.txt"), "--report", "x.json"]) == 2
+    assert "--report is for tasks with predictions" in capsys.readouterr().err

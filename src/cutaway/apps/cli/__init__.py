@@ -46,11 +46,12 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     """The whole command line, declared; and the parser of each command by name."""
     parser = argparse.ArgumentParser(
         prog="cutaway",
+        usage="cutaway [-h] [--version] COMMAND ...",
         description="A transformer language model with the side panel off.",
         epilog='Start with:  cutaway generate stories "Once upon a time"',
     )
     parser.add_argument("--version", action="version", version=f"cutaway {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND ...", title="commands", prog="cutaway")
     for module in COMMANDS:
         module.add(commands)
     return parser, commands.choices

@@ -1,58 +1,101 @@
-"""`cutaway evaluate`: how well a model predicts a text file. In: a model and a file. Out: loss, perplexity, bits per byte."""
+"""`cutaway evaluate`: how good a model is at a task. In: a model and a file. Out: figures, best and worst examples.
+
+Without --task: how well a decoder-only model predicts a text (loss, perplexity, bits per byte), and how an encoder-decoder
+translates pairs.
+"""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .shared import MODEL_HELP, command, print_json
+from ...errors import CutawayError
+from .shared import MODEL_HELP, command, counting, print_json
+
+if TYPE_CHECKING:
+    from ...lm import LM
+    from ...tasks.report import Report
 
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    parser = command(
-        commands, "evaluate", "measure how well a model predicts a text", "cutaway evaluate stories my-text.txt"
+    example = (
+        "cutaway evaluate stories my-text.txt\n"
+        "  cutaway evaluate translate-de-en pairs.tsv --report greedy.json --beams 1\n"
+        "  cutaway evaluate stories questions.jsonl --task choices"
     )
+    parser = command(commands, "evaluate", "measure how good a model is at a task", example)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("file", metavar="FILE", help="a text, JSON-lines or Parquet file; .xz and .gz are read too")
-    parser.add_argument("--separator", metavar="TEXT", help="what parts the documents of a text file")
-    parser.add_argument(
-        "--window",
-        type=int,
-        metavar="N",
-        help="tokens that the model reads at a time (default its context, at most 2048)",
+    parser.add_argument("file", metavar="FILE", help="text, pairs or questions; .xz and .gz are read too")
+    parser.add_argument("--task", choices=TASKS, help="what to measure (default: what the model was made for)")
+    parser.add_argument("--report", metavar="FILE", help="write every prediction and figure there; see `compare`")
+    parser.add_argument("--json", action="store_true", help="print the figures as one object")
+    text = parser.add_argument_group("predict")
+    text.add_argument("--separator", metavar="TEXT", help="what parts the documents of a text file")
+    text.add_argument(
+        "--window", type=int, metavar="N", help="tokens read at a time (default the context, at most 2048)"
     )
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows at a time (default 16)")
-    parser.add_argument("--json", action="store_true", help="print {loss, perplexity, bits_per_byte, tokens, bytes}")
+    text.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows at a time (default 16)")
+    pairs = parser.add_argument_group("translate")
+    pairs.add_argument(
+        "--target-file", metavar="FILE", help="the target side, line by line, where FILE is the source side"
+    )
+    pairs.add_argument(
+        "--source", default="1", metavar="NAME", help="column of a TSV file, or field of a JSON line (default 1)"
+    )
+    pairs.add_argument("--target", default="2", metavar="NAME", help="likewise (default 2)")
+    pairs.add_argument(
+        "--beams", type=int, default=4, metavar="N", help="texts searched at once; 1 is greedy (default 4)"
+    )
+    choices = parser.add_argument_group("choices")
+    choices.add_argument(
+        "--normalise", default="none", metavar="HOW", help="divide log-likelihoods by: none, characters, bytes, tokens"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, with a progress bar on the terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ...lm import load
-    from ...tasks.evaluate import evaluate
 
     lm = load(arguments.model)
-    columns = (
-        TextColumn("{task.completed:,.0f} / {task.total:,.0f} tokens"),
-        BarColumn(bar_width=24),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1)
+    task = arguments.task or ("translate" if lm.config.has_cross else "predict")
+    if task == "predict":
+        return _predict(lm, arguments)
+    report = TASKS[task](lm, arguments)
+    if arguments.report is not None:
+        report.save(Path(arguments.report))
+    _show(report, arguments)
+    return 0
+
+
+def _show(report: Report, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print_json(report.summary())
+        return
+    from ...tasks.show import show_report
+    from .inspect import plain_console
+
+    show_report(report, plain_console())
+    if arguments.report is not None:
+        print(f"Written to {arguments.report}")
+
+
+def _predict(lm: LM, arguments: argparse.Namespace) -> int:
+    from ...tasks.evaluate import evaluate
+
+    if arguments.report is not None:
+        raise CutawayError("--report is for tasks with predictions to keep. Leave it out, or name another --task.")
+    with counting(1, "tokens") as show:
         report = evaluate(
             lm,
             Path(arguments.file),
             separator=arguments.separator,
             window=arguments.window,
             batch_size=arguments.batch_size,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=show,
         )
     if arguments.json:
         print_json(asdict(report))
@@ -63,3 +106,23 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"  bits per byte  {report.bits_per_byte:.4f}")
     print(f"  {report.tokens:,} tokens, {report.bytes:,} bytes")
     return 0
+
+
+def _translate(lm: LM, arguments: argparse.Namespace) -> Report:
+    from ...data import PairSource, read_pairs
+    from ...decode import Beam
+    from ...tasks.translate import evaluate_translations
+
+    source, target = (int(name) if name.isdecimal() else name for name in (arguments.source, arguments.target))
+    pairs = PairSource(files=arguments.file, target_files=arguments.target_file, source=source, target=target)
+    with counting(sum(1 for _ in read_pairs(pairs)), "lines") as show:
+        return evaluate_translations(lm, pairs, beam=Beam(num_beams=arguments.beams), progress=show)
+
+
+def _choices(lm: LM, arguments: argparse.Namespace) -> Report:
+    from ...tasks.choices import evaluate_choices
+
+    return evaluate_choices(lm, Path(arguments.file), normalise=arguments.normalise)
+
+
+TASKS: dict[str, Any] = {"predict": _predict, "translate": _translate, "choices": _choices}

@@ -86,8 +86,11 @@ def is_model(word: str) -> bool:
 
 
 @contextmanager
-def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while something is done piece by piece; nothing where nobody looks."""
+def counting(total: float, what: str) -> Iterator[Callable[..., None]]:
+    """A bar on standard error while something is done piece by piece; nothing where nobody looks.
+
+    What it gives is told how much is done, and of how much where that was not known before.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -99,4 +102,4 @@ def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, of=None: bar.update(task, completed=done, total=of)
