@@ -32,9 +32,9 @@ def prepare(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def pairs(number: int = 600) -> list[tuple[str, str]]:
     """Sentences of which some have several translations, which have others, and some differ in punctuation alone."""
     chance = random.Random(4)
+    numbers, marks = range(number), ".!"
     return [
-        (f"Satz {chance.randrange(number)}{chance.choice('.!')}", f"Sentence {chance.randrange(number)}.")
-        for _ in range(number)
+        (f"Satz {chance.choice(numbers)}{chance.choice(marks)}", f"Sentence {chance.choice(numbers)}.") for _ in numbers
     ]
 
 
