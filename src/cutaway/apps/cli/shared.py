@@ -86,8 +86,11 @@ def is_model(word: str) -> bool:
 
 
 @contextmanager
-def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while something is done piece by piece; nothing where nobody looks."""
+def counting(total: int, what: str) -> Iterator[Callable[..., None]]:
+    """A bar on standard error while something is done piece by piece; nothing where nobody looks, or there is one piece alone.
+
+    Yields what is to be told how many are done, and, where that has changed, how many there are.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -98,5 +101,5 @@ def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        task = bar.add_task("", total=total, visible=total > 1)
+        yield lambda done, of=total: bar.update(task, completed=done, total=of, visible=of > 1)
