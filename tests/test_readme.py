@@ -12,9 +12,8 @@ import pytest
 from cutaway.apps.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [
-    (ROOT / "docs" / name).read_text("utf-8") for name in ("tokenizers.md", "adapters.md", "measuring.md", "chat.md")
-]
+NAMES = ("tokenizers", "adapters", "measuring", "chat", "summaries")
+PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in NAMES]
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"
 SHORT = ("training.steps=2", "training.evaluate_batch_size=256", "sample.max_tokens=3")
