@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import takewhile
 from typing import NamedTuple
 
 from ..errors import CutawayError
@@ -60,7 +61,8 @@ class _Cutter:
             return []
         borders = next(level for level in self._levels() if last.end in level)
         inside = borders[bisect_right(borders, last.start) : bisect_left(borders, last.end)]
-        return [start for start in inside if self.repeats(self.text[start : last.end])]
+        allowed = takewhile(lambda start: self.repeats(self.text[start : last.end]), reversed(inside))
+        return [*allowed][::-1]
 
     def _farthest(self, start: int) -> int:
         """The last border up to which all fits, of sentences before words before characters; `start` where none does."""
