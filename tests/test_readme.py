@@ -12,8 +12,8 @@ import pytest
 from cutaway.apps.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCS = ("tokenizers.md", "adapters.md", "measuring.md", "chat.md", "translating.md")
-PAGES = [(ROOT / "docs" / name).read_text("utf-8") for name in DOCS]
+DOCS = ("tokenizers", "adapters", "measuring", "chat", "translating", "summaries")
+PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in DOCS]
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"
 SHORT = ("training.steps=2", "training.evaluate_batch_size=256", "sample.max_tokens=3")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cutaway import config
+from cutaway.data.denoise import DenoiseSource
 from cutaway.data.pairs import PairSource
 from cutaway.data.sources import Source
 from cutaway.strict import default_of, describe, is_required
@@ -62,6 +63,7 @@ TABLES: dict[str, type] = {
     "`[[pairs.train]]` and `[[pairs.validation]]`": PairSource,
     "`[dialogues]`": recipe.DialoguesRecipe,
     "`[adapter]`": AdapterConfig,
+    "`[[pairs.train]]` and `[[pairs.validation]]`, with `denoise`": DenoiseSource,
     "`[model]`": recipe.ModelRecipe,
     "`[model.decoder]`": config.StackConfig,
     "`[model.decoder.norm]`": config.NormConfig,

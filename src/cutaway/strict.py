@@ -86,6 +86,8 @@ def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in options:
         return None
     kinds = [option for option in options if option is not type(None)]
+    if len(kinds) > 1 and all(map(dataclasses.is_dataclass, kinds)):
+        kinds = [_likeliest(kinds, value)]
     if len(kinds) == 1:
         return _value(kinds[0], value, where)
     for kind in kinds:
@@ -94,6 +96,15 @@ def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
         except CutawayError:
             continue
     raise CutawayError(f"'{where}' is {value!r}. It takes {' or '.join(describe(kind) for kind in kinds)}.")
+
+
+def _likeliest(kinds: list[Any], value: Any) -> Any:
+    """The dataclass that is meant: of those whose required keys are all there, the one with the most; else the first."""
+    if not isinstance(value, Mapping):
+        return next((kind for kind in kinds if isinstance(value, kind)), kinds[0])
+    required = [[field.name for field in dataclasses.fields(kind) if is_required(field)] for kind in kinds]
+    counts = [len(names) if set(names) <= set(value) else 0 for names in required]
+    return kinds[counts.index(max(counts))]
 
 
 def _choice(allowed: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -117,7 +128,7 @@ def describe(hint: Any) -> str:
     """A type in the words of a person: "a whole number", "one of pre, post"."""
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(describe(option) for option in get_args(hint) if option is not type(None))
+        return " or ".join(dict.fromkeys(describe(option) for option in get_args(hint) if option is not type(None)))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if get_origin(hint) is tuple:

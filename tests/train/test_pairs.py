@@ -143,3 +143,18 @@ def test_an_encoder_needs_sources(tmp_path: Path) -> None:
     changes = ("model.encoder.num_layers=1", "model.encoder.d_model=16", "model.encoder.attention.num_heads=2")
     with pytest.raises(CutawayError, match=r"has \[model.encoder\] and no \[pairs\]"):
         runs.recipe(tmp_path, *changes, "model.encoder.feedforward.d_hidden=32")
+
+
+@pytest.mark.parametrize("kind", ["spans", "infill"])
+def test_a_run_on_hidden_parts_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    source = f'{{files="train.tsv", denoise="{kind}", length=24, separator="\\n"}}'
+    hidden = recipe(tmp_path, f"pairs.train=[{source}]", f"pairs.validation=[{source}]", "tokenizer.num_spares=4")
+    events = runs.train(hidden, tmp_path / "whole")
+    losses = [event.values["loss"] for event in events if event.kind == "step"]
+    assert losses[-1] < losses[0]
+    trainer = Trainer(hidden, tmp_path / "cut")
+    for event in trainer.run():
+        if event.kind == "step" and event.step == 7:
+            trainer.stop()
+    runs.train(hidden, tmp_path / "cut")
+    runs.assert_same_state(runs.checkpoint(tmp_path / "whole", 12), runs.checkpoint(tmp_path / "cut", 12))

@@ -1,12 +1,13 @@
 """Documents -> batches: sources (files -> documents), corpus (documents -> token ids on disk), packing (ids -> rows of
 fixed length), loader (rows in a stateless, resumable order); pairs (files -> sources and their targets),
-pair_loader (batches of like lengths); dialogues (conversations -> ids, and which of them are scored). In: files. Out: `Batch`es
-of NumPy arrays."""
+pair_loader (batches of like lengths), denoise (texts -> pairs, parts hidden); dialogues (conversations -> ids, and which of them
+are scored). In: files. Out: `Batch`es of NumPy arrays."""
 
 from .corpus import Corpus, Encoding, build_corpus, encode_documents, split
+from .denoise import Denoised, DenoiseSource, Marks, encode_denoised
 from .loader import Loader
 from .packing import Batch
-from .pair_loader import PairBatch, PairLoader, Pairs, encode_pairs
+from .pair_loader import PairBatch, PairLoader, PairPart, Pairs, encode_pairs
 from .pairs import Pair, PairSource, read_pairs
 from .sequential import sequential
 from .sources import Source, read_documents
@@ -14,15 +15,20 @@ from .sources import Source, read_documents
 __all__ = [
     "Batch",
     "Corpus",
+    "DenoiseSource",
+    "Denoised",
     "Encoding",
     "Loader",
+    "Marks",
     "Pair",
     "PairBatch",
     "PairLoader",
+    "PairPart",
     "PairSource",
     "Pairs",
     "Source",
     "build_corpus",
+    "encode_denoised",
     "encode_documents",
     "encode_pairs",
     "read_documents",

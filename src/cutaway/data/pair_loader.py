@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,36 @@ from .loader import generator_of
 from .packing import Ids
 from .pairs import PairSource, read_pairs
 
+_SIDES = 1  # ends what chance is for, so that it is not that of an epoch
 _ENOUGH = 0.5  # of a batch: from here on it ends where the source length changes
+
+
+class PairPart(Protocol):
+    """What a loader reads: pairs from a file, or made of a text (`denoise`)."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """See `PairSource`."""
+        ...
+
+    @property
+    def lengths(self) -> Ids:
+        """Tokens of source and target of each pair, end tokens included: [pair, 2]."""
+        ...
+
+    @property
+    def target_bytes(self) -> NDArray[np.float64]:
+        """UTF-8 bytes that each target stands for: [pair]."""
+        ...
+
+    def sides(self, number: int, purpose: Sequence[int], /) -> tuple[Ids, Ids]:
+        """Source and target of a pair, ended. purpose: what chance is for, if there is any."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,10 +63,20 @@ class Pairs:
     name: str
     weight: float = 1.0
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of both sides, end tokens included."""
-        return self.source.num_tokens + self.target.num_tokens
+    @cached_property
+    def lengths(self) -> Ids:
+        """See `PairPart`."""
+        return np.stack([np.diff(side.document_starts) for side in (self.source, self.target)], axis=1)
+
+    @cached_property
+    def target_bytes(self) -> NDArray[np.float64]:
+        """See `PairPart`."""
+        return self.target.document_bytes.astype(np.float64)
+
+    def sides(self, number: int, _: Sequence[int], /) -> tuple[Ids, Ids]:
+        """See `PairPart`; nothing is left to chance."""
+        source, target = (side.document(number).astype(np.int64) for side in (self.source, self.target))
+        return source, target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +128,7 @@ class PairLoader:
     """
 
     def __init__(
-        self, parts: Sequence[Pairs], *, context: int, batch_tokens: int, seed: int, start_id: int, pad_id: int
+        self, parts: Sequence[PairPart], *, context: int, batch_tokens: int, seed: int, start_id: int, pad_id: int
     ) -> None:
         self.parts, self.context, self.batch_tokens, self.seed = parts, context, batch_tokens, seed
         self.start_id, self.pad_id = start_id, pad_id
@@ -114,12 +154,12 @@ class PairLoader:
         epoch, place = divmod(number, self.batches_per_epoch)
         order, places = self._epoch(epoch)
         at = places[place]
-        return self._filled(order[self.borders[at] : self.borders[at + 1]])
+        return self._filled(order[self.borders[at] : self.borders[at + 1]], epoch)
 
     def all(self) -> list[PairBatch]:
         """Every pair once, in the order of lengths: for evaluation."""
         order = np.lexsort((self.lengths[:, 1], self.lengths[:, 0]))
-        return [self._filled(order[a:b]) for a, b in zip(self.borders[:-1], self.borders[1:], strict=True)]
+        return [self._filled(order[a:b], 0) for a, b in zip(self.borders[:-1], self.borders[1:], strict=True)]
 
     def _draw_epoch(self, epoch: int) -> tuple[Ids, Ids]:
         """The pairs in the order of their lengths, equal ones shuffled; and the order of the batches."""
@@ -128,17 +168,18 @@ class PairLoader:
         order = np.lexsort((ties, self.lengths[:, 1], self.lengths[:, 0]))
         return order, generator.permutation(self.batches_per_epoch)
 
-    def _filled(self, pairs: Ids) -> PairBatch:
+    def _filled(self, pairs: Ids, epoch: int) -> PairBatch:
         source_lengths, target_lengths = self.lengths[pairs].T
         source_ids = np.full((len(pairs), source_lengths.max()), self.pad_id)
         target_ids = np.full((len(pairs), target_lengths.max()), self.pad_id)
         weights = np.arange(target_ids.shape[1]) < target_lengths[:, None]
         num_bytes = 0.0
         for row, pair in enumerate(pairs):
-            part, number = self.parts[self.part[pair]], self.number[pair]
-            source_ids[row, : source_lengths[row]] = part.source.document(number)
-            target_ids[row, : target_lengths[row]] = part.target.document(number)
-            num_bytes += float(part.target.document_bytes[number])
+            index, number = int(self.part[pair]), int(self.number[pair])
+            source, target = self.parts[index].sides(number, (self.seed, epoch, index, number, _SIDES))
+            source_ids[row, : source_lengths[row]] = source
+            target_ids[row, : target_lengths[row]] = target
+            num_bytes += float(self.parts[index].target_bytes[number])
         input_ids = np.concatenate([np.full((len(pairs), 1), self.start_id), target_ids[:, :-1]], axis=1)
         return PairBatch(
             source_ids=source_ids,
@@ -150,14 +191,14 @@ class PairLoader:
         )
 
 
-def _listed(parts: Sequence[Pairs]) -> tuple[Ids, Ids, Ids]:
+def _listed(parts: Sequence[PairPart]) -> tuple[Ids, Ids, Ids]:
     """Every pair as often as its weight says: the part, the number in it, and both lengths [pair, 2]."""
     columns = []
     for index, part in enumerate(parts):
-        borders = np.floor(part.weight * np.arange(part.source.num_documents + 1)).astype(np.int64)
-        number = np.repeat(np.arange(part.source.num_documents), np.diff(borders))
-        lengths = np.stack([np.diff(side.document_starts)[number] for side in (part.source, part.target)], axis=1)
-        columns.append((np.full_like(number, index), number, lengths))
+        num_pairs = len(part.lengths)
+        borders = np.floor(part.weight * np.arange(num_pairs + 1)).astype(np.int64)
+        number = np.repeat(np.arange(num_pairs), np.diff(borders))
+        columns.append((np.full_like(number, index), number, part.lengths[number]))
     part_of, numbers, sizes = (np.concatenate(column) for column in zip(*columns, strict=True))
     return part_of, numbers, sizes
 

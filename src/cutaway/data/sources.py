@@ -95,6 +95,15 @@ def read_documents(source: Source, on_empty: Callable[[str], None] | None = None
         )
 
 
+def read_text(path: Path) -> str:
+    """A whole text file, unpacked where it is .xz, .gz or .bz2. Raises `CutawayError` where it is missing, cut, or no text."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CutawayError(f"The file '{path}' {what}. Name a text file.")
+    with open_text(path) as file:
+        return _decoded(path, file.read().removeprefix(_BYTE_ORDER_MARK), offset=0)
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, unpacked where it is .xz, .gz or .bz2. Raises `CutawayError` where it cannot be read to its end."""
@@ -213,12 +222,11 @@ def _read(source: Source, path: Path) -> Iterator[tuple[str, str]]:
         for record, place in read_records(path, [source.field]):
             yield place, string_of(record[source.field], f"Field '{source.field}' of {place}")
     else:
-        with open_text(path) as file:
-            yield from _read_text(path, file, source)
+        yield from _read_text(path, source)
 
 
-def _read_text(path: Path, file: IO[bytes], source: Source) -> Iterator[tuple[str, str]]:
-    text = _decoded(path, file.read().removeprefix(_BYTE_ORDER_MARK), offset=0)
+def _read_text(path: Path, source: Source) -> Iterator[tuple[str, str]]:
+    text = read_text(path)
     if source.separator is None:
         yield str(path), text
         return

@@ -6,26 +6,14 @@ that raises the mean of ROUGE-1 and ROUGE-2 most, until none raises it (Nallapat
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from ..errors import CutawayError
 from .metrics.packages import rouge_scorer
+from .sentences import sentences
 
 NAMES: Final = ("rouge1", "rouge2")
-# After a mark that ends a sentence, and what closes behind it; a Chinese or Japanese full stop needs no space.
-ENDS: Final = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W_a-zß-öø-ÿ])|(?<=[。！？])|\n+")
-
-
-def sentences(text: str) -> list[str]:
-    """A text in sentences, by marks and line breaks alone: "Mr. Smith" is cut after "Mr."; give a list where you have better."""
-    found, start = [], 0
-    for match in ENDS.finditer(text):
-        closing = len(match[0]) - len(match[0].lstrip("\"'”’)]"))
-        found.append(text[start : match.start() + closing])
-        start = match.end()
-    return [sentence.strip() for sentence in (*found, text[start:]) if sentence.strip()]
 
 
 def lead(document: str | Sequence[str], num_sentences: int = 3) -> str:

@@ -1,5 +1,6 @@
 """Sources and targets -> an encoder-decoder that says the target. In: a recipe with [pairs]. Out: a `Feed`.
 
+A source may be a file of pairs, or of texts of which parts are hidden (`data.denoise`).
 Whatever is wrong with the pairs is said here, with file and line.
 """
 
@@ -13,7 +14,18 @@ from pathlib import Path
 import torch
 
 from ..config import ModelConfig
-from ..data import Encoding, PairLoader, Pairs, encode_pairs, read_pairs
+from ..data import (
+    DenoiseSource,
+    Encoding,
+    Marks,
+    PairLoader,
+    PairPart,
+    PairSource,
+    encode_denoised,
+    encode_pairs,
+    read_documents,
+    read_pairs,
+)
 from ..decode import Sampling, Session, autoregressive, run
 from ..errors import CutawayError
 from ..model import Transformer
@@ -32,19 +44,19 @@ class PairFeed:
     recipe: Recipe
     tokenizer: Tokenizer
     config: ModelConfig
-    train: list[Pairs]
+    train: list[PairPart]
     loader: PairLoader
     held_loaders: list[PairLoader]
 
     @property
     def num_train_tokens(self) -> int:
         """See `Feed`."""
-        return sum(pairs.num_tokens for pairs in self.train)
+        return sum(int(part.lengths.sum()) for part in self.train)
 
     @property
     def num_held_tokens(self) -> int:
         """See `Feed`."""
-        return sum(pairs.num_tokens for loader in self.held_loaders for pairs in loader.parts)
+        return sum(int(part.lengths.sum()) for loader in self.held_loaders for part in loader.parts)
 
     @property
     def context(self) -> int:
@@ -54,8 +66,8 @@ class PairFeed:
     @cached_property
     def bytes_per_token(self) -> float:
         """See `Feed`."""
-        targets = [pairs.target for pairs in self.train]
-        return sum(target.num_bytes for target in targets) / sum(target.num_tokens for target in targets)
+        num_bytes = sum(float(part.target_bytes.sum()) for part in self.train)
+        return num_bytes / sum(int(part.lengths[:, 1].sum()) for part in self.train)
 
     def task(self, step: int, micro_batch: int) -> Task:
         """See `Feed`."""
@@ -103,9 +115,10 @@ def prepare_pairs(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cac
             "Pairs need tokens that end and pad a text, and this tokenizer lacks one. Use another kind, say bpe."
         )
     encoding = Encoding(tokenizer.encode_batch, roles.eos, tokenizer.vocab_size, cache, tokenizer.fingerprint())
-    sides = [[encode_pairs(source, encoding) for source in sources] for sources in (pairs.train, pairs.validation)]
+    marks = Marks(end=roles.eos, mask=roles.mask, sentinels=roles.spares)
+    sides = [[_part(source, encoding, marks) for source in sources] for sources in (pairs.train, pairs.validation)]
 
-    def loader(parts: list[Pairs]) -> PairLoader:
+    def loader(parts: list[PairPart]) -> PairLoader:
         assert training.batch_tokens is not None, "checked with the recipe"
         assert config.tokens.decoder_start is not None, "checked above"
         assert roles.pad is not None, "checked above"
@@ -129,11 +142,20 @@ def pairs_of(recipe: Recipe) -> PairsRecipe:
 
 
 def texts_of_pairs(recipe: Recipe) -> Iterator[str]:
-    """Both sides of every training pair: what one tokenizer for both learns from."""
+    """Both sides of every training pair: what one tokenizer for both learns from. A text of which parts are hidden is whole."""
     for source in pairs_of(recipe).train:
-        for pair in read_pairs(source):
-            yield pair.source
-            yield pair.target
+        if isinstance(source, DenoiseSource):
+            yield from read_documents(source.texts)
+        else:
+            for pair in read_pairs(source):
+                yield pair.source
+                yield pair.target
+
+
+def _part(source: PairSource | DenoiseSource, encoding: Encoding, marks: Marks) -> PairPart:
+    if isinstance(source, DenoiseSource):
+        return encode_denoised(source, encoding, marks)
+    return encode_pairs(source, encoding)
 
 
 def _check_sample(recipe: Recipe, tokenizer: Tokenizer, context: int) -> None:

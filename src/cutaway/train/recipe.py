@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..config import ModelConfig, StackConfig, TokenIds
+from ..data.denoise import DenoiseSource
 from ..data.pairs import PairSource
 from ..data.sources import Source
 from ..decode.samplers import Sampling
@@ -62,10 +63,12 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class PairsRecipe:
-    """Sources and what to say having read them (translation, summaries). validation: pairs never trained on."""
+    """Sources and what to say having read them (translation, summaries); with the key `denoise`, texts of which parts are hidden.
+    validation: pairs never trained on.
+    """
 
-    train: tuple[PairSource, ...]
-    validation: tuple[PairSource, ...]
+    train: tuple[PairSource | DenoiseSource, ...]
+    validation: tuple[PairSource | DenoiseSource, ...]
 
     def __post_init__(self) -> None:
         for name, sources in (("train", self.train), ("validation", self.validation)):

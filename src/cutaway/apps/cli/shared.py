@@ -87,9 +87,9 @@ def is_model(word: str) -> bool:
 
 @contextmanager
 def counting(total: float, what: str) -> Iterator[Callable[..., None]]:
-    """A bar on standard error while something is done piece by piece; nothing where nobody looks.
+    """A bar on standard error while something is done piece by piece; nothing where nobody looks, or there is one piece alone.
 
-    What it gives is told how much is done, and of how much where that was not known before.
+    Yields what is to be told how many are done, and, where that has changed, how many there are.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -101,5 +101,5 @@ def counting(total: float, what: str) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done, of=None: bar.update(task, completed=done, total=of)
+        task = bar.add_task("", total=total, visible=total > 1)
+        yield lambda done, of=total: bar.update(task, completed=done, total=of, visible=of > 1)
