@@ -13,7 +13,8 @@ from cutaway.apps.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    (ROOT / "docs" / name).read_text("utf-8") for name in ("tokenizers.md", "adapters.md", "measuring.md", "chat.md")
+    (ROOT / "docs" / name).read_text("utf-8")
+    for name in ("tokenizers.md", "adapters.md", "measuring.md", "chat.md", "answers.md")
 ]
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from cutaway import config
 from cutaway.data.pairs import PairSource
+from cutaway.data.questions import QuestionSource
 from cutaway.data.sources import Source
 from cutaway.strict import default_of, describe, is_required
 from cutaway.train import recipe
@@ -59,6 +60,8 @@ TABLES: dict[str, type] = {
     "`[[data.train]]` and `[[data.validation]]`": Source,
     "`[pairs]`": recipe.PairsRecipe,
     "`[[pairs.train]]` and `[[pairs.validation]]`": PairSource,
+    "`[questions]`": recipe.QuestionsRecipe,
+    "`[[questions.train]]` and `[[questions.validation]]`": QuestionSource,
     "`[model]`": recipe.ModelRecipe,
     "`[model.decoder]`": config.StackConfig,
     "`[model.decoder.norm]`": config.NormConfig,

@@ -20,12 +20,19 @@ ENDS: Final = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W
 
 def sentences(text: str) -> list[str]:
     """A text in sentences, by marks and line breaks alone: "Mr. Smith" is cut after "Mr."; give a list where you have better."""
+    return [text[begin:end] for begin, end in sentence_borders(text)]
+
+
+def sentence_borders(text: str) -> list[tuple[int, int]]:
+    """Where each of the `sentences` begins and ends in the text, white space around it left out."""
     found, start = [], 0
     for match in ENDS.finditer(text):
         closing = len(match[0]) - len(match[0].lstrip("\"'”’)]"))
-        found.append(text[start : match.start() + closing])
+        found.append((start, match.start() + closing))
         start = match.end()
-    return [sentence.strip() for sentence in (*found, text[start:]) if sentence.strip()]
+    parts = [(begin, text[begin:end]) for begin, end in (*found, (start, len(text)))]
+    starts = [(begin + len(part) - len(part.lstrip()), part.strip()) for begin, part in parts]
+    return [(begin, begin + len(part)) for begin, part in starts if part]
 
 
 def lead(document: str | Sequence[str], num_sentences: int = 3) -> str:

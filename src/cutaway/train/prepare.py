@@ -13,7 +13,8 @@ from ..config import ModelConfig, TokenIds
 from ..errors import CutawayError
 from ..text import Tokenizer, default_plan, train_tokenizer
 from .feed import Feed
-from .pair_feed import pairs_of, prepare_pairs, texts_of_pairs
+from .pair_feed import prepare_pairs, texts_of_pairs
+from .question_feed import check_reader, prepare_questions
 from .recipe import Recipe
 from .text_feed import data_of, prepare_texts, texts_of
 
@@ -25,12 +26,15 @@ def prepare(recipe: Recipe, cache: Path, tokenizer: Tokenizer | None = None, con
     config: likewise.
     Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
     """
-    data = data_of(recipe) if recipe.pairs is None else pairs_of(recipe)
+    data = recipe.data or recipe.pairs or recipe.questions
+    assert data is not None, "checked with the recipe"
     for source in (*data.train, *data.validation):
         source.paths()  # a missing file is said before a long tokenizer training
     tokenizer = make_tokenizer(recipe) if tokenizer is None else tokenizer
     config = make_config(recipe, tokenizer) if config is None else config
     _check_stacks(recipe, config)
+    if recipe.questions is not None:
+        return prepare_questions(recipe, tokenizer, config, cache)
     feed = prepare_texts if recipe.pairs is None else prepare_pairs
     return feed(recipe, tokenizer, config, cache)
 
@@ -69,7 +73,11 @@ def _texts(recipe: Recipe) -> Iterator[str]:
 
 
 def _check_stacks(recipe: Recipe, config: ModelConfig) -> None:
-    """Pairs are for models with an encoder and a decoder, texts for those with a decoder alone that predict the next token."""
+    """Pairs are for models with an encoder and a decoder, texts for those with a decoder alone that predict the next token,
+    questions for those with an encoder alone."""
+    if recipe.questions is not None:
+        check_reader(recipe, config)
+        return
     wanted = (
         "an encoder and a decoder" if recipe.pairs is not None else "a decoder alone, which predicts the next token"
     )

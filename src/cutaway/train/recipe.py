@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from ..config import ModelConfig, StackConfig, TokenIds
 from ..data.pairs import PairSource
+from ..data.questions import QuestionSource
 from ..data.sources import Source
 from ..decode.samplers import Sampling
 from ..errors import CutawayError, near
@@ -24,7 +25,7 @@ from .adapters import AdapterConfig
 
 NAME = re.compile(r"\w[\w.-]*")
 
-Data = TypeVar("Data", "DataRecipe | None", "PairsRecipe | None")
+Data = TypeVar("Data", "DataRecipe | None", "PairsRecipe | None", "QuestionsRecipe | None")
 TokenizerKind = Literal["character", "word", "byte", "bpe"]
 
 
@@ -68,11 +69,25 @@ class PairsRecipe:
     validation: tuple[PairSource, ...]
 
     def __post_init__(self) -> None:
-        for name, sources in (("train", self.train), ("validation", self.validation)):
-            if not sources:
-                raise CutawayError(
-                    f"pairs.{name} is empty. Name at least one source: [[pairs.{name}]] with files = 'a.tsv'."
-                )
+        _check_sources("pairs", self.train, self.validation, "a.tsv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionsRecipe:
+    """Questions whose answers stand in a context (Rajpurkar et al. 2016). validation: questions never trained on.
+
+    stride: tokens of a long context from the begin of a window to that of the next. max_question: the most tokens of a question.
+    """
+
+    train: tuple[QuestionSource, ...]
+    validation: tuple[QuestionSource, ...]
+    stride: int = 128
+    max_question: int = 64
+
+    def __post_init__(self) -> None:
+        _check_sources("questions", self.train, self.validation, "a.json")
+        for name in ("stride", "max_question"):
+            _at_least(f"questions.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +163,8 @@ class ScheduleRecipe:
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
     """How long, how much at a time, how often to look. context: tokens in a row, None: the model's own. batch_size: windows in
-    a micro-batch, of [data]; batch_tokens: tokens in one, both sides and padding included, of [pairs]; accumulate: micro-batches
-    a step.
+    a micro-batch, of [data] and [questions]; batch_tokens: tokens in one, both sides and padding included, of [pairs];
+    accumulate: micro-batches a step.
 
     label_smoothing: the share of each target that is spread over the vocabulary (Szegedy et al. 2016). average: the run ends
     with the mean of its last checkpoints' weights, so many; 1: with the last. precision: bf16 multiplies in bfloat16 and keeps
@@ -187,7 +202,7 @@ class TrainingRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecipe:
-    """The sample shown while training."""
+    """The sample shown while training. prompt: with [questions], asked of the first context held out; blank: that one's own."""
 
     prompt: str = "\n"
     max_tokens: int = 60
@@ -213,6 +228,7 @@ class Recipe:
     model: ModelRecipe | None = None
     data: DataRecipe | None = None
     pairs: PairsRecipe | None = None
+    questions: QuestionsRecipe | None = None
     description: str = ""
     licence: str = ""
     seed: int = 1
@@ -229,10 +245,12 @@ class Recipe:
 
     def _check_data(self) -> None:
         """One kind of data, and the keys that go with it."""
-        given = [name for name in ("data", "pairs") if getattr(self, name) is not None]
+        given = [name for name in ("data", "pairs", "questions") if getattr(self, name) is not None]
         if len(given) != 1:
             found = "none is there" if not given else f"{' and '.join(given)} are there"
-            raise CutawayError(f"A recipe has either [[data.train]] (texts) or [[pairs.train]] (pairs), and {found}.")
+            raise CutawayError(
+                f"A recipe has either [[data.train]] (texts), [[pairs.train]] (pairs) or [[questions.train]], and {found}."
+            )
         wanted, other = ("batch_size", "batch_tokens") if self.pairs is None else ("batch_tokens", "batch_size")
         if getattr(self.training, wanted) is None or getattr(self.training, other) is not None:
             raise CutawayError(
@@ -247,12 +265,22 @@ class Recipe:
             raise CutawayError(
                 "[adapter] needs a base to stand beside, and has no mean: name a base, and no training.average."
             )
+        if self.questions is not None:
+            self._check_questions()
         if self.base is not None and self.tokenizer != TokenizerRecipe():
             raise CutawayError(f"The base {self.base} brings its own tokenizer. Leave [tokenizer] out.")
         if self.model is not None and (self.pairs is None) != (self.model.encoder is None):
             has, lacks = ("pairs", "model.encoder") if self.pairs is not None else ("model.encoder", "pairs")
             raise CutawayError(
                 f"The recipe has [{has}] and no [{lacks}]. An encoder reads sources: give both, or none."
+            )
+
+    def _check_questions(self) -> None:
+        """What goes with questions: a base, all of which is trained, and targets that are places."""
+        if self.base is None or self.adapter is not None or self.training.label_smoothing:
+            raise CutawayError(
+                "[questions] needs a base, which gets new scores for where an answer begins and ends: name one, and leave out "
+                "[model], [adapter] (it holds no such scores) and training.label_smoothing (most places cannot answer)."
             )
 
 
@@ -278,6 +306,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         recipe,
         data=_resolved(recipe.data, folder),
         pairs=_resolved(recipe.pairs, folder),
+        questions=_resolved(recipe.questions, folder),
         tokenizer=_resolve_path(recipe.tokenizer, folder),
         base=_resolve_base(recipe.base, folder),
     )
@@ -340,6 +369,14 @@ def _resolve_path(tokenizer: TokenizerRecipe, folder: Path) -> TokenizerRecipe:
 def _resolve_base(base: str | None, folder: Path) -> str | None:
     """A place beside the recipe, or a name as it is."""
     return str(folder / base) if base is not None and (folder / base).exists() else base
+
+
+def _check_sources(table: str, train: Sequence[object], validation: Sequence[object], example: str) -> None:
+    for name, sources in (("train", train), ("validation", validation)):
+        if not sources:
+            raise CutawayError(
+                f"{table}.{name} is empty. Name at least one source: [[{table}.{name}]] with files = '{example}'."
+            )
 
 
 def _at_least(name: str, value: int, least: int) -> None:

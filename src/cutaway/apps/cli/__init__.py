@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 from ... import __version__
 from ...errors import CutawayError
-from . import chat, compare, convert, demo, evaluate, generate, inspect, train
+from . import answer, chat, compare, convert, demo, evaluate, generate, inspect, train
 
-COMMANDS = (generate, chat, train, evaluate, compare, inspect, convert, demo)
+COMMANDS = (generate, chat, answer, train, evaluate, compare, inspect, convert, demo)
 
 
 def main(words: Sequence[str] | None = None) -> int:
