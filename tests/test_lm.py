@@ -120,6 +120,11 @@ def test_logits_have_the_shape_of_the_ids() -> None:
     assert torch.allclose(lm.logits(rows)[1], lm.logits(rows[1])[0], atol=1e-4)
 
 
+def test_a_model_that_scores_labels_is_traced_to_its_end() -> None:
+    lm = LM(tiny.model(tiny.config(encoder=tiny.stack(), has_head=False, num_labels=2)), None, "reader")
+    assert lm.trace([1, 2, 3])["output.labels"].shape == (1, 3, 2)
+
+
 def test_a_trace_has_the_sites_that_were_announced() -> None:
     lm = byte_model()
     trace = lm.trace("I love you")

@@ -12,7 +12,7 @@ import pytest
 from cutaway.apps.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCS = ("tokenizers", "adapters", "measuring", "chat", "translating", "summaries")
+DOCS = ("tokenizers", "adapters", "measuring", "chat", "translating", "summaries", "answers")
 PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in DOCS]
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"

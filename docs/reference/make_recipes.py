@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 from cutaway import config
 from cutaway.data.denoise import DenoiseSource
 from cutaway.data.pairs import PairSource
+from cutaway.data.questions import QuestionSource
 from cutaway.data.sources import Source
 from cutaway.strict import default_of, describe, is_required
-from cutaway.train import recipe
+from cutaway.train import recipe, recipe_data
 from cutaway.train.adapters import AdapterConfig
 
 TARGET = Path(__file__).with_name("recipes.md")
@@ -57,13 +58,15 @@ What follows is written by `make_recipes.py` from the code that checks recipes.
 TABLES: dict[str, type] = {
     "the top": recipe.Recipe,
     "`[tokenizer]`": recipe.TokenizerRecipe,
-    "`[data]`": recipe.DataRecipe,
+    "`[data]`": recipe_data.DataRecipe,
     "`[[data.train]]` and `[[data.validation]]`": Source,
-    "`[pairs]`": recipe.PairsRecipe,
+    "`[pairs]`": recipe_data.PairsRecipe,
     "`[[pairs.train]]` and `[[pairs.validation]]`": PairSource,
-    "`[dialogues]`": recipe.DialoguesRecipe,
+    "`[dialogues]`": recipe_data.DialoguesRecipe,
     "`[adapter]`": AdapterConfig,
     "`[[pairs.train]]` and `[[pairs.validation]]`, with `denoise`": DenoiseSource,
+    "`[questions]`": recipe_data.QuestionsRecipe,
+    "`[[questions.train]]` and `[[questions.validation]]`": QuestionSource,
     "`[model]`": recipe.ModelRecipe,
     "`[model.decoder]`": config.StackConfig,
     "`[model.decoder.norm]`": config.NormConfig,

@@ -200,6 +200,8 @@ class LM:
             self.model.logits(states, call)
         elif self.model.pooler is not None:
             self.model.pooled(states, call)
+        elif self.model.labels is not None:
+            self.model.labelled(states, call)
         tokens = [] if self._tokenizer is None else [self._tokenizer.token_text(int(i)) for i in rows[0]]
         return recorder.trace(rows, tokens)
 

@@ -14,7 +14,7 @@ from cutaway.data import Denoised, DenoiseSource, Encoding, Marks, PairLoader, e
 from cutaway.data.denoise import corrupt, cut, draw, hidden_in, infill
 from cutaway.errors import CutawayError
 from cutaway.strict import build
-from cutaway.train.recipe import PairsRecipe
+from cutaway.train.recipe_data import PairsRecipe
 
 END, MASK, SENTINELS, PAD = 1, 2, (3, 4, 5, 6, 7, 8, 9), 0
 MARKS = Marks(end=END, mask=MASK, sentinels=SENTINELS)

@@ -1,4 +1,4 @@
-"""Exact match and F1 of the two published scripts of SQuAD, word by word. In: an answer and its references. Out: 0 to 1.
+"""Exact match, F1 and threshold of the two published scripts of SQuAD, word by word. In: answers and references. Out: 0 to 1.
 
 1.1 (Rajpurkar et al. 2016): the maximum over the references, all kept. 2.0 (Rajpurkar et al. 2018): references without a word are
 left out, none left is one empty reference, and where either side has no word, F1 is whether both have none.
@@ -47,3 +47,17 @@ def scores_2_0(prediction: str, references: list[str]) -> tuple[float, float]:
         is_empty = len(ours) == 0 or len(theirs) == 0
         overlaps.append(float(int(ours == theirs)) if is_empty else harmonic(ours, theirs))
     return max(matches), max(overlaps)
+
+
+def best_threshold(gaps: list[float], scores: list[float], has_answer: list[bool]) -> tuple[float, float]:
+    """As of 2.0: the threshold above which nothing is answered, and the mean score there; no two gaps are alike.
+
+    scores: of each question if it is answered. It starts with nothing answered, and goes through the questions by their gaps.
+    """
+    current = best = float(sum(not each for each in has_answer))
+    threshold = 0.0
+    for index in sorted(range(len(gaps)), key=lambda each: gaps[each]):
+        current += scores[index] if has_answer[index] else -1
+        if current > best:
+            best, threshold = current, gaps[index]
+    return threshold, best / len(gaps)

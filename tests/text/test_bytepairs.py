@@ -108,6 +108,19 @@ def test_a_frame_is_saved_for_other_tools(tmp_path: Path) -> None:
     assert Library.from_str(Tokenizer.load(plain).to_json()).encode("cat").tokens[0] == "<|endoftext|>"
 
 
+def test_two_texts_are_framed_as_the_reference_does(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    written(tmp_path, CONFIGS[2], ENCODER)
+    theirs = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    before, between, after, types = Tokenizer.load(tmp_path).pair_frame
+    ids = theirs("a", "a", return_token_type_ids=True)
+    (letter,) = theirs.encode("a", add_special_tokens=False)
+    assert ids["input_ids"] == [*before, letter, *between, letter, *after]
+    assert set(ids["token_type_ids"]) == set(types) == {0}
+    assert len(between) == 2
+
+
 BYTES = {character: index for index, character in enumerate(CHARACTERS)}
 
 

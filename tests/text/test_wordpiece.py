@@ -78,6 +78,18 @@ def test_a_saved_tokenizer_frames_a_text_for_other_tools(vocabulary: str, tmp_pa
     assert library.encode("the cat", "the dog").tokens.count("[SEP]") == 2
 
 
+def test_two_texts_are_framed_as_the_reference_does(vocabulary: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    written(tmp_path, vocabulary, {"tokenizer_class": "BertTokenizer"})
+    theirs = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    before, between, after, types = Tokenizer.load(tmp_path).pair_frame
+    found = theirs("a", "a", return_token_type_ids=True)
+    (letter,) = theirs.encode("a", add_special_tokens=False)
+    assert found["input_ids"] == [*before, letter, *between, letter, *after]
+    assert tuple(found["token_type_ids"]) == types == (0, 0, 0, 1, 1)
+
+
 def test_it_streams(vocabulary: str, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(written(tmp_path, vocabulary))
     ids = tokenizer.encode("the lazy dog sleeps")

@@ -1,7 +1,7 @@
 """Documents -> batches: sources (files -> documents), corpus (documents -> token ids on disk), packing (ids -> rows of
 fixed length), loader (rows in a stateless, resumable order); pairs (files -> sources and their targets),
 pair_loader (batches of like lengths), denoise (texts -> pairs, parts hidden); dialogues (conversations -> ids, and which of them
-are scored). In: files. Out: `Batch`es of NumPy arrays."""
+are scored); questions, question_windows and question_loader (questions on contexts). In: files. Out: `Batch`es of arrays."""
 
 from .corpus import Corpus, Encoding, build_corpus, encode_documents, split
 from .denoise import Denoised, DenoiseSource, Marks, encode_denoised
@@ -9,16 +9,21 @@ from .loader import Loader
 from .packing import Batch
 from .pair_loader import PairBatch, PairLoader, PairPart, Pairs, encode_pairs
 from .pairs import Pair, PairSource, read_pairs
+from .question_loader import WindowBatch, WindowLoader, collate
+from .question_windows import Cutter, Passage, Window
+from .questions import Marked, Question, QuestionSource, read_questions
 from .sequential import sequential
 from .sources import Source, read_documents
 
 __all__ = [
     "Batch",
     "Corpus",
+    "Cutter",
     "DenoiseSource",
     "Denoised",
     "Encoding",
     "Loader",
+    "Marked",
     "Marks",
     "Pair",
     "PairBatch",
@@ -26,13 +31,21 @@ __all__ = [
     "PairPart",
     "PairSource",
     "Pairs",
+    "Passage",
+    "Question",
+    "QuestionSource",
     "Source",
+    "Window",
+    "WindowBatch",
+    "WindowLoader",
     "build_corpus",
+    "collate",
     "encode_denoised",
     "encode_documents",
     "encode_pairs",
     "read_documents",
     "read_pairs",
+    "read_questions",
     "sequential",
     "split",
 ]

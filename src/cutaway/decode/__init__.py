@@ -3,7 +3,7 @@
 session (one sequence and its KV store) · step (what decoders and drivers say to each other) · run (one decoder) ·
 engine (many, packed into one row) · pack (steps -> passes) · samplers (logits -> one id) · constraints (what a text must and
 must not say) · autoregressive (one token after another) · beam (the best of several texts) · batch (the same for many sources) ·
-stop (text up to a stop string).
+stop (text up to a stop string) · spans (begin and end -> the best spans).
 """
 
 from .autoregressive import autoregressive
@@ -14,6 +14,7 @@ from .engine import Engine
 from .run import Figures, run
 from .samplers import Sampling, choose, distribution, uniform
 from .session import Session
+from .spans import best_spans, span_scores
 from .step import Decoder, Event, Step, ask, ask_all, replay
 from .stop import StopText
 
@@ -33,11 +34,13 @@ __all__ = [
     "ask_all",
     "autoregressive",
     "beam_search",
+    "best_spans",
     "choose",
     "distribution",
     "hypotheses",
     "hypotheses_of_sources",
     "replay",
     "run",
+    "span_scores",
     "uniform",
 ]

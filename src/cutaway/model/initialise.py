@@ -6,6 +6,8 @@ Matrices and embeddings are normal with a small deviation; those that write into
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -29,6 +31,23 @@ def initialise(model: Transformer, generator: torch.Generator, std: float = 0.02
         if isinstance(stack, Stack):
             _shrink_writers(stack)
     return model
+
+
+def with_labels(model: Transformer, num_labels: int, generator: torch.Generator, std: float = 0.02) -> Transformer:
+    """An encoder with scores of each token in place of what ended it: the same stack and new labels, or itself if it has as many.
+
+    generator, std: as in `initialise`, of the new labels.
+    """
+    if model.config.num_labels == num_labels:
+        return model
+    bare = replace(model.config, has_head=False, has_pooler=False, head_bias=False, head_transform=None, is_tied=True)
+    made = Transformer(replace(bare, num_labels=num_labels)).to(model.token.weight.dtype)
+    assert made.labels is not None, "asked for"
+    nn.init.normal_(made.labels.projection.weight, std=std, generator=generator)
+    kept = {name: weight for name, weight in model.state_dict().items() if name.split(".")[0] in ("token", "encoder")}
+    own = {name: weight for name, weight in made.state_dict().items() if name.startswith("labels.")}
+    made.load_state_dict({**kept, **own})
+    return made.eval()
 
 
 def _shrink_writers(stack: Stack) -> None:

@@ -3,5 +3,6 @@
 from .causal import causal
 from .loss import Task, cross_entropy
 from .seq2seq import seq2seq
+from .spans import span_logits, spans
 
-__all__ = ["Task", "causal", "cross_entropy", "seq2seq"]
+__all__ = ["Task", "causal", "cross_entropy", "seq2seq", "span_logits", "spans"]

@@ -19,6 +19,8 @@ class Task:
     """One micro-batch as a model sees it. input_ids, target_ids: [batch, position]; weights: the same, None for all ones.
 
     source_ids: [batch, source], what an encoder reads, and source, who sees whom in it; None where there is no encoder.
+    types: [batch, position], of each token; None: all 0. candidates: [batch, position], among which the targets are, where the
+    model's labels are asked and not its head: target_ids is then [batch, label], a place for each label.
     """
 
     input_ids: Tensor
@@ -27,6 +29,8 @@ class Task:
     weights: Tensor | None = None
     source_ids: Tensor | None = None
     source: Tokens | None = None
+    types: Tensor | None = None
+    candidates: Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -40,7 +44,8 @@ class Task:
 
 
 def cross_entropy(logits: Tensor, task: Task, label_smoothing: float = 0.0) -> Tensor:
-    """The weighted sum over all tokens, in nats, computed in fp32 at least. logits: [batch, position, vocab].
+    """The weighted sum over all tokens, in nats, computed in fp32 at least. logits: [batch, position, vocab], or of a task with
+    candidates [batch, label, position].
 
     label_smoothing: this share of each target is spread over the whole vocabulary (Szegedy et al. 2016 §7).
     """

@@ -12,8 +12,14 @@ ENDS: Final = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W
 
 def sentences(text: str) -> list[str]:
     """A text in sentences: "Mr. Smith" is cut after "Mr."; give a list where you have better."""
-    borders = [0, *sentence_starts(text), len(text)]
-    return [sentence for start, end in pairwise(borders) if (sentence := text[start:end].strip())]
+    return [text[start:end] for start, end in sentence_borders(text)]
+
+
+def sentence_borders(text: str) -> list[tuple[int, int]]:
+    """Where each of the `sentences` begins and ends in the text, white space around it left out."""
+    parts = [(start, text[start:end]) for start, end in pairwise([0, *sentence_starts(text), len(text)])]
+    stripped = [(start + len(part) - len(part.lstrip()), part.strip()) for start, part in parts]
+    return [(start, start + len(part)) for start, part in stripped if part]
 
 
 def sentence_starts(text: str) -> list[int]:

@@ -10,6 +10,7 @@ refusals · unwritable.
 from .chat import ChatTemplate, read_chat_template
 from .explain import Explanation, explain
 from .files import find_tokenizer
+from .frame import PairFrame
 from .special import SpecialPlan, SpecialRoles
 from .stream import StreamDecoder
 from .tokenizer import Tokenizer
@@ -19,6 +20,7 @@ from .visible import visible
 __all__ = [
     "ChatTemplate",
     "Explanation",
+    "PairFrame",
     "SpecialPlan",
     "SpecialRoles",
     "StreamDecoder",

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer as Library
 from ..errors import CutawayError
 from .alphabet import spelled, unspelled
 from .files import read_tokenizer, write_tokenizer
-from .frame import set_frame
+from .frame import PairFrame, read_pair_frame, set_frame
 from .kinds import has_byte_fallback, is_byte_level, kind_of, may_be_parted, parts
 from .merges import Pair, read_ranks
 from .refusals import check_text, is_of_library, unknown_piece
@@ -198,6 +198,11 @@ class Tokenizer:
         if not inside:
             return (), ()
         return tuple(found.ids[: inside[0]]), tuple(found.ids[inside[-1] + 1 :])
+
+    @cached_property
+    def pair_frame(self) -> PairFrame:
+        """The ids that the file puts before, between and after two texts that are read as one, and the types of all tokens."""
+        return read_pair_frame(Library.from_str(self._json))
 
     @cached_property
     def merge_ranks(self) -> dict[Pair, int]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import CutawayError
-from ..model import Transformer, initialise
+from ..model import Transformer, initialise, with_labels
 from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.adapters import load_adapter
@@ -20,6 +20,7 @@ from ..weights.opening import open_model, read_template
 from .adapters import attach
 from .feed import Feed
 from .prepare import prepare
+from .question_feed import SPAN_LABELS, check_reader
 from .recipe import Recipe
 
 FindBase = Callable[[str], Path]
@@ -65,6 +66,9 @@ def _from_base(recipe: Recipe, newest: Path | None, cache: Path, place: Path) ->
         raise CutawayError(
             f"The base {recipe.base} has no tokenizer, and texts are to be read. Put its files beside it."
         )
+    if recipe.questions is not None:
+        check_reader(recipe, model.config)
+        model = with_labels(model, SPAN_LABELS, torch.Generator().manual_seed(recipe.seed))
     feed = prepare(recipe, cache, tokenizer, model.config, read_template(place))
     if recipe.adapter is not None and newest is not None:
         load_adapter(newest, model)

@@ -14,7 +14,8 @@ from ..data.dialogue_corpus import build_dialogues
 from ..errors import CutawayError
 from ..text import ChatTemplate, Tokenizer
 from ..text.turns import end_of_turn, role_template
-from .recipe import DialoguesRecipe, Recipe
+from .recipe import Recipe
+from .recipe_data import DialoguesRecipe
 from .text_feed import Opening, TextFeed, row_length
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -76,7 +77,7 @@ class Display:
         self.speed = rate if not self.speed else 0.95 * self.speed + 0.05 * rate
         left = (self.steps - event.step) * values["tokens"] / self.speed
         figures = (
-            f"loss {values['loss']:.3f}  {values['bits_per_byte']:.2f} bits/byte  "
+            f"loss {values['loss']:.3f}  {_bits(values, '.2f')}"
             f"{self.speed:,.0f} tokens/s  {values['peak_share']:.0%} of peak  {clock(left)} left"
         )
         self.progress.figures = figures
@@ -91,7 +92,7 @@ class Display:
     def _evaluate(self, event: TrainEvent) -> None:
         values = event.values
         start, loss = f"step {event.step:>6,}  held-out loss ", (f"{values['loss']:.4f}", "bold")
-        rest = f" nats a token  {values['bits_per_byte']:.3f} bits/byte  "
+        rest = f" nats a token  {_bits(values, '.3f')}"
         self._print(Text.assemble(start, loss, rest, (clock(values["elapsed"]), "dim")))
 
     def _sample(self, event: TrainEvent) -> None:
@@ -130,6 +131,11 @@ class _Bar(Progress):
         """The lines of the live display."""
         yield self.make_tasks_table(self.tasks)
         yield Text(self.figures, no_wrap=True, overflow="ellipsis")
+
+
+def _bits(values: Mapping[str, Any], form: str) -> str:
+    """Bits a byte, where text is predicted."""
+    return f"{values['bits_per_byte']:{form}} bits/byte  " if "bits_per_byte" in values else ""
 
 
 def clock(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """What a trainer reads, whatever it is made of. In: a step. Out: tasks to learn from, held-out scores, a sample.
 
-text_feed: documents, predicted token by token. pair_feed: sources, and targets to say.
+text_feed: documents, predicted token by token. pair_feed: sources, and targets to say. question_feed: questions, and where
+their contexts answer them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .recipe import SampleRecipe
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How well a model predicts one held-out source: the sum of −log p in nats, the tokens scored, their UTF-8 bytes."""
+    """How well a model predicts one held-out source: the sum of −log p in nats, the tokens scored, their UTF-8 bytes
+    (0 where what is predicted is no text)."""
 
     name: str
     nats: float
@@ -51,7 +53,7 @@ class Feed(Protocol):
 
     @property
     def bytes_per_token(self) -> float:
-        """UTF-8 bytes that a scored training token stands for, on average."""
+        """UTF-8 bytes that a scored training token stands for, on average; 0 where what is predicted is no text."""
         ...
 
     @property

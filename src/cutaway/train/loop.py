@@ -27,7 +27,7 @@ from .machine import keep_freed_memory, peak_flops
 from .optimise import factor, make_optimisers, rates, set_rate
 from .recipe import Recipe
 from .run_directory import RunDirectory, complete_checkpoints
-from .score import to_bits
+from .score import bits_per_byte, to_bits
 from .state import STATE_FILE, restore_optimisers, save_run_checkpoint
 from .step import gradient_step, micro_seed
 
@@ -151,7 +151,7 @@ class Trainer:
         return self._emit(
             "step",
             loss=loss,
-            bits_per_byte=to_bits(loss) / self.data.bytes_per_token,
+            **bits_per_byte(loss, self.data.bytes_per_token),
             gradient_norm=norm,
             **rates(self.optimisers),
             tokens=tokens,
@@ -166,9 +166,9 @@ class Trainer:
         return self._emit(
             "evaluate",
             loss=nats / tokens,
-            bits_per_byte=to_bits(nats) / num_bytes,
+            **bits_per_byte(nats, num_bytes),
             tokens=tokens,
-            by_source={part.name: to_bits(part.nats) / part.num_bytes for part in held},
+            by_source={part.name: to_bits(part.nats) / (part.num_bytes or part.tokens) for part in held},
             elapsed=self.elapsed,
         )
 

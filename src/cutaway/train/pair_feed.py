@@ -32,7 +32,8 @@ from ..model import Transformer
 from ..objectives import Task, cross_entropy, seq2seq
 from ..text import Tokenizer
 from .feed import Held
-from .recipe import PairsRecipe, Recipe, SampleRecipe
+from .recipe import Recipe, SampleRecipe
+from .recipe_data import PairsRecipe
 from .step import mixed, predict
 from .text_feed import row_length, sample_ids
 

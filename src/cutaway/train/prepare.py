@@ -15,6 +15,7 @@ from ..text import ChatTemplate, Tokenizer, default_plan, train_tokenizer
 from .dialogue_feed import prepare_dialogues
 from .feed import Feed
 from .pair_feed import prepare_pairs, texts_of_pairs
+from .question_feed import check_reader, prepare_questions
 from .recipe import Recipe
 from .text_feed import data_of, prepare_texts, texts_of
 
@@ -32,7 +33,7 @@ def prepare(
     config, template: likewise.
     Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
     """
-    data = recipe.data or recipe.pairs or recipe.dialogues
+    data = recipe.data or recipe.pairs or recipe.dialogues or recipe.questions
     assert data is not None, "checked with the recipe"
     for source in (*data.train, *data.validation):
         source.paths()  # a missing file is said before a long tokenizer training
@@ -41,6 +42,8 @@ def prepare(
     _check_stacks(recipe, config)
     if recipe.dialogues is not None:
         return prepare_dialogues(recipe, tokenizer, config, cache, template)
+    if recipe.questions is not None:
+        return prepare_questions(recipe, tokenizer, config, cache)
     feed = prepare_texts if recipe.pairs is None else prepare_pairs
     return feed(recipe, tokenizer, config, cache)
 
@@ -79,7 +82,11 @@ def _texts(recipe: Recipe) -> Iterator[str]:
 
 
 def _check_stacks(recipe: Recipe, config: ModelConfig) -> None:
-    """Pairs are for models with an encoder and a decoder, texts for those with a decoder alone that predict the next token."""
+    """Pairs are for models with an encoder and a decoder, texts for those with a decoder alone that predict the next token,
+    questions for those with an encoder alone."""
+    if recipe.questions is not None:
+        check_reader(recipe, config)
+        return
     wanted = (
         "an encoder and a decoder" if recipe.pairs is not None else "a decoder alone, which predicts the next token"
     )

@@ -12,20 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from ..config import ModelConfig, StackConfig, TokenIds
-from ..data.denoise import DenoiseSource
-from ..data.pairs import PairSource
-from ..data.sources import Source
 from ..decode.samplers import Sampling
 from ..errors import CutawayError, near
 from ..strict import build
 from .adapters import AdapterConfig
+from .recipe_data import DataRecipe, DialoguesRecipe, PairsRecipe, QuestionsRecipe, at_least, check, resolved
 
 NAME = re.compile(r"\w[\w.-]*")
 
-Data = TypeVar("Data", "DataRecipe | None", "PairsRecipe | None", "DialoguesRecipe | None")
 TokenizerKind = Literal["character", "word", "byte", "bpe"]
 
 
@@ -44,56 +41,6 @@ class TokenizerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataRecipe:
-    """What is read. validation: sources never trained on; without them the last `validation_share` of the text is held out.
-
-    packing: `stream` joins documents end to end; `packed` keeps each to itself within a row.
-    """
-
-    train: tuple[Source, ...]
-    validation: tuple[Source, ...] = ()
-    validation_share: float = 0.1
-    packing: Literal["stream", "packed"] = "stream"
-
-    def __post_init__(self) -> None:
-        if not self.train:
-            raise CutawayError("data.train is empty. Name at least one source: [[data.train]] with files = 'file.txt'.")
-        _check("data.validation_share", self.validation_share, 0 < self.validation_share < 1, "between 0 and 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairsRecipe:
-    """Sources and what to say having read them (translation, summaries); with the key `denoise`, texts of which parts are hidden.
-    validation: pairs never trained on.
-    """
-
-    train: tuple[PairSource | DenoiseSource, ...]
-    validation: tuple[PairSource | DenoiseSource, ...]
-
-    def __post_init__(self) -> None:
-        for name, sources in (("train", self.train), ("validation", self.validation)):
-            if not sources:
-                raise CutawayError(
-                    f"pairs.{name} is empty. Name at least one source: [[pairs.{name}]] with files = 'a.tsv'."
-                )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DialoguesRecipe:
-    """Conversations, of which what the assistant says is learned. validation: dialogues never trained on."""
-
-    train: tuple[Source, ...]
-    validation: tuple[Source, ...]
-
-    def __post_init__(self) -> None:
-        for name, sources in (("train", self.train), ("validation", self.validation)):
-            if not sources:
-                raise CutawayError(
-                    f"dialogues.{name} is empty. Name a source: [[dialogues.{name}]] with files = 'a.jsonl'."
-                )
-
-
-@dataclass(frozen=True, kw_only=True)
 class ModelRecipe:
     """The architecture but for what the tokenizer decides. Keys of [model.decoder] and [model.encoder] are those of
     `StackConfig`. embedding_scale: on token embeddings. initial_std: the deviation of the first weights."""
@@ -106,8 +53,8 @@ class ModelRecipe:
     initial_std: float = 0.02
 
     def __post_init__(self) -> None:
-        _at_least("model.context", self.context, 1)
-        _check("model.initial_std", self.initial_std, 0 < self.initial_std < math.inf, "above 0")
+        at_least("model.context", self.context, 1)
+        check("model.initial_std", self.initial_std, 0 < self.initial_std < math.inf, "above 0")
 
     def config(self, vocab_size: int, tokens: TokenIds) -> ModelConfig:
         """The model's config for a vocabulary and its ids with a role."""
@@ -139,12 +86,12 @@ class OptimiserRecipe:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
             value = getattr(self, name)
-            _check(f"optimiser.{name}", value, 0 <= value < math.inf, "0 or more")
+            check(f"optimiser.{name}", value, 0 <= value < math.inf, "0 or more")
         for name in ("beta1", "beta2", "momentum"):
             value = getattr(self, name)
-            _check(f"optimiser.{name}", value, 0 <= value < 1, "from 0 to below 1")
+            check(f"optimiser.{name}", value, 0 <= value < 1, "from 0 to below 1")
         if self.clip is not None:
-            _check("optimiser.clip", self.clip, self.clip > 0, "above 0 (inf switches it off)")
+            check("optimiser.clip", self.clip, self.clip > 0, "above 0 (inf switches it off)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +105,16 @@ class ScheduleRecipe:
     final: float = 0.1
 
     def __post_init__(self) -> None:
-        _at_least("schedule.warmup_steps", self.warmup_steps, 0)
-        _check("schedule.decay_share", self.decay_share, 0 < self.decay_share <= 1, "above 0 and at most 1")
-        _check("schedule.final", self.final, 0 <= self.final <= 1, "from 0 to 1")
+        at_least("schedule.warmup_steps", self.warmup_steps, 0)
+        check("schedule.decay_share", self.decay_share, 0 < self.decay_share <= 1, "above 0 and at most 1")
+        check("schedule.final", self.final, 0 <= self.final <= 1, "from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
     """How long, how much at a time, how often to look. context: tokens in a row, None: the model's own. batch_size: windows in
-    a micro-batch, of [data]; batch_tokens: tokens in one, both sides and padding included, of [pairs]; accumulate: micro-batches
-    a step.
+    a micro-batch, of [data] and [questions]; batch_tokens: tokens in one, both sides and padding included, of [pairs];
+    accumulate: micro-batches a step.
 
     label_smoothing: the share of each target that is spread over the vocabulary (Szegedy et al. 2016). average: the run ends
     with the mean of its last checkpoints' weights, so many; 1: with the last. precision: bf16 multiplies in bfloat16 and keeps
@@ -191,28 +138,28 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         for name in ("steps", "accumulate", "average", "evaluate_batch_size", "keep"):
-            _at_least(f"training.{name}", getattr(self, name), 1)
+            at_least(f"training.{name}", getattr(self, name), 1)
         for name in ("batch_size", "batch_tokens", "context"):
             if getattr(self, name) is not None:
-                _at_least(f"training.{name}", getattr(self, name), 1)
-        _check("training.label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
-        _check("training.keep", self.keep, self.keep >= self.average, f"at least training.average, {self.average}")
+                at_least(f"training.{name}", getattr(self, name), 1)
+        check("training.label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        check("training.keep", self.keep, self.keep >= self.average, f"at least training.average, {self.average}")
         for name in ("evaluate_every", "sample_every", "save_every"):
-            _at_least(f"training.{name}", getattr(self, name), 1)
+            at_least(f"training.{name}", getattr(self, name), 1)
         if self.threads is not None:
-            _at_least("training.threads", self.threads, 1)
+            at_least("training.threads", self.threads, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecipe:
-    """The sample shown while training."""
+    """The sample shown while training. prompt: with [questions], asked of the first context held out; blank: that one's own."""
 
     prompt: str = "\n"
     max_tokens: int = 60
     temperature: float = 0.8
 
     def __post_init__(self) -> None:
-        _at_least("sample.max_tokens", self.max_tokens, 1)
+        at_least("sample.max_tokens", self.max_tokens, 1)
         Sampling(temperature=self.temperature)
 
 
@@ -232,6 +179,7 @@ class Recipe:
     data: DataRecipe | None = None
     pairs: PairsRecipe | None = None
     dialogues: DialoguesRecipe | None = None
+    questions: QuestionsRecipe | None = None
     description: str = ""
     licence: str = ""
     seed: int = 1
@@ -242,16 +190,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         is_name = NAME.fullmatch(self.name) is not None
-        _check("name", repr(self.name), is_name, "letters, digits, '-', '_' and '.', for a directory is named after it")
-        _at_least("seed", self.seed, 0)
+        check("name", repr(self.name), is_name, "letters, digits, '-', '_' and '.', for a directory is named after it")
+        at_least("seed", self.seed, 0)
         self._check_data()
 
     def _check_data(self) -> None:
         """One kind of data, and the keys that go with it."""
-        given = [name for name in ("data", "pairs", "dialogues") if getattr(self, name) is not None]
+        given = [name for name in ("data", "pairs", "dialogues", "questions") if getattr(self, name) is not None]
         if len(given) != 1:
             found = "none is there" if not given else f"{' and '.join(given)} are there"
-            kinds = "[[data.train]] (texts), [[pairs.train]] (pairs) or [[dialogues.train]] (conversations)"
+            kinds = "[[data.train]] (texts), [[pairs.train]], [[dialogues.train]] or [[questions.train]]"
             raise CutawayError(f"A recipe has one of {kinds}, and {found}.")
         wanted, other = ("batch_size", "batch_tokens") if self.pairs is None else ("batch_tokens", "batch_size")
         if getattr(self.training, wanted) is None or getattr(self.training, other) is not None:
@@ -271,12 +219,22 @@ class Recipe:
             raise CutawayError(
                 "[adapter] needs a base to stand beside, and has no mean: name a base, and no training.average."
             )
+        if self.questions is not None:
+            self._check_questions()
         if self.base is not None and self.tokenizer != TokenizerRecipe():
             raise CutawayError(f"The base {self.base} brings its own tokenizer. Leave [tokenizer] out.")
         if self.model is not None and (self.pairs is None) != (self.model.encoder is None):
             has, lacks = ("pairs", "model.encoder") if self.pairs is not None else ("model.encoder", "pairs")
             raise CutawayError(
                 f"The recipe has [{has}] and no [{lacks}]. An encoder reads sources: give both, or none."
+            )
+
+    def _check_questions(self) -> None:
+        """What goes with questions: a base, all of which is trained, and targets that are places."""
+        if self.base is None or self.adapter is not None or self.training.label_smoothing:
+            raise CutawayError(
+                "[questions] needs a base, which gets new scores for where an answer begins and ends: name one, and leave out "
+                "[model], [adapter] (it holds no such scores) and training.label_smoothing (most places cannot answer)."
             )
 
 
@@ -300,9 +258,10 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     folder = path.parent.resolve()
     return replace(
         recipe,
-        data=_resolved(recipe.data, folder),
-        pairs=_resolved(recipe.pairs, folder),
-        dialogues=_resolved(recipe.dialogues, folder),
+        data=resolved(recipe.data, folder),
+        pairs=resolved(recipe.pairs, folder),
+        dialogues=resolved(recipe.dialogues, folder),
+        questions=resolved(recipe.questions, folder),
         tokenizer=_resolve_path(recipe.tokenizer, folder),
         base=_resolve_base(recipe.base, folder),
     )
@@ -347,17 +306,6 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _resolved(data: Data, folder: Path) -> Data:
-    """The same sources, their paths relative to the recipe's folder."""
-    if data is None:
-        return data
-    sides: dict[str, Any] = {
-        side: tuple(replace(source, folder=folder) for source in getattr(data, side))
-        for side in ("train", "validation")
-    }
-    return replace(data, **sides)
-
-
 def _resolve_path(tokenizer: TokenizerRecipe, folder: Path) -> TokenizerRecipe:
     return replace(tokenizer, path=str(folder / Path(tokenizer.path).expanduser())) if tokenizer.path else tokenizer
 
@@ -365,12 +313,3 @@ def _resolve_path(tokenizer: TokenizerRecipe, folder: Path) -> TokenizerRecipe:
 def _resolve_base(base: str | None, folder: Path) -> str | None:
     """A place beside the recipe, or a name as it is."""
     return str(folder / base) if base is not None and (folder / base).exists() else base
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    _check(name, value, value >= least, f"at least {least}")
-
-
-def _check(name: str, value: object, is_allowed: bool, allowed: str) -> None:
-    if not is_allowed:
-        raise CutawayError(f"{name} is {value}. It must be {allowed}.")

@@ -45,6 +45,11 @@ def score(
     return nats, tokens, num_bytes
 
 
+def bits_per_byte(nats: float, num_bytes: float) -> dict[str, float]:
+    """Bits a byte under their name, for an event; nothing where no text is predicted."""
+    return {"bits_per_byte": to_bits(nats) / num_bytes} if num_bytes else {}
+
+
 def to_bits(nats: float) -> float:
     """Nats as bits."""
     return nats / math.log(2)

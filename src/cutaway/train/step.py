@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from ..errors import CutawayError
 from ..model import Call, Transformer
-from ..objectives import Task, cross_entropy
+from ..objectives import Task, cross_entropy, span_logits
 from ..runtime.kernels import attend
 
 
@@ -67,13 +67,19 @@ def accumulate(
 
 
 def predict(model: Transformer, task: Task) -> Tensor:
-    """The logits of a task, its source read first where there is one: [batch, position, vocab]."""
+    """The logits of a task, its source read first where there is one: [batch, position, vocab].
+
+    Of a task with candidates, those of its labels: [batch, label, position].
+    """
     memory = None
     if task.source_ids is not None:
         assert task.source is not None, "a source comes with its visibility"
         memory = model.encode(task.source_ids, Call(task.source, attend=attend))
-    logits: Tensor = model(task.input_ids, Call(task.tokens, attend=attend, memory=memory))
-    return logits
+    call = Call(task.tokens, attend=attend, memory=memory, types=task.types)
+    states = model.states(task.input_ids, call)
+    if task.candidates is not None:
+        return span_logits(model.labelled(states, call), task.candidates)
+    return model.logits(states, call)
 
 
 def mixed(precision: str) -> contextlib.AbstractContextManager[object]:

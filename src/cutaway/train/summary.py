@@ -13,7 +13,8 @@ LOG = "events.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One run. held_out_loss and bits_per_byte: at the last evaluation; best: the lowest of all; None: never evaluated.
+    """One run. held_out_loss and bits_per_byte: at the last evaluation; best: the lowest of all; None: never evaluated,
+    or no text is predicted.
 
     train_loss: at the last step. tokens_per_second: of the steps alone. seconds: of everything, as far as the log says it.
     state: finished, stopped, or under way (which a killed run is too).
@@ -63,6 +64,7 @@ def _summary(directory: Path, events: list[TrainEvent]) -> RunSummary:
     steps = [event for event in events if event.kind == "step"]
     held = [event for event in events if event.kind == "evaluate"]
     best = min(held, key=lambda event: float(event.values["loss"]), default=None)
+    bits = [float(event.values["bits_per_byte"]) for event in held if "bits_per_byte" in event.values]
     tokens, seconds = (sum(event.values[name] for event in steps) for name in ("tokens", "seconds"))
     elapsed = [float(event.values["elapsed"]) for event in events if "elapsed" in event.values]
     return RunSummary(
@@ -76,8 +78,8 @@ def _summary(directory: Path, events: list[TrainEvent]) -> RunSummary:
         held_out_loss=float(held[-1].values["loss"]) if held else None,
         best_held_out_loss=None if best is None else float(best.values["loss"]),
         best_step=None if best is None else best.step,
-        bits_per_byte=float(held[-1].values["bits_per_byte"]) if held else None,
-        best_bits_per_byte=min((float(event.values["bits_per_byte"]) for event in held), default=None),
+        bits_per_byte=bits[-1] if bits else None,
+        best_bits_per_byte=min(bits, default=None),
         tokens_per_second=tokens / seconds,
         seconds=max([*elapsed, seconds]),
     )

@@ -16,7 +16,8 @@ from ..model import Transformer
 from ..objectives import Task, causal
 from ..text import ChatTemplate, Tokenizer
 from .feed import Held
-from .recipe import DataRecipe, Recipe, SampleRecipe
+from .recipe import Recipe, SampleRecipe
+from .recipe_data import DataRecipe
 from .score import score
 
 

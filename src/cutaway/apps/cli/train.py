@@ -14,6 +14,7 @@ from .shared import command
 
 if TYPE_CHECKING:
     from ...train.loop import Trainer
+    from ...train.recipe import Recipe
 
 
 def add(commands: Any) -> None:
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             "directory (training.steps=… --out DIR), because the learning rate falls over all steps of a run; to do it "
             "again, --fresh."
         )
-        _print_next(directory, recipe.sample.prompt)
+        _print_next(directory, recipe)
         return 0
     kind = ""
     with Display() as display:
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                 kind = event.kind
     if kind == "stop":
         return 130
-    _print_next(directory, recipe.sample.prompt)
+    _print_next(directory, recipe)
     return 0
 
 
@@ -76,7 +77,12 @@ def _stopping(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _print_next(directory: Path, prompt: str) -> None:
-    place, text = shlex.quote(str(directory)), shlex.quote(prompt.strip() or "some text")
-    print(f"\nTry it:\n  cutaway generate {place} {text}\n  cutaway inspect {place} {text}")
+def _print_next(directory: Path, recipe: Recipe) -> None:
+    is_asked = recipe.questions is not None
+    place, text = (
+        shlex.quote(str(directory)),
+        recipe.sample.prompt.strip() or ("a question" if is_asked else "some text"),
+    )
+    words, text = f"answer {place} --context FILE" if is_asked else f"generate {place}", shlex.quote(text)
+    print(f"\nTry it:\n  cutaway {words} {text}\n  cutaway inspect {place} {text}")
     print(f"The curve: {directory / 'loss.png'}")

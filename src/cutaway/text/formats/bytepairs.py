@@ -48,7 +48,11 @@ def read_byte_pairs(file: Path) -> Opened:
     )
     masks = {customs["mask"]: Added(content=customs["mask"], lstrip=True)} if "mask" in customs else {}
     added = {**{token: Added(content=token) for token in customs.values()}, **masks, **declared.added}
-    return Opened(finished(library, list(added.values()), _frame(declared, roles)), customs)
+    frame = _frame(declared, roles)
+    between = (
+        2 * frame[1] if {"cls", "sep"} <= roles.keys() else ()
+    )  # two texts: <s> one </s></s> other </s> (Liu et al. 2019)
+    return Opened(finished(library, list(added.values()), frame, between), customs)
 
 
 def _frame(declared: Declared, roles: Mapping[str, str]) -> tuple[list[str], list[str]]:

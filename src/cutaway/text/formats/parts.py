@@ -50,9 +50,15 @@ def place(vocabulary: Mapping[str, int], declared: Declared, file: Path) -> dict
 
 
 def finished(
-    library: Library, added: Sequence[Added], frame: tuple[Sequence[str], Sequence[str]] = ((), ())
+    library: Library,
+    added: Sequence[Added],
+    frame: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    between: Sequence[str] = (),
 ) -> Library:
-    """The library tokenizer with its added tokens, and with what stands around a text: spellings before and after."""
+    """The library tokenizer with its added tokens, and with what stands around a text: spellings before and after.
+
+    between: what stands between two texts, all of one type then; left out: what ends the first, and the second is of type 1.
+    """
     for token in added:
         switches: dict[str, Any] = {
             name: getattr(token, name) for name in ("lstrip", "rstrip", "single_word", "normalized", "special")
@@ -60,9 +66,10 @@ def finished(
         library.add_tokens([AddedToken(token.content, **switches)])
     before, after = ([token for token in side if library.token_to_id(token) is not None] for side in frame)
     if before or after:
+        second = ["$B:1", *(f"{token}:1" for token in after)]
         library.post_processor = processors.TemplateProcessing(
             single=[*before, "$A", *after],
-            pair=[*before, "$A", *after, "$B:1", *(f"{token}:1" for token in after)],
+            pair=[*before, "$A", *between, "$B", *after] if between else [*before, "$A", *after, *second],
             special_tokens=[(token, library.token_to_id(token)) for token in dict.fromkeys([*before, *after])],
         )
     return library

@@ -1,0 +1,97 @@
+"""`cutaway answer`: a question about a text. In: a model, a text, a question. Out: the answer, its score, and where it stands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CutawayError
+from .shared import MODEL_HELP, command, print_json
+
+if TYPE_CHECKING:
+    from ...tasks.answer import Answers
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    example = 'cutaway answer my-model --context report.txt "Who wrote the report?"'
+    parser = command(commands, "answer", "answer a question about a text, and show where the answer stands", example)
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help=f"{MODEL_HELP} (default: the bundled one that marks answers)"
+    )
+    parser.add_argument("question", metavar="QUESTION", help="what is asked")
+    parser.add_argument(
+        "--context", metavar="FILE", required=True, help="the text that may hold the answer; - reads stdin"
+    )
+    parser.add_argument("--num", type=int, default=1, metavar="N", help="the N best answers (default 1)")
+    parser.add_argument("--max-tokens", type=int, default=30, metavar="N", help="at most N an answer (default 30)")
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="what a model that writes is given, with {question} and {context} in it"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print {question, text, no_answer, answers: [{text, begin, end, score, probability, evidence}]}",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Answer as the options say."""
+    if not arguments.question.strip():
+        raise CutawayError('The question is empty. Ask something: cutaway answer MODEL --context FILE "Who …?"')
+    context = _context(arguments.context)
+    from ...lm import load
+    from ...tasks.answer import Asking, answer
+
+    asking = Asking(num=arguments.num, max_tokens=arguments.max_tokens, prompt=arguments.prompt)
+    found = answer(load(arguments.model or bundled()), arguments.question, context, asking)
+    if arguments.json:
+        print_json(as_json(found))
+        return 0
+    from ..inspect.answers import show
+    from .inspect import plain_console
+
+    show(found, plain_console())
+    return 0
+
+
+def bundled() -> str:
+    """The bundled model that marks answers. Raises CutawayError where none does."""
+    from ...lm import bundled_models, read_config
+    from ...train.question_feed import SPAN_LABELS
+
+    found = [name for name in bundled_models() if read_config(name).num_labels == SPAN_LABELS]
+    if not found:
+        raise CutawayError(
+            "No bundled model marks answers. Name one that does: cutaway answer MODEL --context FILE QUESTION"
+        )
+    return found[0]
+
+
+def as_json(found: Answers) -> dict[str, Any]:
+    """Everything that was found but the context itself. no_answer: the probability that there is none."""
+    answers = []
+    for each in found.answers:
+        evidence = found.evidence(each)
+        answers.append({**asdict(each), "evidence": None if evidence is None else evidence._asdict()})
+    return {"question": found.question, "text": found.text, "no_answer": found.no_answer, "answers": answers}
+
+
+def _context(name: str) -> str:
+    """The text of a file. Raises CutawayError for one that is missing, unreadable, no text, or empty."""
+    try:
+        text = sys.stdin.buffer.read().decode() if name == "-" else Path(name).expanduser().read_bytes().decode()
+    except FileNotFoundError:
+        raise CutawayError(f"The context {name} does not exist. Name a text file, or - for standard input.") from None
+    except OSError as error:
+        raise CutawayError(f"The context {name} cannot be read: {error.strerror}. Name a text file.") from error
+    except UnicodeDecodeError:
+        raise CutawayError(f"The context {name} is not UTF-8 text. Convert it, or name a text file.") from None
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise CutawayError(f"The context {name} is empty. Name a file with a text that may hold the answer.")
+    return text
