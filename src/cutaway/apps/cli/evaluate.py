@@ -61,13 +61,19 @@ def run(arguments: argparse.Namespace) -> int:
     from ...lm import load
 
     lm = load(arguments.model)
-    task = arguments.task or ("translate" if lm.config.has_cross else "predict")
+    task = arguments.task or ("answer" if lm.config.num_labels else "translate" if lm.config.has_cross else "predict")
     if task == "predict":
         return _predict(lm, arguments)
-    report = TASKS[task](lm, arguments)
+    reports: dict[str, Report] = TASKS[task](lm, arguments)
+    report, *baselines = reports.values()
     if arguments.report is not None:
         report.save(Path(arguments.report))
     _show(report, arguments)
+    if baselines and not arguments.json:
+        from ...tasks.show import show_reports
+        from .inspect import plain_console
+
+        show_reports(list(reports), list(reports.values()), plain_console())
     return 0
 
 
@@ -108,7 +114,7 @@ def _predict(lm: LM, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _translate(lm: LM, arguments: argparse.Namespace) -> Report:
+def _translate(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
     from ...data import PairSource, read_pairs
     from ...decode import Beam
     from ...tasks.translate import evaluate_translations
@@ -116,13 +122,34 @@ def _translate(lm: LM, arguments: argparse.Namespace) -> Report:
     source, target = (int(name) if name.isdecimal() else name for name in (arguments.source, arguments.target))
     pairs = PairSource(files=arguments.file, target_files=arguments.target_file, source=source, target=target)
     with counting(sum(1 for _ in read_pairs(pairs)), "lines") as show:
-        return evaluate_translations(lm, pairs, beam=Beam(num_beams=arguments.beams), progress=show)
+        return {"model": evaluate_translations(lm, pairs, beam=Beam(num_beams=arguments.beams), progress=show)}
 
 
-def _choices(lm: LM, arguments: argparse.Namespace) -> Report:
+def _summarize(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
+    """The model's, with those of the first sentences and of the best extract beside it."""
+    from ...tasks.summaries import evaluate_summaries
+
+    with counting(1, "parts") as show:
+        return evaluate_summaries(lm, arguments.file, progress=show).named()
+
+
+def _answer(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
+    from ...tasks.answer import evaluate_answers
+
+    with counting(1, "questions") as show:
+        return {"model": evaluate_answers(lm, Path(arguments.file), progress=show)}
+
+
+def _choices(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
     from ...tasks.choices import evaluate_choices
 
-    return evaluate_choices(lm, Path(arguments.file), normalise=arguments.normalise)
+    return {"model": evaluate_choices(lm, Path(arguments.file), normalise=arguments.normalise)}
 
 
-TASKS: dict[str, Any] = {"predict": _predict, "translate": _translate, "choices": _choices}
+TASKS: dict[str, Any] = {
+    "predict": _predict,
+    "translate": _translate,
+    "summarize": _summarize,
+    "answer": _answer,
+    "choices": _choices,
+}

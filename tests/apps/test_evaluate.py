@@ -1,0 +1,35 @@
+"""`cutaway evaluate` with a task: the figures of the task's own function, a report to keep, baselines beside summaries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cutaway.lm import load
+from cutaway.tasks.answer import evaluate_answers
+from cutaway.tasks.summaries import evaluate_summaries
+from tests import asked
+from tests.apps.test_cli import Capture, ask
+from tests.tasks.summarisers import DOCUMENTS, summariser
+
+
+def test_answers_are_measured_and_kept(tmp_path: Path, capsys: Capture) -> None:
+    place, file, kept = asked.reader(tmp_path / "reader"), asked.write(tmp_path), tmp_path / "report.json"
+    shown = json.loads(ask(capsys, "evaluate", str(place), str(file), "--json", "--report", str(kept)))
+    wanted = evaluate_answers(load(place), file)
+    assert shown["task"] == "answer"
+    assert shown["scores"]["f1"]["value"] == wanted.score("f1").value
+    assert len(json.loads(kept.read_text("utf-8"))["examples"]) == len(asked.ASKED)
+
+
+def test_summaries_stand_beside_their_baselines(tmp_path: Path, capsys: Capture) -> None:
+    summariser("bart", tmp_path / "model")
+    lines = [json.dumps({"source": document, "target": document[:40]}) for document in DOCUMENTS]
+    (tmp_path / "documents.jsonl").write_text("\n".join(lines), "utf-8")
+    words = ("evaluate", str(tmp_path / "model"), str(tmp_path / "documents.jsonl"), "--task", "summarize")
+    shown = ask(capsys, *words)
+    wanted = evaluate_summaries(load(tmp_path / "model"), tmp_path / "documents.jsonl")
+    assert all(name in shown for name in ("model", "lead", "oracle", "rouge1"))
+    assert f"{wanted.oracle.scores[0].value:.2f}" in shown or f"{wanted.oracle.scores[0].value:.1f}" in shown
+    found = json.loads(ask(capsys, *words, "--json"))
+    assert found["scores"][wanted.model.scores[0].metric]["value"] == wanted.model.scores[0].value
