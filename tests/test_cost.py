@@ -15,7 +15,7 @@ from cutaway.model import Call, Transformer, visibility
 from cutaway.model.attention import Attention
 from cutaway.model.embedding import PositionTable, TokenEmbedding, TypeTable
 from cutaway.model.feedforward import Experts, FeedForward
-from cutaway.model.head import Head, Pooler
+from cutaway.model.head import Head, Labels, Pooler
 from cutaway.model.norm import LayerNorm, RmsNorm
 from cutaway.model.position import RelativeBias
 from cutaway.model.projection import Projection
@@ -66,7 +66,7 @@ def test_parameters_are_exact_in_sum_and_by_part(config: ModelConfig) -> None:
     assert predicted.feedforward == owned(model, (FeedForward, Experts))
     assert predicted.norm == owned(model, (LayerNorm, RmsNorm))
     tied = owned(model, (TokenEmbedding,)) if config.is_tied and config.has_head else 0
-    assert predicted.head == owned(model, (Head, Pooler), only=Projection) - tied
+    assert predicted.head == owned(model, (Head, Pooler, Labels), only=Projection) - tied
 
 
 @settings(max_examples=60)

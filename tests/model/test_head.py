@@ -37,7 +37,7 @@ def test_labels_are_one_projection_of_each_state() -> None:
     call = Call(visibility.full(6))
     states, weights = model.states(tiny.ids(2, 6), call), model.state_dict()
     assert model.labelled(states, call).shape == (2, 6, 2)
-    tiny.assert_close(model.labelled(states, call), linear(states, weights, "labels.projection"))
+    torch.testing.assert_close(model.labelled(states, call), linear(states, weights, "labels.projection"))
     with pytest.raises(CutawayError, match="scores no labels"):
         tiny.model(tiny.config()).labelled(states, call)
 
