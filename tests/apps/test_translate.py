@@ -112,6 +112,7 @@ def test_another_job_is_not_gone_on_with(model: str, file: Path, capsys: Capture
 MISTAKES = (
     (("a", "b", "c"), "There are 3 words"),
     (("nowhere", "text"), "There is no model 'nowhere'"),
+    (("Guten Morgen",), "No bundled model translates"),
     (("stories", "text"), "'stories' has no encoder with a decoder"),
     (("MODEL", "x" * 80), "Line 1 has 81 tokens"),
     (("MODEL", "x", "--beams", "0"), "num_beams is 0"),

@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     """Declare the command."""
     example = (
         "cutaway evaluate stories my-text.txt\n"
-        "  cutaway evaluate translate-de-en pairs.tsv --report greedy.json --beams 1\n"
+        "  cutaway evaluate my-translator pairs.tsv --report greedy.json --beams 1\n"
         "  cutaway evaluate stories questions.jsonl --task choices"
     )
     parser = command(commands, "evaluate", "measure how good a model is at a task", example)

@@ -66,7 +66,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
-def words_of(words: list[str], bundled: str) -> tuple[str, str | None]:
+def words_of(words: list[str]) -> tuple[str | None, str | None]:
     """The model and the text (or file) of a command that takes [MODEL] [TEXT]; a single word that names a model is one."""
     if len(words) > 2:
         raise CutawayError(f"There are {len(words)} words: {', '.join(words)}. Give a model and a text, in quotes.")
@@ -74,7 +74,7 @@ def words_of(words: list[str], bundled: str) -> tuple[str, str | None]:
         return words[0], words[1]
     if words and not Path(words[0]).is_file() and is_model(words[0]):
         return words[0], None
-    return bundled, words[0] if words else None
+    return None, words[0] if words else None
 
 
 def is_model(word: str) -> bool:

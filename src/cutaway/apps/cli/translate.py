@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from ...lm import LM
     from ...tasks.translate import Translation
 
-BUNDLED = "translate-de-en"
-
 
 def add(commands: Any) -> None:
     """Declare the command."""
     example = (
-        'cutaway translate "Guten Morgen"\n  cutaway translate sentences.txt --out translated.txt\n'
+        'cutaway translate my-model "Guten Morgen"\n  cutaway translate my-model sentences.txt --out translated.txt\n'
         "  cutaway translate my-model sentences.txt --beams 5 --num 3 --json"
     )
     parser = command(commands, "translate", "translate a text or a file, line by line", example)
@@ -33,7 +31,7 @@ def add(commands: Any) -> None:
         "words",
         metavar="[MODEL] [TEXT-OR-FILE]",
         nargs="*",
-        help=f"MODEL: {MODEL_HELP} (default {BUNDLED}); without a text or file, lines are read from standard input",
+        help=f"MODEL: {MODEL_HELP} (default: the bundled translator); without a text or file, lines are read from standard input",
     )
     parser.add_argument("--out", metavar="FILE", help="write there; a job that was stopped goes on")
     parser.add_argument(
@@ -57,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ...lm import load
     from ...tasks.translate import check
 
-    name, given = words_of(arguments.words, BUNDLED)
+    name, given = words_of(arguments.words)
+    name = bundled() if name is None else name
     lines = _lines(given)
     lm = load(name)
     check(lm)
@@ -69,6 +68,16 @@ def run(arguments: argparse.Namespace) -> int:
     for translation in _translated(lm, lines, arguments):
         _print(lm, translation, arguments)
     return 0
+
+
+def bundled() -> str:
+    """The bundled model that has an encoder and a decoder. Raises CutawayError where none has."""
+    from ...lm import bundled_models, read_config
+
+    found = [name for name in bundled_models() if read_config(name).has_cross]
+    if not found:
+        raise CutawayError('No bundled model translates. Name one that does: cutaway translate MODEL "Guten Morgen"')
+    return found[0]
 
 
 def _translated(lm: LM, lines: list[str], arguments: argparse.Namespace) -> Any:
