@@ -72,8 +72,8 @@ def test_the_published_script_finds_the_same(drawn: list[tuple[int, str]]) -> No
     threshold, best = squad.best_threshold(gaps, scores, [bool(question.answers) for question in questions])
     ours = find_threshold(questions, found)
     assert ours.f1 == pytest.approx(100 * best)
-    if threshold != 0.0:
-        assert ours.threshold == threshold
+    if threshold != 0.0:  # of several that are as good, rounding decides which is named
+        assert f1(questions, found, threshold) == pytest.approx(ours.f1)
 
 
 def test_the_temperature_makes_the_least_loss() -> None:
