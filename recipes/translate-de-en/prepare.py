@@ -27,8 +27,12 @@ Pair = tuple[str, str]
 def main(words: Sequence[str] | None = None) -> int:
     """Read, split, write, and say how many there are."""
     arguments = parse(words)
-    content = arguments.pairs.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
+    if not arguments.pairs.is_file():
+        print(
+            f"{arguments.pairs} does not exist. README.md beside this file says where it comes from.", file=sys.stderr
+        )
+        return 2
+    found = hashlib.sha256(arguments.pairs.read_bytes()).hexdigest()
     if found != SHA256 and not arguments.any_version:
         print(f"{arguments.pairs} has the checksum {found}, not {SHA256}. Use --any-version to go on.", file=sys.stderr)
         return 2

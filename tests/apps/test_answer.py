@@ -107,10 +107,7 @@ def test_by_command(reader: Path, capsys: Capture, monkeypatch: pytest.MonkeyPat
     evidence = told["answers"][0]["evidence"]
     assert evidence["text"][evidence["begin"] : evidence["end"]] == told["text"] == best[0].text
 
-    class Piped:
-        buffer = io.BytesIO(CONTEXT.encode())
-
-    monkeypatch.setattr("sys.stdin", Piped)
+    monkeypatch.setattr("sys.stdin", io.StringIO(CONTEXT))
     assert ask(capsys, *words[:2], "--context", "-", "--num", "3") == printed
 
 
@@ -125,8 +122,8 @@ def test_a_model_that_writes_answers_too(reader: Path, tmp_path: Path, capsys: C
 
 MISTAKES = {
     "an empty question": (("READER", " ", "--context", "FOLDER/text.txt"), "The question is empty"),
-    "a missing context": (("READER", "Who?", "--context", "FOLDER/none.txt"), "none.txt does not exist"),
-    "a folder": (("READER", "Who?", "--context", "FOLDER"), "cannot be read"),
+    "a missing context": (("READER", "Who?", "--context", "FOLDER/none.txt"), "none.txt' does not exist"),
+    "a folder": (("READER", "Who?", "--context", "FOLDER"), "is a folder"),
     "an empty context": (("READER", "Who?", "--context", "FOLDER/empty.txt"), "empty.txt is empty"),
     "no text": (("READER", "Who?", "--context", "FOLDER/junk.txt"), "is not UTF-8 text"),
     "a mute model": (("FOLDER/mute", "Who?", "--context", "FOLDER/text.txt"), "cannot answer"),

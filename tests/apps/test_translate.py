@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,12 @@ def test_a_text_keeps_no_report(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "text.txt").write_text("The cat saw the dog. " * 20)
     assert main(["evaluate", "stories", str(tmp_path / "text.txt"), "--report", "x.json"]) == 2
     assert "--report is for tasks with predictions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"Gr\xfc\xdfe\n", b" \n"])
+def test_a_pipe_that_is_no_text_is_refused(
+    content: bytes, model: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+    assert main(["translate", model]) == 2
+    assert re.search("not valid UTF-8|Standard input is empty", capsys.readouterr().err)

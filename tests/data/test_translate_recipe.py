@@ -68,6 +68,7 @@ def test_by_command(prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.Mon
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("deu.txt", "".join(f"{english}\t{german}\tCC-BY\n" for german, english in pairs()))
     words = ["--pairs", str(archive), "--out", str(tmp_path / "out")]
+    assert prepare.main(["--pairs", str(tmp_path / "none.zip"), *words[2:]]) == 2
     assert prepare.main(words) == 2
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(prepare, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from cutaway.apps.cli import main
+from cutaway.errors import CutawayError
 from cutaway.train.events import TrainEvent, read_events
 from cutaway.train.loop import Trainer
 from cutaway.train.recipe import Recipe, load_recipe
@@ -97,7 +100,9 @@ def state(checkpoint: Path) -> tuple[bytes, dict[str, torch.Tensor], dict[str, A
     """What a checkpoint holds: the bytes of its weights, the optimisers' tensors, the facts but for times."""
     tensors, facts = load_state(checkpoint / "train_state.safetensors")
     facts.pop("elapsed")
-    return (checkpoint / "model.safetensors").read_bytes(), tensors, facts
+    files = sorted(checkpoint.glob("*model.safetensors"))  # an adapter's too
+    assert files, f"{checkpoint} holds no weights"
+    return b"".join(file.read_bytes() for file in files), tensors, facts
 
 
 def assert_same_state(one: Path, other: Path) -> None:
@@ -109,6 +114,33 @@ def assert_same_state(one: Path, other: Path) -> None:
     assert tensors.keys() == other_tensors.keys()
     assert len(tensors) > 4
     assert all(torch.equal(tensors[name], other_tensors[name]) for name in tensors)
+
+
+def assert_goes_on_bit_for_bit(
+    plan: Recipe, folder: Path, *, stop: int, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """A run that was stopped behind a step, and started again, ends as the whole one does.
+
+    meanwhile: what happens in between.
+    """
+    train(plan, folder / "whole")
+    trainer = Trainer(plan, folder / "cut")
+    for event in trainer.run():
+        if (event.kind, event.step) == ("step", stop):
+            trainer.stop()
+    assert not checkpoint(folder / "cut", plan.training.steps).exists()
+    meanwhile()
+    train(plan, folder / "cut")
+    last = plan.training.steps
+    assert_same_state(checkpoint(folder / "whole", last), checkpoint(folder / "cut", last))
+    assert timeless(folder / "whole") == timeless(folder / "cut")
+
+
+def assert_said_first(plan: Callable[[], Recipe], out: Path, message: str) -> None:
+    """What would stop a run is said before it begins: one message, and no run is there."""
+    with pytest.raises(CutawayError, match=message):
+        train(plan(), out)
+    assert not (out / "recipe.json").exists()
 
 
 def checkpoint(run: Path, step: int) -> Path:

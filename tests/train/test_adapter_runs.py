@@ -10,9 +10,7 @@ import torch
 from cutaway.errors import CutawayError
 from cutaway.lm import load, read_config
 from cutaway.model.adapter import adapters, merge
-from cutaway.train.loop import Trainer
 from cutaway.train.recipe import Recipe, load_recipe
-from cutaway.weights.train_state import load_state
 
 from . import runs, test_base
 
@@ -50,18 +48,7 @@ def test_the_base_stays_and_the_run_opens_by_its_name(tmp_path: Path) -> None:
 
 
 def test_it_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    plan = recipe(tmp_path)
-    runs.train(plan, tmp_path / "whole")
-    trainer = Trainer(plan, tmp_path / "cut")
-    for event in trainer.run():
-        if event.kind == "step" and event.step == 3:
-            trainer.stop()
-    runs.train(plan, tmp_path / "cut")
-    one, other = (runs.checkpoint(tmp_path / name, 6) for name in ("whole", "cut"))
-    assert (one / "adapter_model.safetensors").read_bytes() == (other / "adapter_model.safetensors").read_bytes()
-    states = [load_state(path / "train_state.safetensors")[0] for path in (one, other)]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert runs.timeless(tmp_path / "whole") == runs.timeless(tmp_path / "cut")
+    runs.assert_goes_on_bit_for_bit(recipe(tmp_path), tmp_path, stop=3)
 
 
 def test_adapters_need_a_base_and_have_no_mean(tmp_path: Path) -> None:

@@ -73,16 +73,8 @@ def test_it_begins_where_the_base_is(tmp_path: Path) -> None:
 
 
 def test_a_run_from_a_base_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    plan = recipe(tmp_path)
-    train(plan, tmp_path / "whole")
-    trainer = Trainer(plan, tmp_path / "cut")
-    for event in trainer.run():
-        if event.kind == "step" and event.step == 3:
-            trainer.stop()
-    Trainer(plan, tmp_path / "cut")
-    (tmp_path / "base").rename(tmp_path / "gone")  # a resumed run no longer needs it
-    train(plan, tmp_path / "cut")
-    runs.assert_same_state(runs.checkpoint(tmp_path / "whole", 6), runs.checkpoint(tmp_path / "cut", 6))
+    plan, base = recipe(tmp_path), tmp_path / "base"  # which a resumed run no longer needs
+    runs.assert_goes_on_bit_for_bit(plan, tmp_path, stop=3, meanwhile=lambda: base.rename(tmp_path / "gone"))
 
 
 def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,15 +114,7 @@ def test_bits_are_counted_over_the_bytes_that_are_said(tmp_path: Path) -> None:
 
 
 def test_it_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    plan = recipe(tmp_path)
-    runs.train(plan, tmp_path / "whole")
-    trainer = Trainer(plan, tmp_path / "cut")
-    for event in trainer.run():
-        if event.kind == "step" and event.step == 7:
-            trainer.stop()
-    runs.train(plan, tmp_path / "cut")
-    runs.assert_same_state(runs.checkpoint(tmp_path / "whole", 12), runs.checkpoint(tmp_path / "cut", 12))
-    assert runs.timeless(tmp_path / "whole") == runs.timeless(tmp_path / "cut")
+    runs.assert_goes_on_bit_for_bit(recipe(tmp_path), tmp_path, stop=7)
 
 
 def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from cutaway.lm import load
 from cutaway.text import Tokenizer
 from cutaway.train.average import averaged
 from cutaway.train.events import TrainEvent
-from cutaway.train.loop import Trainer
 from cutaway.train.recipe import Recipe, load_recipe
 from cutaway.weights import checkpoint
 
@@ -85,15 +84,7 @@ def test_a_run_learns_and_answers(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    whole = recipe(tmp_path)
-    runs.train(whole, tmp_path / "whole")
-    trainer = Trainer(whole, tmp_path / "cut")
-    for event in trainer.run():
-        if event.kind == "step" and event.step == 7:
-            trainer.stop()
-    runs.train(whole, tmp_path / "cut")
-    runs.assert_same_state(runs.checkpoint(tmp_path / "whole", 12), runs.checkpoint(tmp_path / "cut", 12))
-    assert runs.timeless(tmp_path / "whole") == runs.timeless(tmp_path / "cut")
+    runs.assert_goes_on_bit_for_bit(recipe(tmp_path), tmp_path, stop=7)
 
 
 def test_a_run_ends_with_the_mean_of_its_last_checkpoints(tmp_path: Path) -> None:
@@ -134,9 +125,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_would_stop_the_run_is_said_first(case: str, tmp_path: Path) -> None:
     changes, message = REFUSED[case]
-    with pytest.raises(CutawayError, match=message):
-        runs.train(recipe(tmp_path, *changes), tmp_path / "run")
-    assert not (tmp_path / "run" / "recipe.json").exists()
+    runs.assert_said_first(lambda: recipe(tmp_path, *changes), tmp_path / "run", message)
 
 
 def test_an_encoder_needs_sources(tmp_path: Path) -> None:
@@ -149,12 +138,7 @@ def test_an_encoder_needs_sources(tmp_path: Path) -> None:
 def test_a_run_on_hidden_parts_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
     source = f'{{files="train.tsv", denoise="{kind}", length=24, separator="\\n"}}'
     hidden = recipe(tmp_path, f"pairs.train=[{source}]", f"pairs.validation=[{source}]", "tokenizer.num_spares=4")
-    events = runs.train(hidden, tmp_path / "whole")
+    runs.assert_goes_on_bit_for_bit(hidden, tmp_path, stop=7)
+    events = runs.timeless(tmp_path / "whole")
     losses = [event.values["loss"] for event in events if event.kind == "step"]
     assert losses[-1] < losses[0]
-    trainer = Trainer(hidden, tmp_path / "cut")
-    for event in trainer.run():
-        if event.kind == "step" and event.step == 7:
-            trainer.stop()
-    runs.train(hidden, tmp_path / "cut")
-    runs.assert_same_state(runs.checkpoint(tmp_path / "whole", 12), runs.checkpoint(tmp_path / "cut", 12))

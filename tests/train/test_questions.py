@@ -100,16 +100,8 @@ def test_a_run_learns_its_questions_by_heart_and_answers_them(tmp_path: Path) ->
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    whole = recipe(tmp_path)
-    runs.train(whole, tmp_path / "whole")
-    trainer = Trainer(whole, tmp_path / "cut")
-    for event in trainer.run():
-        if event.kind == "step" and event.step == 7:
-            trainer.stop()
-    (tmp_path / "base").rename(tmp_path / "gone")  # a resumed run no longer needs it
-    runs.train(whole, tmp_path / "cut")
-    runs.assert_same_state(runs.checkpoint(tmp_path / "whole", 12), runs.checkpoint(tmp_path / "cut", 12))
-    assert runs.timeless(tmp_path / "whole") == runs.timeless(tmp_path / "cut")
+    plan, base = recipe(tmp_path), tmp_path / "base"  # which a resumed run no longer needs
+    runs.assert_goes_on_bit_for_bit(plan, tmp_path, stop=7, meanwhile=lambda: base.rename(tmp_path / "gone"))
 
 
 @pytest.mark.parametrize(
@@ -181,9 +173,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_would_stop_the_run_is_said_first(case: str, tmp_path: Path) -> None:
     changes, message = REFUSED[case]
-    with pytest.raises(CutawayError, match=message):
-        runs.train(recipe(tmp_path, *changes), tmp_path / "run")
-    assert not (tmp_path / "run" / "recipe.json").exists()
+    runs.assert_said_first(lambda: recipe(tmp_path, *changes), tmp_path / "run", message)
 
 
 @pytest.mark.parametrize(

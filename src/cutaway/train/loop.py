@@ -134,7 +134,9 @@ class Trainer:
         began, recipe, step = time.perf_counter(), self.recipe, self.step
         micro = range(recipe.training.accumulate)
         tasks = [self.data.task(step, index) for index in micro]
-        self.model.train()  # for dropout, which adapters alone have
+        has_dropout = recipe.adapter is not None  # nothing else has any, and switching takes time
+        if has_dropout:
+            self.model.train()
         set_rate(self.optimisers, factor(step, recipe.training.steps, recipe.schedule))
         loss, norm = gradient_step(
             self.model,
@@ -145,7 +147,8 @@ class Trainer:
             seeds=[micro_seed(recipe.seed, step, index) for index in micro],
             label_smoothing=recipe.training.label_smoothing,
         )
-        self.model.eval()
+        if has_dropout:
+            self.model.eval()
         self.step += 1
         seconds, tokens = time.perf_counter() - began, sum(task.num_tokens for task in tasks)
         return self._emit(

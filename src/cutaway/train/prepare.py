@@ -43,7 +43,7 @@ def prepare(
     if recipe.dialogues is not None:
         return prepare_dialogues(recipe, tokenizer, config, cache, template)
     if recipe.questions is not None:
-        return prepare_questions(recipe, tokenizer, config, cache)
+        return prepare_questions(recipe, tokenizer, config)
     feed = prepare_texts if recipe.pairs is None else prepare_pairs
     return feed(recipe, tokenizer, config, cache)
 

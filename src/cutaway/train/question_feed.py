@@ -81,8 +81,8 @@ class QuestionFeed:
         self.tokenizer.save(directory)
 
 
-def prepare_questions(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path) -> QuestionFeed:  # noqa: ARG001
-    """Read, tokenise and lay out the questions of a recipe; nothing is kept in the cache.
+def prepare_questions(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig) -> QuestionFeed:
+    """Read, tokenise and lay out the questions of a recipe.
 
     Raises CutawayError for whatever cannot be read, and rows without room for a context.
     """

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, command, print_json
+from .shared import MODEL_HELP, command, print_json, text_of
 
 if TYPE_CHECKING:
     from ...tasks.answer import Answers
@@ -43,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Answer as the options say."""
     if not arguments.question.strip():
         raise CutawayError('The question is empty. Ask something: cutaway answer MODEL --context FILE "Who …?"')
-    context = _context(arguments.context)
+    context = text_of(arguments.context)
     from ...lm import load
     from ...tasks.answer import Asking, answer
 
@@ -79,19 +77,3 @@ def as_json(found: Answers) -> dict[str, Any]:
         evidence = found.evidence(each)
         answers.append({**asdict(each), "evidence": None if evidence is None else evidence._asdict()})
     return {"question": found.question, "text": found.text, "no_answer": found.no_answer, "answers": answers}
-
-
-def _context(name: str) -> str:
-    """The text of a file. Raises CutawayError for one that is missing, unreadable, no text, or empty."""
-    try:
-        text = sys.stdin.buffer.read().decode() if name == "-" else Path(name).expanduser().read_bytes().decode()
-    except FileNotFoundError:
-        raise CutawayError(f"The context {name} does not exist. Name a text file, or - for standard input.") from None
-    except OSError as error:
-        raise CutawayError(f"The context {name} cannot be read: {error.strerror}. Name a text file.") from error
-    except UnicodeDecodeError:
-        raise CutawayError(f"The context {name} is not UTF-8 text. Convert it, or name a text file.") from None
-    text = text.removeprefix("\ufeff")
-    if not text.strip():
-        raise CutawayError(f"The context {name} is empty. Name a file with a text that may hold the answer.")
-    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,33 @@ def words_of(words: list[str]) -> tuple[str | None, str | None]:
     if words and not Path(words[0]).is_file() and is_model(words[0]):
         return words[0], None
     return None, words[0] if words else None
+
+
+def text_of(name: str | None) -> str:
+    """The text of a file, or of standard input where the name is None or -.
+
+    Raises CutawayError for a file that is missing, what is no UTF-8 text, and a text of nothing but spaces.
+    """
+    if name is not None and name != "-":
+        from ...data.sources import read_text
+
+        text, shown = read_text(Path(name).expanduser()), name
+    else:
+        text, shown = _standard_input(), "Standard input"
+    if not text.strip():
+        raise CutawayError(f"{shown} is empty. Name a file with a text, or pass one by a pipe.")
+    return text
+
+
+def _standard_input() -> str:
+    if sys.stdin.isatty():
+        raise CutawayError("There is no text. Name a file, or pass a text by a pipe.")
+    try:
+        text = sys.stdin.read()
+        text.encode("utf-8")
+    except UnicodeError:
+        raise CutawayError("Standard input is not valid UTF-8. Convert the text, or name a file.") from None
+    return text.removeprefix("\ufeff")
 
 
 def is_model(word: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import command, counting, print_json
+from .shared import command, counting, print_json, text_of
 
 if TYPE_CHECKING:
     from ...lm import LM
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...tasks.summarise import summarise
 
     name, file = _words(arguments.words)
-    document = _document(file)
+    document = text_of(file)
     lm = load(name)
     settings = _settings(lm, arguments)
     with counting(1, "chunks") as show:
@@ -96,26 +96,6 @@ def _words(words: list[str]) -> tuple[str, str | None]:
     if not words or (len(words) == 1 and Path(words[0]).is_file() and not words[0].endswith(".gguf")):
         raise CutawayError(NO_MODEL)
     return words[0], words[1] if len(words) == 2 and words[1] != "-" else None
-
-
-def _document(file: str | None) -> str:
-    """The text of a file, or of standard input."""
-    if file is None:
-        if sys.stdin.isatty():
-            raise CutawayError("There is nothing to summarise. Name a file, or pass a text by a pipe.")
-        try:
-            text = sys.stdin.read()
-            text.encode("utf-8")
-        except UnicodeError:
-            raise CutawayError("Standard input is not valid UTF-8. Convert the text, or name a file.") from None
-        document, name = text, "Standard input"
-    else:
-        from ...data.sources import read_text
-
-        document, name = read_text(Path(file).expanduser()), file
-    if not document.strip():
-        raise CutawayError(f"{name} is empty: there is nothing to summarise.")
-    return document
 
 
 def _settings(lm: LM, arguments: argparse.Namespace) -> Settings:

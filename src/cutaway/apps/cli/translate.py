@@ -6,13 +6,12 @@ With --out, what is finished is kept: the file grows as OUT.part, and the same c
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, command, counting, print_json, words_of
+from .shared import MODEL_HELP, command, counting, print_json, text_of, words_of
 
 if TYPE_CHECKING:
     from ...decode import Beam
@@ -91,17 +90,8 @@ def _translated(lm: LM, lines: list[str], arguments: argparse.Namespace) -> Any:
 
 def _lines(given: str | None) -> list[str]:
     """The lines of a text, of a file where the text names one, or of standard input."""
-    if given is None:
-        if sys.stdin.isatty():
-            raise CutawayError('There is nothing to translate. Give a text or a file: cutaway translate "Guten Morgen"')
-        return sys.stdin.read().splitlines()
-    path = Path(given).expanduser()
-    if not path.is_file():
-        return given.splitlines() or [""]
-    from ...data.sources import open_text, read_lines
-
-    with open_text(path) as file:
-        return list(read_lines(path, file))
+    is_text = given is not None and given != "-" and not Path(given).expanduser().is_file()
+    return (given or "" if is_text else text_of(given)).splitlines() or [""]
 
 
 def _beam(arguments: argparse.Namespace) -> Beam:
