@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 from cutaway.weights import families
@@ -17,10 +18,10 @@ INTRODUCTION = """# Families
 A checkpoint on disk is opened as it is, with no conversion: `cutaway generate DIRECTORY "Once"`, `cutaway inspect FILE.gguf`. A
 model is saved in the first of these families that holds its config, so that the tools of that family open it; a config that
 none holds is saved in Cutaway's own form, and `cutaway convert` says which knob is to blame. Every family is compared with its
-reference on random weights of odd sizes, in both directions (`tests/weights/`).
+reference on random weights of odd sizes, in both directions, by the tests that the last column names (below `tests/weights/`).
 
-| family | `model_type` | class of its makers | .gguf | what it is |
-|---|---|---|---|---|
+| family | `model_type` | class of its makers | .gguf | what it is | compared in |
+|---|---|---|---|---|---|
 """
 END = """
 Files: `model.safetensors`, alone or in shards with an index; where there is none, `pytorch_model.bin`, read with weights-only
@@ -40,7 +41,18 @@ def row(family: Family) -> str:
     """One family. The sentence is the first of the file that holds it."""
     is_named = any(found.model_type == family.model_type for found in ARCHITECTURES)
     in_gguf = "yes" if is_named else SAID_AS.get(family.model_type, "")
-    return f"| {family.title} | `{family.model_type}` | `{family.architecture}` | {in_gguf} | {source(family)} |\n"
+    names = f"{family.title} | `{family.model_type}` | `{family.architecture}`"
+    return f"| {names} | {in_gguf} | {source(family)} | {tests(family)} |\n"
+
+
+def tests(family: Family) -> str:
+    """The files of tests that make a model of the family, named by their config's class or its `model_type`."""
+    name = re.sub("(For.*|LMHeadModel|MTModel)$", "", family.architecture)
+    known = re.compile(rf'\b{name}Config\b|"{name}"|"{family.model_type}"')
+    paths = sorted((Path(__file__).parents[2] / "tests" / "weights").glob("test_*.py"))
+    found = [path.name for path in paths if "gguf" not in path.name and known.search(path.read_text("utf-8"))]
+    assert found, f"no test compares {family.title}"
+    return ", ".join(f"`{name}`" for name in found)
 
 
 def source(family: Family) -> str:

@@ -23,9 +23,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 REPORT = """\
 answer  tiny on questions.json: 4 examples, 1.5 s
-  metric       value  95 % interval   signature
-  exact_match  50.00  0.00 … 100.00   squad:2.0|refs:best
-  f1           66.67  25.00 … 100.00  squad:2.0|refs:best
+  metric       value  95 % interval
+  exact_match  50.00  0.00 … 100.00
+  f1           66.67  25.00 … 100.00
+  exact_match  squad:2.0|refs:best
+  f1  squad:2.0|refs:best
 
 Best  example 1, exact_match 100.00
   source      Who sat?

@@ -38,8 +38,8 @@ def test_attention_to_the_source_is_a_distribution_of_the_layer_that_was_asked_f
     weights = cross_attention(model, SOURCE, INPUT)
     assert weights.shape == (3, 5)
     assert torch.allclose(weights.sum(-1), torch.ones(3))
-    assert torch.equal(weights, cross_attention(model, SOURCE, INPUT, layer=1))
-    assert not torch.allclose(weights, cross_attention(model, SOURCE, INPUT, layer=2))
+    assert torch.equal(weights, cross_attention(model, SOURCE, INPUT, layer=2))
+    assert not torch.allclose(weights, cross_attention(model, SOURCE, INPUT, layer=1))
 
 
 def test_a_layer_that_is_not_there_is_named() -> None:

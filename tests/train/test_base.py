@@ -81,6 +81,12 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe(tmp_path)
     assert main(["train", str(tmp_path / "more.toml"), "--out", str(tmp_path / "more")]) == 0
     assert "Done in" in capsys.readouterr().out
+    assert main(["train", str(tmp_path / "more.toml"), "training.steps=4", "--out", str(tmp_path / "cut")]) == 0
+    (tmp_path / "cut" / "events.jsonl").write_text("")  # as if it was killed before it said that it ended
+    (tmp_path / "base").rename(tmp_path / "gone")
+    assert main(["train", str(tmp_path / "more.toml"), "training.steps=4", "--out", str(tmp_path / "cut")]) == 0
+    assert "resumes at step 4" in capsys.readouterr().out
+    (tmp_path / "gone").rename(tmp_path / "base")
     assert main(["train", str(tmp_path / "more.toml"), "base=nowhere", "--out", str(tmp_path / "other")]) == 2
     assert "There is no model 'nowhere'" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

@@ -15,6 +15,7 @@ from ..decode import Beam
 from ..errors import CutawayError
 from ..lm import LM
 from ..tasks.translate import PIECE, translate_lines
+from ..weights.atomic import write_file
 from .cli.shared import counting
 
 
@@ -68,7 +69,5 @@ def _done(part: Path, head: str) -> int:
 def _finish(part: Path, path: Path) -> None:
     """The file without its first line, in place of the part."""
     content = part.read_bytes()
-    temporary = path.with_name(f"{path.name}.whole")
-    temporary.write_bytes(content[content.index(b"\n") + 1 :])
-    os.replace(temporary, path)
+    write_file(path, content[content.index(b"\n") + 1 :])
     part.unlink()

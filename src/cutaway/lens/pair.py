@@ -1,7 +1,8 @@
 """What an encoder-decoder does with a source and what it says. In: both as ids. Out: a `Trace` of both stacks; an alignment.
 
 An alignment gives each target token the source token that the decoder looks at most while it says it, by cross-attention
-averaged over the heads of a layer (Bahdanau et al. 2015 §5.2.1; Garg et al. 2019 found the last layer but one to align best).
+averaged over the heads of a layer (Bahdanau et al. 2015 §5.2.1). Which layer aligns best depends on the model: of six, Garg et al.
+2019 found the last but one; of our three, it is the last (docs/log.md).
 """
 
 from __future__ import annotations
@@ -44,8 +45,7 @@ def cross_attention(
 ) -> Tensor:
     """How much of each source token goes into what is said behind each input token, the mean over heads: [position, source].
 
-    layer: of the decoder; None: the last but one, or the only one.
+    layer: of the decoder; None: the last.
     """
-    num_layers = model.config.main.num_layers
-    site = f"decoder.layers.{max(0, num_layers - 2) if layer is None else layer}.cross.weights"
+    site = f"decoder.layers.{model.config.main.num_layers - 1 if layer is None else layer}.cross.weights"
     return trace_pair(model, source_ids, input_ids, site)[site][0].mean(dim=0)

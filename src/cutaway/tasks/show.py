@@ -20,12 +20,12 @@ MOST_CHARACTERS: Final = 400
 def show_report(report: Report, console: Console, *, num_shown: int = 2) -> None:
     """Print the values with their intervals, then the best and the worst examples. num_shown: of each."""
     _title(console, report.task, f"{report.model} on {_data(report)}: {_size(report)}")
-    table = _table("<metric", ">value", "<95 % interval", "<signature")
+    table = _table("<metric", ">value", "<95 % interval")
     for score in report.scores:
-        table.add_row(
-            score.metric, Text(_number(score.value), "bold"), _interval(score.low, score.high), score.signature
-        )
+        table.add_row(score.metric, Text(_number(score.value), "bold"), _interval(score.low, score.high))
     _print(console, table)
+    for score in report.scores:  # below, so that a window never breaks one: they are there to be copied
+        console.print(Text(f"  {score.metric}  {score.signature}", QUIET), soft_wrap=True)
     num_shown = min(num_shown, report.num_examples // 2)
     for title, numbers in (("Best", report.best(num_shown)), ("Worst", report.worst(num_shown))):
         for number in numbers:

@@ -91,7 +91,7 @@ def translate_lines(
 
 
 def align(lm: LM, translation: Translation, layer: int | None = None) -> Alignment:
-    """Where the model looked while it said each token of a translation. layer: of the decoder; None: the last but one."""
+    """Where the model looked while it said each token of a translation. layer: of the decoder; None: the last."""
     source_ids, start = lm.ids(translation.source), lm.config.tokens.decoder_start
     assert start is not None, "a translation began with it"
     ends = {lm.config.tokens.eos}

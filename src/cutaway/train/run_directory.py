@@ -173,7 +173,8 @@ def complete_checkpoints(run: Path) -> list[tuple[int, Path]]:
 def _facts(recipe: Recipe) -> dict[str, Any]:
     """Everything that decides the run, by key; not where its files lie on this machine."""
 
-    return dict(_without_folder(json.loads(json.dumps(asdict(recipe), default=str))))
+    facts = dict(_without_folder(json.loads(json.dumps(asdict(recipe), default=str))))
+    return {**facts, "base": None if recipe.base is None else Path(recipe.base).name}
 
 
 def _without_folder(value: Any) -> Any:
