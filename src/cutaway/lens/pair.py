@@ -1,8 +1,8 @@
 """What an encoder-decoder does with a source and what it says. In: both as ids. Out: a `Trace` of both stacks; an alignment.
 
 An alignment gives each target token the source token that the decoder looks at most while it says it, by cross-attention
-averaged over the heads of a layer (Bahdanau et al. 2015 §5.2.1). Which layer aligns best depends on the model: of six, Garg et al.
-2019 found the last but one; of our three, it is the last (docs/log.md).
+averaged over the heads of a layer (Bahdanau et al. 2015 §5.2.1). Which layer aligns best depends on the model: of six,
+Garg et al. 2019 found the last but one; of our three, it is the last (docs/log.md).
 """
 
 from __future__ import annotations
