@@ -34,10 +34,15 @@ def targets(features: Any, row: int, answers: Sequence[Marked]) -> tuple[int, in
     """
     offsets = features["offset_mapping"][row]
     inside = [place for place, text in enumerate(features.sequence_ids(row)) if text == 1]
-    if not answers or offsets[inside[0]][0] > answers[0].begin or offsets[inside[-1]][1] < answers[0].end:
+    if not answers:
         return 0, 0
-    begin = max(place for place in inside if offsets[place][0] <= answers[0].begin)
-    end = min(place for place in inside if offsets[place][1] >= answers[0].end)
+    first = answers[0].begin
+    assert first is not None
+    last = first + len(answers[0].text)
+    if offsets[inside[0]][0] > first or offsets[inside[-1]][1] < last:
+        return 0, 0
+    begin = max(place for place in inside if offsets[place][0] <= first)
+    end = min(place for place in inside if offsets[place][1] >= last)
     return begin, end
 
 

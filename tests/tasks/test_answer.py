@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cutaway.config import ModelConfig
-from cutaway.data import Question
+from cutaway.data import FORM, Question
 from cutaway.errors import CutawayError
 from cutaway.lm import LM, load
 from cutaway.model import Call, visibility
@@ -26,7 +26,7 @@ from cutaway.tasks.answer import (
     threshold_on,
 )
 from cutaway.tasks.answer.mark import make_cutter
-from cutaway.tasks.answer.write import ONE_STACK, TWO_STACKS, prompt_of
+from cutaway.tasks.answer.write import TWO_STACKS, prompt_of
 from cutaway.tasks.report import Report
 from cutaway.text import Tokenizer
 from cutaway.weights import checkpoint
@@ -161,7 +161,7 @@ def test_a_threshold_lies_beside_the_weights(tmp_path: Path) -> None:
 
 WRITERS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     "two stacks": ({"encoder": tiny.stack(), "decoder": tiny.stack()}, TWO_STACKS, ()),
-    "one stack": ({"decoder": tiny.stack()}, ONE_STACK, ("\n",)),
+    "one stack": ({"decoder": tiny.stack()}, FORM, ("\n",)),
 }
 
 

@@ -107,7 +107,7 @@ def test_accuracy_is_equality_and_nothing_else() -> None:
     assert value("accuracy", measured.statistics["accuracy"]) == 50.0
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [metric.name for family in FAMILIES.values() for metric in family.metrics])
 def test_many_sums_at_once_are_each_by_itself(name: str) -> None:
     family = next(family for family in FAMILIES.values() if name in [metric.name for metric in family.metrics])
     rows = family.measure(CORPORA["several references"], family.options[0]).statistics[name]

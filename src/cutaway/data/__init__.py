@@ -1,8 +1,11 @@
 """Documents -> batches: sources (files -> documents), corpus (documents -> token ids on disk), packing (ids -> rows of
 fixed length), loader (rows in a stateless, resumable order); pairs (files -> sources and their targets),
 pair_loader (batches of like lengths), denoise (texts -> pairs, parts hidden); dialogues (conversations -> ids, and which of them
-are scored); questions, question_windows and question_loader (questions on contexts). In: files. Out: `Batch`es of arrays."""
+are scored); questions, question_windows and question_loader (questions on contexts, whose
+answers are marked), answer_rows and answer_loader (or written). In: files. Out: `Batch`es of arrays."""
 
+from .answer_loader import AnswerBatch, AnswerLoader
+from .answer_rows import FORM, AnswerRow, answer_rows, written_form
 from .corpus import Corpus, Encoding, build_corpus, encode_documents, split
 from .denoise import Denoised, DenoiseSource, Marks, encode_denoised
 from .loader import Loader
@@ -16,6 +19,10 @@ from .sequential import sequential
 from .sources import Source, read_documents
 
 __all__ = [
+    "FORM",
+    "AnswerBatch",
+    "AnswerLoader",
+    "AnswerRow",
     "Batch",
     "Corpus",
     "Cutter",
@@ -38,6 +45,7 @@ __all__ = [
     "Window",
     "WindowBatch",
     "WindowLoader",
+    "answer_rows",
     "build_corpus",
     "collate",
     "encode_denoised",
@@ -48,4 +56,5 @@ __all__ = [
     "read_questions",
     "sequential",
     "split",
+    "written_form",
 ]

@@ -1,16 +1,13 @@
-"""Pairs -> batches by number of tokens, of like lengths. In: (seed, step, micro-batch). Out: a `PairBatch`.
+"""Pairs -> batches by number of tokens, of like lengths. In: a batch's number. Out: a `PairBatch`.
 
-Pairs are sorted by source length, then target length, and cut into batches of about `batch_tokens` tokens, padding included;
-where the source length changes, a batch that is at least half full ends, so that most batches have sources of one length and
-need no mask. Which of the pairs of equal lengths come together changes from epoch to epoch, and so does the order of the
-batches; the borders do not. As in `loader`, a batch is a pure function of the seed and its number.
+Which pairs stand together, `even_batches` says: those of one source length, most of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -18,12 +15,11 @@ from numpy.typing import NDArray
 
 from ..errors import CutawayError
 from .corpus import Corpus, Encoding, kept_corpus
-from .loader import generator_of
+from .even_batches import EvenBatches
 from .packing import Ids
 from .pairs import PairSource, read_pairs
 
 _SIDES = 1  # ends what chance is for, so that it is not that of an epoch
-_ENOUGH = 0.5  # of a batch: from here on it ends where the source length changes
 
 
 class PairPart(Protocol):
@@ -140,33 +136,20 @@ class PairLoader:
                 f"No pair has at most {context:,} tokens a side. Raise model.context, or shorten the texts."
             )
         self.part, self.number, self.lengths = part[is_short], number[is_short], lengths[is_short]
-        order = np.lexsort((self.lengths[:, 1], self.lengths[:, 0]))
-        self.borders = _cut(self.lengths[order], batch_tokens)
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+        self.batches = EvenBatches(self.lengths, batch_tokens=batch_tokens, seed=seed)
 
     @property
     def batches_per_epoch(self) -> int:
         """In how many batches every pair comes once."""
-        return len(self.borders) - 1
+        return self.batches.batches_per_epoch
 
     def batch(self, number: int) -> PairBatch:
         """One batch of the endless sequence, counted from 0."""
-        epoch, place = divmod(number, self.batches_per_epoch)
-        order, places = self._epoch(epoch)
-        at = places[place]
-        return self._filled(order[self.borders[at] : self.borders[at + 1]], epoch)
+        return self._filled(*self.batches.batch(number))
 
     def all(self) -> list[PairBatch]:
         """Every pair once, in the order of lengths: for evaluation."""
-        order = np.lexsort((self.lengths[:, 1], self.lengths[:, 0]))
-        return [self._filled(order[a:b], 0) for a, b in zip(self.borders[:-1], self.borders[1:], strict=True)]
-
-    def _draw_epoch(self, epoch: int) -> tuple[Ids, Ids]:
-        """The pairs in the order of their lengths, equal ones shuffled; and the order of the batches."""
-        generator = generator_of(self.seed, epoch)
-        ties = generator.permutation(len(self.part))
-        order = np.lexsort((ties, self.lengths[:, 1], self.lengths[:, 0]))
-        return order, generator.permutation(self.batches_per_epoch)
+        return [self._filled(pairs, 0) for pairs in self.batches.all()]
 
     def _filled(self, pairs: Ids, epoch: int) -> PairBatch:
         source_lengths, target_lengths = self.lengths[pairs].T
@@ -201,17 +184,3 @@ def _listed(parts: Sequence[PairPart]) -> tuple[Ids, Ids, Ids]:
         columns.append((np.full_like(number, index), number, part.lengths[number]))
     part_of, numbers, sizes = (np.concatenate(column) for column in zip(*columns, strict=True))
     return part_of, numbers, sizes
-
-
-def _cut(lengths: Ids, batch_tokens: int) -> Ids:
-    """Where batches begin and end among pairs sorted by length. lengths: [pair, 2]."""
-    borders, widest, before = [0], 0, 0
-    for place, (source, target) in enumerate(lengths.tolist()):
-        count = place - borders[-1]
-        is_full = (count + 1) * (source + max(widest, target)) > batch_tokens
-        is_even_enough = source != before and count * (before + widest) >= _ENOUGH * batch_tokens
-        if count and (is_full or is_even_enough):
-            borders.append(place)
-            widest = 0
-        widest, before = max(widest, target), source
-    return np.array([*borders, len(lengths)])

@@ -142,7 +142,12 @@ def _marked(question: Question, passage: Passage) -> tuple[int, int] | None:
     if not question.answers:
         return None
     answer = question.answers[0]
-    inside: NDArray[np.bool_] = (passage.ends > answer.begin) & (passage.begins < answer.end)
+    if answer.begin is None:
+        raise CutawayError(
+            f"The answer '{answer.text:.60}' of {question.place} has no place in its context, so it cannot be marked there. Have "
+            "it written: questions.answers = 'written'."
+        )
+    inside: NDArray[np.bool_] = (passage.ends > answer.begin) & (passage.begins < answer.begin + len(answer.text))
     tokens = np.flatnonzero(inside & (passage.begins < passage.ends))
     if not len(tokens):
         raise CutawayError(

@@ -1,9 +1,9 @@
-"""Files -> questions on contexts. In: JSON in the form of SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018). Out: `Question`s.
+"""Files -> questions on contexts. In: JSON in SQuAD's form (Rajpurkar et al. 2016, 2018), or bAbI. Out: `Question`s.
 
     {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": [{"text": …, "answer_start": …}]}]}]}]}
 
 A question that its context does not answer has "is_impossible": true and no answers. Every answer must stand in its context at
-its offset, counted in characters. Other keys are passed over.
+its offset, counted in characters. Other keys are passed over. A .txt file is one of bAbI (`babi`), whose answers have no place.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import CutawayError, near
 from ..text.refusals import check_text
+from .babi import read_babi
 from .sources import Source, open_text
 
 Kind = TypeVar("Kind", str, int, list[Any], bool)
@@ -23,15 +24,10 @@ KINDS = {str: "a text", int: "a whole number", list: "a list", bool: "true or fa
 
 
 class Marked(NamedTuple):
-    """An answer that a person marked: its text, and where it begins in the context, in characters."""
+    """An answer: its text, and where a person marked its begin in the context, in characters; None: it has no place there."""
 
     text: str
-    begin: int
-
-    @property
-    def end(self) -> int:
-        """The character behind it."""
-        return self.begin + len(self.text)
+    begin: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +43,8 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionSource:
-    """Where questions come from. files: a path or glob of JSON files in SQuAD's form, or several; .xz, .gz and .bz2 are read too.
+    """Where questions come from. files: a path or glob of files, or several: .json in SQuAD's form, .txt in bAbI's; .xz, .gz and
+    .bz2 are read too.
 
     folder: what relative paths are relative to. Raises `CutawayError`.
     """
@@ -81,7 +78,7 @@ def read_questions(source: QuestionSource) -> Iterator[Question]:
     """
     seen: dict[str, str] = {}
     for path in source.paths():
-        for question in _of_file(path):
+        for question in _of_babi(path) if _is_text(path) else _of_file(path):
             if question.id in seen:
                 raise CutawayError(
                     f"{question.place} has the id '{question.id:.60}', which {seen[question.id]} has too. Ids are unique: "
@@ -91,6 +88,15 @@ def read_questions(source: QuestionSource) -> Iterator[Question]:
             yield question
     if not seen:
         raise CutawayError(f"There is no question in {source.name}: nothing to learn from, and nothing to measure.")
+
+
+def _is_text(path: Path) -> bool:
+    return ".txt" in path.suffixes[-2:]
+
+
+def _of_babi(path: Path) -> Iterator[Question]:
+    for text, context, answer, place in read_babi(path):
+        yield Question(text=text, context=context, answers=(Marked(answer, None),), id=place, place=place)
 
 
 def _of_file(path: Path) -> Iterator[Question]:
@@ -114,16 +120,16 @@ def _question(asked: dict[str, Any], context: str, place: str) -> Question:
 
 
 def _answer(found: dict[str, Any], context: str, place: str) -> Marked:
-    answer = Marked(_text(found, "text", place), _field(found, "answer_start", int, place))
-    there = context[max(answer.begin, 0) : max(answer.end, 0)]
-    if answer.begin < 0 or there != answer.text:
-        elsewhere = context.find(answer.text)
+    text, begin = _text(found, "text", place), _field(found, "answer_start", int, place)
+    there = context[max(begin, 0) : max(begin + len(text), 0)]
+    if begin < 0 or there != text:
+        elsewhere = context.find(text)
         hint = f"It stands at {elsewhere}." if elsewhere >= 0 else "The context does not hold it anywhere."
         raise CutawayError(
-            f"{place}: the answer '{answer.text:.60}' is not in its context at answer_start {answer.begin}, where "
+            f"{place}: the answer '{text:.60}' is not in its context at answer_start {begin}, where "
             f"'{there:.60}' stands. {hint} Offsets count characters, not bytes."
         )
-    return answer
+    return Marked(text, begin)
 
 
 def _items(record: dict[str, Any], field: str, place: str) -> Iterator[tuple[dict[str, Any], str]]:

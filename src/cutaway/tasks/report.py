@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -21,7 +21,7 @@ from ..errors import CutawayError, near
 from ..strict import build
 from ..text.refusals import check_text
 from ..weights.atomic import write_file
-from .metrics import METRICS, Example, Floats, Metric, find_families
+from .metrics import METRICS, Example, Floats, Measured, Metric, find_families
 from .resample import NUM_RESAMPLES, interval
 
 FORMAT: Final = "cutaway report 1"
@@ -84,8 +84,9 @@ class Report:
 
     def ranked(self) -> list[int]:
         """The examples' numbers, the best one first; of equal ones the earlier."""
-        values = self.scores[0].formula.of_one(self.scores[0].rows)
-        return [int(index) for index in np.argsort(-values, kind="stable")]
+        formula = self.scores[0].formula
+        values = formula.of_one(self.scores[0].rows)
+        return [int(index) for index in np.argsort(values if formula.is_loss else -values, kind="stable")]
 
     def best(self, num: int = NUM_SHOWN) -> list[int]:
         """The numbers of the best examples, the best one first."""
@@ -143,7 +144,7 @@ def make_report(
     model: str,
     data: Path | Sequence[Path],
     examples: Iterable[Example | tuple[str, str, Sequence[str]]],
-    metric: str | Sequence[str],
+    metric: str | Sequence[str] | Measured,
     seconds: float = 0.0,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
@@ -151,26 +152,22 @@ def make_report(
     """Measure predictions.
 
     data: the file or files that the examples were read from. examples: (source, prediction, references) in the order of the data.
-    metric: one or several of bleu, chrf, rouge, squad, accuracy; bleu:zh and the like name a tokenizer. seconds: what the
-    predictions took. Raises CutawayError for no examples, one without a reference where one is needed, an unknown metric, a
-    missing library or data file.
+    metric: one or several of bleu, chrf, rouge, squad, accuracy; bleu:zh and the like name a tokenizer; or what was measured
+    already. seconds: what the predictions took. Raises CutawayError for no examples, one without a reference where one is
+    needed, an unknown metric, a missing library or data file.
     """
-    families = find_families(metric)
     made = tuple(map(_example, examples))
     if not made:
         raise CutawayError(f"There is no example to measure '{task}' on. Check the data, and any limit set.")
     scores = []
-    for family, option in families:
-        if family.needs_reference:
-            _refuse_without_reference(made, family.name)
-        measured = family.measure(made, option)
-        for each in family.metrics:
-            rows = measured.statistics[each.name]
+    for measured in [metric] if isinstance(metric, Measured) else _measured(metric, made):
+        for name, rows in measured.statistics.items():
+            each = METRICS[name]
             low, high = interval(each, rows, num_resamples, seed)
             statistics = tuple(map(tuple, rows.tolist()))
             value = _value(each, rows)
             scores.append(
-                Score(metric=each.name, value=value, low=low, high=high, signature=measured.signature, statistics=statistics)
+                Score(metric=name, value=value, low=low, high=high, signature=measured.signature, statistics=statistics)
             )  # fmt: skip
     files = [data] if isinstance(data, Path) else list(data)
     return Report(
@@ -181,6 +178,13 @@ def make_report(
         examples=made,
         scores=tuple(scores),
     )
+
+
+def _measured(metric: str | Sequence[str], examples: Sequence[Example]) -> Iterator[Measured]:
+    for family, option in find_families(metric):
+        if family.needs_reference:
+            _refuse_without_reference(examples, family.name)
+        yield family.measure(examples, option)
 
 
 def _example(given: Example | tuple[str, str, Sequence[str]]) -> Example:

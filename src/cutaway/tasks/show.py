@@ -84,7 +84,8 @@ def _example(report: Report, number: int, title: str, console: Console) -> None:
     rows = _table("<", "<", shows_header=False)
     rows.columns[1].overflow = "fold"
     rows.add_row(Text("source", QUIET), sayable(example.source))
-    rows.add_row(Text("prediction", QUIET), Text(sayable(example.prediction) or "nothing", "bold"))
+    if not score.formula.is_loss:
+        rows.add_row(Text("prediction", QUIET), Text(sayable(example.prediction) or "nothing", "bold"))
     for reference in example.references:
         rows.add_row(Text("reference", QUIET), sayable(reference))
     if not example.references:

@@ -66,7 +66,7 @@ def _from_base(recipe: Recipe, newest: Path | None, cache: Path, place: Path) ->
         raise CutawayError(
             f"The base {recipe.base} has no tokenizer, and texts are to be read. Put its files beside it."
         )
-    if recipe.questions is not None:
+    if recipe.marks_answers:
         check_reader(recipe, model.config)
         model = with_labels(model, SPAN_LABELS, torch.Generator().manual_seed(recipe.seed))
     feed = prepare(recipe, cache, tokenizer, model.config, read_template(place))

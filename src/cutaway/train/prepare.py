@@ -12,6 +12,7 @@ from pathlib import Path
 from ..config import ModelConfig, TokenIds
 from ..errors import CutawayError
 from ..text import ChatTemplate, Tokenizer, default_plan, train_tokenizer
+from .answer_feed import prepare_answers, texts_of_questions
 from .dialogue_feed import prepare_dialogues
 from .feed import Feed
 from .pair_feed import prepare_pairs, texts_of_pairs
@@ -42,8 +43,10 @@ def prepare(
     _check_stacks(recipe, config)
     if recipe.dialogues is not None:
         return prepare_dialogues(recipe, tokenizer, config, cache, template)
-    if recipe.questions is not None:
+    if recipe.marks_answers:
         return prepare_questions(recipe, tokenizer, config)
+    if recipe.writes_answers:
+        return prepare_answers(recipe, tokenizer, config)
     feed = prepare_texts if recipe.pairs is None else prepare_pairs
     return feed(recipe, tokenizer, config, cache)
 
@@ -78,13 +81,15 @@ def make_tokenizer(recipe: Recipe) -> Tokenizer:
 
 
 def _texts(recipe: Recipe) -> Iterator[str]:
-    return texts_of(data_of(recipe).train) if recipe.pairs is None else texts_of_pairs(recipe)
+    if recipe.pairs is not None:
+        return texts_of_pairs(recipe)
+    return texts_of_questions(recipe) if recipe.questions is not None else texts_of(data_of(recipe).train)
 
 
 def _check_stacks(recipe: Recipe, config: ModelConfig) -> None:
-    """Pairs are for models with an encoder and a decoder, texts for those with a decoder alone that predict the next token,
-    questions for those with an encoder alone."""
-    if recipe.questions is not None:
+    """Pairs are for models with an encoder and a decoder, answers that are marked for those with an encoder alone, all else for
+    those with a decoder alone that predict the next token."""
+    if recipe.marks_answers:
         check_reader(recipe, config)
         return
     wanted = (

@@ -113,8 +113,8 @@ class ScheduleRecipe:
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
     """How long, how much at a time, how often to look. context: tokens in a row, None: the model's own. batch_size: windows in
-    a micro-batch, of [data] and [questions]; batch_tokens: tokens in one, both sides and padding included, of [pairs];
-    accumulate: micro-batches a step.
+    a micro-batch, of [data], [dialogues] and [questions]; batch_tokens: tokens in one, both sides and padding included, of
+    [pairs] and of answers that are written; accumulate: micro-batches a step.
 
     label_smoothing: the share of each target that is spread over the vocabulary (Szegedy et al. 2016). average: the run ends
     with the mean of its last checkpoints' weights, so many; 1: with the last. precision: bf16 multiplies in bfloat16 and keeps
@@ -194,6 +194,16 @@ class Recipe:
         at_least("seed", self.seed, 0)
         self._check_data()
 
+    @property
+    def marks_answers(self) -> bool:
+        """Whether the model learns to mark answers in their contexts."""
+        return self.questions is not None and self.questions.answers == "marked"
+
+    @property
+    def writes_answers(self) -> bool:
+        """Whether the model learns to write answers to questions."""
+        return self.questions is not None and self.questions.answers == "written"
+
     def _check_data(self) -> None:
         """One kind of data, and the keys that go with it."""
         given = [name for name in ("data", "pairs", "dialogues", "questions") if getattr(self, name) is not None]
@@ -201,7 +211,8 @@ class Recipe:
             found = "none is there" if not given else f"{' and '.join(given)} are there"
             kinds = "[[data.train]] (texts), [[pairs.train]], [[dialogues.train]] or [[questions.train]]"
             raise CutawayError(f"A recipe has one of {kinds}, and {found}.")
-        wanted, other = ("batch_size", "batch_tokens") if self.pairs is None else ("batch_tokens", "batch_size")
+        is_by_tokens = self.pairs is not None or self.writes_answers
+        wanted, other = ("batch_tokens", "batch_size") if is_by_tokens else ("batch_size", "batch_tokens")
         if getattr(self.training, wanted) is None or getattr(self.training, other) is not None:
             raise CutawayError(
                 f"With [{given[0]}], a batch is measured by training.{wanted}. Give it, and no training.{other}."
@@ -219,8 +230,8 @@ class Recipe:
             raise CutawayError(
                 "[adapter] needs a base to stand beside, and has no mean: name a base, and no training.average."
             )
-        if self.questions is not None:
-            self._check_questions()
+        if self.marks_answers:
+            self._check_marking()
         if self.base is not None and self.tokenizer != TokenizerRecipe():
             raise CutawayError(f"The base {self.base} brings its own tokenizer. Leave [tokenizer] out.")
         if self.model is not None and (self.pairs is None) != (self.model.encoder is None):
@@ -229,11 +240,11 @@ class Recipe:
                 f"The recipe has [{has}] and no [{lacks}]. An encoder reads sources: give both, or none."
             )
 
-    def _check_questions(self) -> None:
-        """What goes with questions: a base, all of which is trained, and targets that are places."""
+    def _check_marking(self) -> None:
+        """What goes with answers that are marked: a base, all of which is trained, and targets that are places."""
         if self.base is None or self.adapter is not None or self.training.label_smoothing:
             raise CutawayError(
-                "[questions] needs a base, which gets new scores for where an answer begins and ends: name one, and leave out "
+                "To mark answers takes a base, which gets new scores for where they begin and end: name one, and leave out "
                 "[model], [adapter] (it holds no such scores) and training.label_smoothing (most places cannot answer)."
             )
 

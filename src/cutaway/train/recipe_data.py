@@ -49,13 +49,15 @@ class PairsRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionsRecipe:
-    """Questions whose answers stand in a context (Rajpurkar et al. 2016). validation: questions never trained on.
+    """Questions on contexts (Rajpurkar et al. 2016). validation: questions never trained on.
 
+    answers: `marked` by an encoder where they stand in the context, or `written` by a decoder after the question. To mark them:
     stride: tokens of a long context from the begin of a window to that of the next. max_question: the most tokens of a question.
     """
 
     train: tuple[QuestionSource, ...]
     validation: tuple[QuestionSource, ...]
+    answers: Literal["marked", "written"] = "marked"
     stride: int = 128
     max_question: int = 64
 

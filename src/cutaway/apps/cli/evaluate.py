@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     )
     parser = command(commands, "evaluate", "measure how good a model is at a task", example)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("file", metavar="FILE", help="text, pairs or questions; .xz and .gz are read too")
+    parser.add_argument("file", metavar="FILE", help="text, pairs, questions or dialogues; .xz and .gz are read too")
     parser.add_argument("--task", choices=TASKS, help="what to measure (default: what the model was made for)")
     parser.add_argument("--report", metavar="FILE", help="write every prediction and figure there; see `compare`")
     parser.add_argument("--json", action="store_true", help="print the figures as one object")
@@ -140,6 +140,13 @@ def _answer(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
         return {"model": evaluate_answers(lm, Path(arguments.file), progress=show)}
 
 
+def _chat(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
+    from ...tasks.replies import evaluate_replies
+
+    with counting(1, "replies") as show:
+        return {"model": evaluate_replies(lm, Path(arguments.file), progress=show)}
+
+
 def _choices(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
     from ...tasks.choices import evaluate_choices
 
@@ -151,5 +158,6 @@ TASKS: dict[str, Any] = {
     "translate": _translate,
     "summarize": _summarize,
     "answer": _answer,
+    "chat": _chat,
     "choices": _choices,
 }

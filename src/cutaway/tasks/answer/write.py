@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ...data import Question
+from ...data import FORM, Question
 from ...errors import CutawayError
 from ...lm import LM
 from .found import Answer, Answers
 
 TWO_STACKS: Final = "question: {question} context: {context}"
-ONE_STACK: Final = "{context}\n\nQuestion: {question}\nAnswer:"
 END: Final = "\n"
 
 
@@ -39,7 +38,7 @@ def write(
 
 def prompt_of(lm: LM, question: Question, form: str | None) -> str:
     """The text that the model reads. form: None for the model's own kind."""
-    form = form or (TWO_STACKS if lm.config.has_cross else ONE_STACK)
+    form = form or (TWO_STACKS if lm.config.has_cross else FORM)
     if not all(name in form for name in ("{question}", "{context}")):
         raise CutawayError(f"The prompt '{form:.60}' lacks {{question}} or {{context}}. Write both where they belong.")
     before, after = form.split("{question}", 1)

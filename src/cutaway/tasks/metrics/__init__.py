@@ -1,10 +1,12 @@
 """How good predictions are. In: examples (source, prediction, references). Out: for each example, numbers that can be summed.
 
 A metric of many examples is a formula of the sums of what each example gives: for a mean the scores themselves, for BLEU counts
-of n-grams. So one bootstrap and one significance test (`tasks.resample`) serve them all. All values run from 0 to 100.
+of n-grams. So one bootstrap and one significance test (`tasks.resample`) serve them all. All values run from 0 to 100,
+but for bits per byte.
 """
 
 from .families import FAMILIES, METRICS, find_families
+from .likelihood import BITS_PER_BYTE
 from .metric import Example, Family, Floats, Measured, Metric
 
-__all__ = ["FAMILIES", "METRICS", "Example", "Family", "Floats", "Measured", "Metric", "find_families"]
+__all__ = ["BITS_PER_BYTE", "FAMILIES", "METRICS", "Example", "Family", "Floats", "Measured", "Metric", "find_families"]

@@ -7,12 +7,16 @@ from typing import Final
 
 from ...errors import CutawayError, near
 from .answers import ACCURACY, SQUAD
+from .likelihood import BITS_PER_BYTE
 from .metric import Family, Metric
 from .summaries import ROUGE
 from .translation import BLEU, CHRF
 
 FAMILIES: Final = {family.name: family for family in (BLEU, CHRF, ROUGE, SQUAD, ACCURACY)}
-METRICS: Final[dict[str, Metric]] = {metric.name: metric for family in FAMILIES.values() for metric in family.metrics}
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric
+    for metric in (*(metric for family in FAMILIES.values() for metric in family.metrics), BITS_PER_BYTE)
+}
 
 
 def find_families(names: str | Sequence[str]) -> list[tuple[Family, str]]:

@@ -1,4 +1,4 @@
-"""What a metric is. In: sums over examples. Out: a value from 0 to 100; means are the simplest."""
+"""What a metric is. In: sums over examples. Out: a value, from 0 to 100 where texts are compared; means are the simplest."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ class Metric:
     """A formula over sums.
 
     value: sums of statistics, any leading axes and then one for each statistic, and the number of examples summed -> a value
-    for each. of_one: the same for single examples, by which they are ranked.
+    for each. of_one: the same for single examples, by which they are ranked. is_loss: the lower the better; it says how likely
+    the references are, and there are no predictions.
     """
 
     name: str
     num_statistics: int
     value: Callable[[Floats, int], Floats]
     of_one: Callable[[Floats], Floats]
+    is_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
