@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cutaway.apps.cli import main
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[1]
 DOCS = ("tokenizers", "adapters", "measuring", "chat", "translating", "summaries", "answers")
@@ -57,9 +57,4 @@ def test_commands_run_one_after_another(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_page_of_recipes_is_what_its_script_writes() -> None:
     path = RECIPES.with_name("make_recipes.py")
-    spec = importlib.util.spec_from_file_location("make_recipes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert RECIPES.read_text("utf-8") == module.page(), f"run: python {path.relative_to(ROOT)}"
+    assert RECIPES.read_text("utf-8") == script(path).page(), f"run: python {path.relative_to(ROOT)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -10,17 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.scripts import script
+
 RECIPE = Path(__file__).parents[2] / "recipes" / "scitldr"
 
 
 def prepare() -> ModuleType:
     """The script of the recipes."""
-    specification = importlib.util.spec_from_file_location("prepare_scitldr", RECIPE / "prepare.py")
-    assert specification is not None
-    assert specification.loader is not None
-    loaded = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(loaded)
-    return loaded
+    return script(RECIPE / "prepare.py")
 
 
 def paper(number: int, *targets: str) -> dict[str, Any]:

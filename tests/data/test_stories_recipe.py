@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.scripts import script
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "stories"
 
@@ -15,12 +16,8 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "stories"
 def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A script of the recipe, which finds its neighbours as when it is run."""
     monkeypatch.syspath_prepend(str(RECIPE))
-    specification = importlib.util.spec_from_file_location(name, RECIPE / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    loaded = importlib.util.module_from_spec(specification)
+    loaded = script(RECIPE / f"{name}.py")
     monkeypatch.setitem(sys.modules, name, loaded)
-    specification.loader.exec_module(loaded)
     return loaded
 
 

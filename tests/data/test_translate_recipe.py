@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import random
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from cutaway.train.recipe import load_recipe
+from tests.scripts import script
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "translate-de-en"
 
@@ -19,11 +19,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "translate-de-en"
 @pytest.fixture
 def prepare(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with small parts."""
-    specification = importlib.util.spec_from_file_location("prepare_pairs", RECIPE / "prepare.py")
-    assert specification is not None
-    assert specification.loader is not None
-    loaded = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(loaded)
+    loaded = script(RECIPE / "prepare.py")
     monkeypatch.setattr(loaded, "NUM_TEST", 30)
     monkeypatch.setattr(loaded, "NUM_VALID", 20)
     return loaded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from cutaway.model import Call, visibility
 from cutaway.weights import checkpoint, families
 from tests import tiny
 from tests.design.tree import ROOT
+from tests.scripts import script
 
 PAGE = ROOT / "docs" / "add-a-family.md"
 TABLE = ROOT / "docs" / "reference" / "families.md"
@@ -53,9 +53,4 @@ def test_the_page_shows_a_family_that_works(
 
 def test_the_table_is_what_its_script_writes() -> None:
     path = TABLE.with_name("make_families.py")
-    spec = importlib.util.spec_from_file_location("make_families", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert TABLE.read_text("utf-8") == module.page(), f"run: python {path.relative_to(ROOT)}"
+    assert TABLE.read_text("utf-8") == script(path).page(), f"run: python {path.relative_to(ROOT)}"

@@ -53,6 +53,10 @@ def add(commands: Any) -> None:
     choices.add_argument(
         "--normalise", default="none", metavar="HOW", help="divide log-likelihoods by: none, characters, bytes, tokens"
     )
+    similarity = parser.add_argument_group("similarity")
+    similarity.add_argument(
+        "--pooling", default="mean", metavar="HOW", help="a vector from a text's states: mean, first, pooler"
+    )
     parser.set_defaults(run=run)
 
 
@@ -147,6 +151,13 @@ def _chat(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
         return {"model": evaluate_replies(lm, Path(arguments.file), progress=show)}
 
 
+def _similarity(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
+    from ...tasks.similarity import evaluate_similarity
+
+    with counting(1, "texts") as show:
+        return {"model": evaluate_similarity(lm, Path(arguments.file), pooling=arguments.pooling, progress=show)}
+
+
 def _choices(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
     from ...tasks.choices import evaluate_choices
 
@@ -160,4 +171,5 @@ TASKS: dict[str, Any] = {
     "answer": _answer,
     "chat": _chat,
     "choices": _choices,
+    "similarity": _similarity,
 }

@@ -5,8 +5,21 @@ of n-grams. So one bootstrap and one significance test (`tasks.resample`) serve 
 but for bits per byte.
 """
 
+from .correlation import SPEARMAN, ranks
 from .families import FAMILIES, METRICS, find_families
 from .likelihood import BITS_PER_BYTE
 from .metric import Example, Family, Floats, Measured, Metric
 
-__all__ = ["BITS_PER_BYTE", "FAMILIES", "METRICS", "Example", "Family", "Floats", "Measured", "Metric", "find_families"]
+__all__ = [
+    "BITS_PER_BYTE",
+    "FAMILIES",
+    "METRICS",
+    "SPEARMAN",
+    "Example",
+    "Family",
+    "Floats",
+    "Measured",
+    "Metric",
+    "find_families",
+    "ranks",
+]

@@ -7,6 +7,7 @@ from typing import Final
 
 from ...errors import CutawayError, near
 from .answers import ACCURACY, SQUAD
+from .correlation import SPEARMAN
 from .likelihood import BITS_PER_BYTE
 from .metric import Family, Metric
 from .summaries import ROUGE
@@ -15,7 +16,7 @@ from .translation import BLEU, CHRF
 FAMILIES: Final = {family.name: family for family in (BLEU, CHRF, ROUGE, SQUAD, ACCURACY)}
 METRICS: Final[dict[str, Metric]] = {
     metric.name: metric
-    for metric in (*(metric for family in FAMILIES.values() for metric in family.metrics), BITS_PER_BYTE)
+    for metric in (*(metric for family in FAMILIES.values() for metric in family.metrics), BITS_PER_BYTE, SPEARMAN)
 }
 
 
