@@ -110,10 +110,15 @@ def test_another_job_is_not_gone_on_with(model: str, file: Path, capsys: Capture
     assert part.read_text() == "{}\nHello\n"
 
 
+def test_without_a_bundled_translator_one_is_asked_for(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.lm.bundled_models", dict)
+    assert main(["translate", "Guten Morgen"]) == 2
+    assert "No bundled model translates" in capsys.readouterr().err
+
+
 MISTAKES = (
     (("a", "b", "c"), "There are 3 words"),
     (("nowhere", "text"), "There is no model 'nowhere'"),
-    (("Guten Morgen",), "No bundled model translates"),
     (("stories", "text"), "'stories' has no encoder with a decoder"),
     (("MODEL", "x" * 80), "Line 1 has 81 tokens"),
     (("MODEL", "x", "--beams", "0"), "num_beams is 0"),

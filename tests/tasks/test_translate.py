@@ -43,7 +43,7 @@ def translator(context: int = 64) -> LM:
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_many_are_translated_as_one_by_one_and_empty_lines_stay_empty(num_beams: int) -> None:
     lm, beam = translator(), Beam(num_beams=num_beams)
-    found = translate(lm, TEXTS, beam=beam, max_tokens=12, batch_size=2)
+    found = translate(lm, TEXTS, beam=beam, max_tokens=12, batch_size=2 * num_beams)
     assert [translation.source for translation in found] == TEXTS
     for text, translation in zip(TEXTS, found, strict=True):
         if not text.strip():

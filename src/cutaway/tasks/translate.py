@@ -20,7 +20,8 @@ from .report import Report, make_report
 
 BEAM = Beam(num_beams=4)
 PER_SOURCE_TOKEN, EXTRA = 2, 10  # the most target tokens: twice the source's, and ten
-PIECE = 512  # texts that are read, translated and handed on at a time
+PIECE = 1024  # texts that are read, translated and handed on at a time
+BATCH = 256  # beams that are decoded together: 64 are a third slower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +49,24 @@ class Alignment:
 
 
 def translate(
-    lm: LM, texts: Sequence[str], *, beam: Beam = BEAM, max_tokens: int | None = None, batch_size: int = 64
+    lm: LM, texts: Sequence[str], *, beam: Beam = BEAM, max_tokens: int | None = None, batch_size: int = BATCH
 ) -> list[Translation]:
     """The translation of every text, in their order.
 
     beam: how to search; num_beams=1 is greedy and the fastest. max_tokens: of a translation; None: ten, and twice its source's
     number rounded up to a power of two, so that it does not depend on the texts beside it.
-    batch_size: texts that are decoded together. Raises CutawayError for a model that is no encoder-decoder, and for a text that
-    is longer than its encoder reads, with its number.
+    batch_size: beams of all texts that are decoded together, and one text at least. Raises CutawayError for a model that is no
+    encoder-decoder, and for a text that is longer than its encoder reads, with its number.
     """
     check(lm)
     sources = {index: _source_ids(lm, text, index) for index, text in enumerate(texts) if text.strip()}
     found = [Translation(source=text, text="") for text in texts]
+    together = batch_size if batch_size < 1 else max(1, batch_size // beam.num_beams)
     limits = {index: _limit(lm, len(ids)) if max_tokens is None else max_tokens for index, ids in sources.items()}
     for limit in sorted(set(limits.values())):
         part = [index for index in sources if limits[index] == limit]
         ids = [sources[index] for index in part]
-        best = hypotheses_of_sources(lm.model, ids, beam, max_tokens=limit, batch_size=batch_size)
+        best = hypotheses_of_sources(lm.model, ids, beam, max_tokens=limit, batch_size=together)
         for index, hypotheses in zip(part, best, strict=True):
             found[index] = _translation(lm, texts[index], hypotheses)
     return found
@@ -75,7 +77,7 @@ def translate_lines(
     lines: Sequence[str],
     *,
     beam: Beam = BEAM,
-    batch_size: int = 64,
+    batch_size: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Translation]:
     """As `translate`, a piece at a time, so that what is finished can be kept. progress: is told how many lines are done."""
@@ -112,7 +114,7 @@ def evaluate_translations(
     source: PairSource,
     *,
     beam: Beam = BEAM,
-    batch_size: int = 64,
+    batch_size: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """BLEU and chrF of a model's translations of a file of pairs."""

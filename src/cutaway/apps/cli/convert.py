@@ -84,6 +84,8 @@ def _write_gguf(lm: LM, target: Path, kind: str) -> None:
 def _write_directory(lm: LM, target: Path, kind: str) -> None:
     import torch
 
+    from ...tasks.answer.threshold import FILE as THRESHOLD_FILE
+    from ...tasks.answer.threshold import load_threshold, save_threshold
     from ...weights import checkpoint
     from ...weights.families import explain_misfit
 
@@ -97,6 +99,8 @@ def _write_directory(lm: LM, target: Path, kind: str) -> None:
             lm.own_tokenizer.save(directory)
         if lm.chat_template is not None:
             lm.chat_template.save(directory)
+        if lm.place is not None and (lm.place / THRESHOLD_FILE).is_file():
+            save_threshold(directory, load_threshold(lm.place))
         if licence is not None:
             (directory / "README.md").write_text(CARD.format(licence=json.dumps(licence), name=lm.name), "utf-8")
 

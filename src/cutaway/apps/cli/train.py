@@ -78,11 +78,13 @@ def _stopping(trainer: Trainer) -> Iterator[None]:
 
 
 def _print_next(directory: Path, recipe: Recipe) -> None:
-    is_asked = recipe.questions is not None
-    place, text = (
-        shlex.quote(str(directory)),
-        recipe.sample.prompt.strip() or ("a question" if is_asked else "some text"),
-    )
-    words, text = f"answer {place} --context FILE" if is_asked else f"generate {place}", shlex.quote(text)
-    print(f"\nTry it:\n  cutaway {words} {text}\n  cutaway inspect {place} {text}")
+    place, prompt = shlex.quote(str(directory)), recipe.sample.prompt.strip()
+    text = shlex.quote(prompt or ("a question" if recipe.questions is not None else "some text"))
+    if recipe.questions is not None:
+        words = f"answer {place} --context FILE {text}"
+    elif recipe.dialogues is not None:
+        words = f"chat {place}"
+    else:
+        words = f"{'generate' if recipe.pairs is None else 'translate'} {place} {text}"
+    print(f"\nTry it:\n  cutaway {words}\n  cutaway inspect {place} {text}")
     print(f"The curve: {directory / 'loss.png'}")

@@ -42,7 +42,9 @@ def add(commands: Any) -> None:
         "--num", type=int, default=1, metavar="N", help="the N best translations of each line (default 1)"
     )
     parser.add_argument("--align", action="store_true", help="show which source token each token looked at most")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="lines decoded together (default 64)")
+    parser.add_argument(
+        "--batch-size", type=int, default=256, metavar="N", help="beams decoded together, of all lines (default 256)"
+    )
     parser.add_argument(
         "--json", action="store_true", help="print {source, text, score, others, alignment} for each line"
     )
