@@ -154,6 +154,32 @@ def test_min_frequency_leaves_rare_pairs_and_words_apart() -> None:
     assert words.encode("seldom") == [words.roles.unk]
 
 
+SAID = ("Mary went to the hall. ", "John went to the hall. ", "Mary went to the den. ", "Where is Mary?\n")
+
+
+def test_merges_within_sentences_join_words_and_never_two_sentences() -> None:
+    documents = ["".join(SAID[(number * step) % 4] for number in range(9)) for step in (1, 3, 5, 7)]
+    tokenizer = train_tokenizer("bpe", documents, vocab_size=330, merges="sentences")
+    words = train_tokenizer("bpe", documents, vocab_size=330)
+    tokens = [tokenizer.spelling(token_id) for token_id in range(tokenizer.vocab_size)]
+    assert any("Ġwent" in token and "hall" in token for token in tokens)
+    assert not any(
+        token.rstrip("Ċ").find(mark, 0, -1) >= 0 for token in tokens[256:] for mark in ".?" if token[0] != "<"
+    )
+    for text in (*documents, "", ".", "Ah! 3.14?!\n\n  x\t.é", "No end", "…\r\n日本。"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert tokenizer.encode_batch([text]) == [tokenizer.encode(text)]
+    assert 2 * len(tokenizer.encode(documents[0])) < len(words.encode(documents[0]))
+    assert tokenizer.kind == "bpe"
+
+
+def test_a_long_text_of_sentences_is_encoded_as_a_whole() -> None:
+    tokenizer = train_tokenizer("bpe", SAID * 9, vocab_size=300, merges="sentences")
+    long = "x " * 40_000 + "Mary went to the hall."
+    assert tokenizer.encode_batch([long]) == [tokenizer.encode(long)]
+    assert tokenizer.decode(tokenizer.encode(long)) == long
+
+
 def test_a_generator_is_read_once() -> None:
     assert train_tokenizer("bpe", iter(DOCUMENTS), vocab_size=340, specials=PLAN) == trained("bpe")
 
@@ -186,6 +212,9 @@ def test_options_that_make_no_sense_are_refused() -> None:
         ({"kind": "word", "min_frequency": 0}, "at least 1"),
         ({"kind": "word", "vocab_size": 8}, "8 special tokens needs at least 9"),
         ({"kind": "word", "keep_words": "cat"}, "list of words"),
+        ({"kind": "word", "merges": "sentences"}, "for bpe tokenizers without keep_words"),
+        ({"kind": "bpe", "vocab_size": 400, "merges": "sentences", "keep_words": ["cat"]}, "without keep_words"),
+        ({"kind": "bpe", "vocab_size": 400, "merges": "word"}, "Did you mean 'words'"),
         ({"kind": "word", "vocab_size": 9, "keep_words": ["a", "b"]}, "names 2 words"),
     ]
     for options, said in wrong:

@@ -19,6 +19,7 @@ name = "writer"
 [tokenizer]
 kind = "bpe"
 vocab_size = 340
+merges = "sentences"
 [questions]
 answers = "written"
 [[questions.train]]

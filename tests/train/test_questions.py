@@ -160,7 +160,7 @@ REFUSED = {
         r"With \[questions\], a batch is measured by training.batch_size",
     ),
     "smoothing": (("training.label_smoothing=0.1",), "leave out .*label_smoothing"),
-    "an adapter": (('adapter.targets=["query"]',), r"\[questions\] needs a base"),
+    "an adapter": (('adapter.targets=["query"]',), r"To mark answers takes a base"),
     "no questions": (("questions.validation=[]",), "questions.validation is empty"),
     "a missing file": (('questions.train=[{files="none.json"}]',), "none.json' does not exist"),
     "an impossible stride": (("questions.stride=0",), "questions.stride is 0"),
@@ -197,7 +197,7 @@ def test_questions_need_a_base(tmp_path: Path) -> None:
     stack = "num_layers=1, d_model=8, attention={num_heads=2}, feedforward={d_hidden=8}"
     model = f"[model]\ncontext = 16\ndecoder = {{{stack}}}\n"
     (tmp_path / "reader.toml").write_text(RECIPE.replace('base = "base"\n', "") + model)
-    with pytest.raises(CutawayError, match=r"\[questions\] needs a base"):
+    with pytest.raises(CutawayError, match=r"To mark answers takes a base"):
         load_recipe(str(tmp_path / "reader.toml"))
 
 

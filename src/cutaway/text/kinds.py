@@ -7,7 +7,8 @@ In: nothing, or a tokenizer of the `tokenizers` library. Out: its pre-tokenizer 
 - byte: the whole text is one piece, each of its UTF-8 bytes a token, and the byte is the id.
 - bpe: byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): every digit is a piece, the rest is cut by
   GPT-2's pattern (a word with the one space before it), and merges join bytes within a piece. No normalizer, no space is
-  added. This cut is the one of StarCoder and SmolLM, so that other tools know it.
+  added. This cut is the one of StarCoder and SmolLM, so that other tools know it. Or a piece is a sentence, so that words which
+  go together become one token (Liu et al. 2025, arXiv:2503.13423): where few sentences are said, texts are far shorter.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from ..errors import CutawayError, near
 
 Kind = Literal["character", "word", "byte", "bpe"]
 KINDS: Final = get_args(Kind)
+Merges = Literal["words", "sentences"]
+MERGES: Final = get_args(Merges)
 
 _CHARACTER_PATTERN: Final = r"[\s\S]"
 _WORD_PATTERN: Final = r"\w+(?:['’]\w+)*|\W"
+_SENTENCE_PATTERN: Final = r"[^.!?\n]+[.!?]*|[.!?]+|\n+"
 # No piece of any kind above reaches from a visible ASCII character into the space after it.
 _SAFE_BORDER: Final = re.compile(r"(?<=[!-~])(?= )")
 _MAX_PART_LENGTH: Final = 65_536
@@ -40,14 +44,17 @@ def check_kind(kind: str) -> Kind:
     raise CutawayError(f"Unknown kind of tokenizer '{kind}'.{near(kind, KINDS)}")
 
 
-def pre_tokenizer_of(kind: Kind) -> Any:
-    """The `tokenizers` pre-tokenizer that cuts text into pieces."""
+def pre_tokenizer_of(kind: Kind, merges: Merges = "words") -> Any:
+    """The `tokenizers` pre-tokenizer that cuts text into pieces. merges: what those of bpe stay within."""
     if kind == "character":
         return pre_tokenizers.Split(Regex(_CHARACTER_PATTERN), "isolated")
     if kind == "word":
         return pre_tokenizers.Split(Regex(_WORD_PATTERN), "isolated")
     if kind == "byte":
         return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    if merges == "sentences":
+        split = pre_tokenizers.Split(Regex(_SENTENCE_PATTERN), "isolated")
+        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     digits = pre_tokenizers.Digits(individual_digits=True)
     return pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 

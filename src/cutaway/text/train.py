@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from tokenizers import AddedToken, models, trainers
 from tokenizers import Tokenizer as Library
 
-from ..errors import CutawayError
+from ..errors import CutawayError, near
 from .alphabet import CHARACTERS
 from .kept import keep_whole, vocabulary_of
-from .kinds import Kind, check_kind, decoder_of, parts, pre_tokenizer_of
+from .kinds import MERGES, Kind, Merges, check_kind, decoder_of, parts, pre_tokenizer_of
 from .merges import read_ranks
 from .refusals import check_text
 from .special import UNKNOWN, SpecialPlan, SpecialRoles
@@ -48,13 +48,14 @@ def train_tokenizer(
     specials: SpecialPlan | None = None,
     keep_words: Sequence[str] = (),
     min_frequency: int | None = None,
+    merges: Merges = "words",
 ) -> Tokenizer:
     """Train a tokenizer of `kind` ("character", "word", "byte" or "bpe").
 
     documents: read once (byte: not at all). vocab_size: the most ids it may have, special ones included (needed for bpe;
     None: as many as the text needs); a small text may give fewer. specials: None takes `default_plan(kind)`. keep_words
     (bpe and word): words that become one token each, for bpe both bare and behind a space. min_frequency (bpe and word):
-    how often a pair or word must occur at least.
+    how often a pair or word must occur at least. merges (bpe): within what they stay, words or whole sentences.
 
     Raises CutawayError for an unknown kind, no text, text with a lone surrogate, a vocab_size without room for what the
     kind must hold, options that the kind does not have, and words to keep that cannot be one token.
@@ -63,6 +64,7 @@ def train_tokenizer(
     plan = default_plan(kind) if specials is None else specials
     _check_size(kind, plan, vocab_size)
     _check_words(kind, keep_words, min_frequency)
+    _check_merges(kind, merges, keep_words)
     room = (_NO_LIMIT if vocab_size is None else vocab_size) - len(plan.tokens())
     texts = _checked(documents)
     if kind == "character":
@@ -72,8 +74,8 @@ def train_tokenizer(
     elif kind == "byte":
         model = models.BPE({character: byte for byte, character in enumerate(CHARACTERS)}, [])
     else:
-        model = _byte_pairs(texts, room, keep_words, min_frequency or _MIN_FREQUENCY[kind])
-    return _assembled(kind, model, plan)
+        model = _byte_pairs(texts, room, merges, keep_words, min_frequency or _MIN_FREQUENCY[kind])
+    return _assembled(pre_tokenizer_of(kind, merges), decoder_of(kind), model, plan)
 
 
 def _check_size(kind: Kind, plan: SpecialPlan, vocab_size: int | None) -> None:
@@ -99,6 +101,16 @@ def _check_words(kind: Kind, keep_words: Sequence[str], min_frequency: int | Non
         raise CutawayError("keep_words is one text (str). Give a list of words.")
     if min_frequency is not None and min_frequency < 1:
         raise CutawayError(f"min_frequency is {min_frequency}. It must be at least 1: it is a count of occurrences.")
+
+
+def _check_merges(kind: Kind, merges: str, keep_words: Sequence[str]) -> None:
+    if merges not in MERGES:
+        raise CutawayError(f"merges is '{merges}'. Allowed: {', '.join(MERGES)}.{near(merges, MERGES)}")
+    if merges != "words" and (kind != "bpe" or keep_words):
+        raise CutawayError(
+            f"merges is '{merges}', which is for bpe tokenizers without keep_words: a word inside a larger token is none of its "
+            "own. Leave one of them out."
+        )
 
 
 def _checked(documents: Iterable[str]) -> Iterator[str]:
@@ -154,9 +166,11 @@ def _word_level(tokens: Sequence[str], plan: SpecialPlan) -> models.WordLevel:
     return models.WordLevel({token: token_id for token_id, token in enumerate(known)}, unk_token=UNKNOWN)
 
 
-def _byte_pairs(texts: Iterable[str], room: int, keep_words: Sequence[str], min_frequency: int) -> models.BPE:
+def _byte_pairs(
+    texts: Iterable[str], room: int, within: Merges, keep_words: Sequence[str], min_frequency: int
+) -> models.BPE:
     library = Library(models.BPE())
-    library.pre_tokenizer = pre_tokenizer_of("bpe")
+    library.pre_tokenizer = pre_tokenizer_of("bpe", within)
     forms = [form for word in keep_words for form in (word, f" {word}")]
     pieces = [_check_one_piece(library, form) for form in forms]
     trainer = trainers.BpeTrainer(
@@ -179,10 +193,10 @@ def _check_one_piece(library: Library, form: str) -> str:
     return pieces[0]
 
 
-def _assembled(kind: Kind, model: models.Model, plan: SpecialPlan) -> Tokenizer:
+def _assembled(pre_tokenizer: Any, decoder: Any, model: models.Model, plan: SpecialPlan) -> Tokenizer:
     library = Library(model)
-    library.pre_tokenizer = pre_tokenizer_of(kind)
-    library.decoder = decoder_of(kind)
+    library.pre_tokenizer = pre_tokenizer
+    library.decoder = decoder
     library.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in plan.tokens()])
     roles = SpecialRoles.resolve(plan.spellings(), plan.spares(), library.token_to_id)
     return Tokenizer(library, roles)

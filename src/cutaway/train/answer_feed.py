@@ -17,12 +17,12 @@ from ..data import AnswerLoader, Question, QuestionSource, answer_rows, read_que
 from ..decode import Sampling, Session, autoregressive, run
 from ..errors import CutawayError
 from ..model import Transformer
-from ..objectives import Task, answers, cross_entropy
+from ..objectives import Task, answers
 from ..text import Tokenizer
 from .feed import Held
 from .question_feed import questions_of
 from .recipe import Recipe, SampleRecipe
-from .step import mixed, predict
+from .score import score_tasks
 from .text_feed import row_length
 
 
@@ -65,7 +65,10 @@ class AnswerFeed:
     @torch.inference_mode()
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`."""
-        return [_held(name, loader, model, precision) for name, loader in self.held_loaders.items()]
+        return [
+            Held(name, *score_tasks(model, ((answers(batch), batch.num_bytes) for batch in loader.all()), precision))
+            for name, loader in self.held_loaders.items()
+        ]
 
     def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:
         """A question, an arrow, and what the model writes, having read the first context held out."""
@@ -124,17 +127,5 @@ def texts_of_questions(recipe: Recipe) -> Iterator[str]:
             if not last.startswith(question.context):
                 yield question.context
             last = question.context
-            asked = written_form(replace(question, context=""))
-            yield asked + (f" {question.answers[0].text}" if question.answers else "")
-
-
-def _held(name: str, loader: AnswerLoader, model: Transformer, precision: str) -> Held:
-    nats = tokens = num_bytes = 0.0
-    for batch in loader.all():
-        task = answers(batch)
-        with mixed(precision):
-            logits = predict(model, task)
-        nats += float(cross_entropy(logits, task))
-        tokens += batch.num_scored
-        num_bytes += batch.num_bytes
-    return Held(name, nats, tokens, num_bytes)
+            yield written_form(replace(question, context=""))
+            yield from (f" {answer.text}" for answer in question.answers[:1])

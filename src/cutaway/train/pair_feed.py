@@ -29,12 +29,12 @@ from ..data import (
 from ..decode import Sampling, Session, autoregressive, run
 from ..errors import CutawayError
 from ..model import Transformer
-from ..objectives import Task, cross_entropy, seq2seq
+from ..objectives import Task, seq2seq
 from ..text import Tokenizer
 from .feed import Held
 from .recipe import Recipe, SampleRecipe
 from .recipe_data import PairsRecipe
-from .step import mixed, predict
+from .score import score_tasks
 from .text_feed import row_length, sample_ids
 
 
@@ -77,7 +77,13 @@ class PairFeed:
     @torch.inference_mode()
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`."""
-        return [self._held(loader, model, precision) for loader in self.held_loaders]
+        return [
+            Held(
+                loader.parts[0].name,
+                *score_tasks(model, ((seq2seq(batch), batch.num_bytes) for batch in loader.all()), precision),
+            )
+            for loader in self.held_loaders
+        ]
 
     def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:
         """The prompt as a source, an arrow, and what the model says to it."""
@@ -92,17 +98,6 @@ class PairFeed:
     def save(self, directory: Path) -> None:
         """See `Feed`."""
         self.tokenizer.save(directory)
-
-    def _held(self, loader: PairLoader, model: Transformer, precision: str) -> Held:
-        nats = tokens = num_bytes = 0.0
-        for batch in loader.all():
-            task = seq2seq(batch)
-            with mixed(precision):
-                logits = predict(model, task)
-            nats += float(cross_entropy(logits, task))
-            tokens += batch.num_scored
-            num_bytes += batch.num_bytes
-        return Held(loader.parts[0].name, nats, tokens, num_bytes)
 
 
 def prepare_pairs(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path) -> PairFeed:

@@ -74,6 +74,7 @@ def make_tokenizer(recipe: Recipe) -> Tokenizer:
         vocab_size=plan.vocab_size,
         specials=replace(default_plan(plan.kind), num_spares=plan.num_spares),
         keep_words=plan.keep_words,
+        merges=plan.merges,
     )
     if recipe.pairs is None or trained.roles.eos is None:
         return trained

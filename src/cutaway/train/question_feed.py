@@ -16,12 +16,13 @@ from ..data import Cutter, Question, QuestionSource, WindowLoader, collate, read
 from ..decode import best_spans, span_scores
 from ..errors import CutawayError
 from ..model import Transformer
-from ..objectives import Task, cross_entropy, spans
+from ..objectives import Task, spans
 from ..text import Tokenizer
 from .feed import Held
 from .recipe import Recipe, SampleRecipe
 from .recipe_data import QuestionsRecipe
-from .step import mixed, predict
+from .score import score_tasks
+from .step import predict
 from .text_feed import row_length
 
 SPAN_LABELS = 2
@@ -62,7 +63,10 @@ class QuestionFeed:
     @torch.inference_mode()
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`. A token scored is a target: two of each window."""
-        return [_held(name, loader, model, precision) for name, loader in self.held_loaders.items()]
+        return [
+            Held(name, *score_tasks(model, ((spans(batch), 0.0) for batch in loader.all()), precision))
+            for name, loader in self.held_loaders.items()
+        ]
 
     @torch.inference_mode()
     def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:  # noqa: ARG002 (nothing is drawn)
@@ -124,14 +128,3 @@ def check_reader(recipe: Recipe, config: ModelConfig) -> None:
             f"The base {recipe.base} gives each token {config.num_labels} scores, and an answer takes {SPAN_LABELS}: where it "
             "begins and ends. Name the model that it was made from."
         )
-
-
-def _held(name: str, loader: WindowLoader, model: Transformer, precision: str) -> Held:
-    nats = tokens = 0.0
-    for batch in loader.all():
-        task = spans(batch)
-        with mixed(precision):
-            logits = predict(model, task)
-        nats += float(cross_entropy(logits, task))
-        tokens += task.num_scored
-    return Held(name, nats, tokens, 0.0)

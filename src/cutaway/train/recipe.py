@@ -31,12 +31,14 @@ class TokenizerRecipe:
     """How text becomes tokens. vocab_size: the most ids, specials included (bpe needs it). path: take this one instead.
 
     Word, byte and bpe kinds reserve end, pad, mask and chat-role tokens, and `num_spares` more. keep_words: one token each.
+    merges: within what those of bpe stay, words or whole sentences (Liu et al. 2025).
     """
 
     kind: TokenizerKind = "bpe"
     vocab_size: int | None = None
     num_spares: int = 0
     keep_words: tuple[str, ...] = ()
+    merges: Literal["words", "sentences"] = "words"
     path: str | None = None
 
 

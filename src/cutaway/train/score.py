@@ -6,13 +6,13 @@ perplexity = exp(nats / tokens)      bits per byte = nats / (ln 2 · bytes)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
 from ..data import Corpus, sequential
 from ..model import Transformer
-from ..objectives import causal, cross_entropy
+from ..objectives import Task, causal, cross_entropy
 from .step import mixed, predict
 
 
@@ -42,6 +42,18 @@ def score(
         num_bytes += batch.num_bytes
         if progress is not None:
             progress(tokens)
+    return nats, tokens, num_bytes
+
+
+def score_tasks(model: Transformer, tasks: Iterable[tuple[Task, float]], precision: str) -> tuple[float, float, float]:
+    """As `score`, of tasks with the UTF-8 bytes that each scores."""
+    nats = tokens = num_bytes = 0.0
+    for task, size in tasks:
+        with mixed(precision):
+            logits = predict(model, task)
+        nats += float(cross_entropy(logits, task))
+        tokens += task.num_scored
+        num_bytes += size
     return nats, tokens, num_bytes
 
 
