@@ -17,6 +17,7 @@ from .found import Answer, Answers
 
 TWO_STACKS: Final = "question: {question} context: {context}"
 END: Final = "\n"
+AT_ONCE: Final = 64  # questions that share their passes
 
 
 def write(
@@ -28,11 +29,19 @@ def write(
     progress: Callable[[int, int], None] | None,
 ) -> list[Answers]:
     """The greedy answer to each question; an empty one is none. Raises CutawayError for a prompt without its two places."""
-    found = []
-    for number, question in enumerate(questions, start=1):
-        found.append(_written(lm, question, max_tokens, prompt))
+    found: list[Answers] = []
+    for start in range(0, len(questions), AT_ONCE):
+        part = questions[start : start + AT_ONCE]
+        prompts = [prompt_of(lm, question, prompt) for question in part]
+        texts, scores = ["" for _ in part], [0.0 for _ in part]
+        stop = () if lm.config.has_cross else (END,)
+        for index, piece in lm.stream_batch(prompts, max_tokens=max_tokens, stop=stop):
+            texts[index] += piece.text
+            if piece.event is not None and piece.event.probability:
+                scores[index] += math.log(piece.event.probability)
+        found += [_answers(*each) for each in zip(part, texts, scores, strict=True)]
         if progress is not None:
-            progress(number, len(questions))
+            progress(len(found), len(questions))
     return found
 
 
@@ -47,12 +56,9 @@ def prompt_of(lm: LM, question: Question, form: str | None) -> str:
     )
 
 
-def _written(lm: LM, question: Question, max_tokens: int, prompt: str | None) -> Answers:
-    pieces = list(
-        lm.stream(prompt_of(lm, question, prompt), max_tokens=max_tokens, stop=() if lm.config.has_cross else (END,))
-    )
-    score = sum(math.log(piece.event.probability) for piece in pieces if piece.event and piece.event.probability)
-    text = "".join(piece.text for piece in pieces).strip()
+def _answers(question: Question, written: str, score: float) -> Answers:
+    """score: the sum of the log-probabilities of what was written."""
+    text = written.strip()
     if not text:
         return Answers(question=question.text, context=question.context, answers=(), no_answer=math.exp(score))
     begin = question.context.find(text)
