@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cutaway.data import AnswerLoader, AnswerRow, Question, QuestionSource, answer_rows, read_questions, written_form
+from cutaway.data import (
+    AnswerBatch,
+    AnswerLoader,
+    AnswerRow,
+    Question,
+    QuestionSource,
+    answer_rows,
+    read_questions,
+    written_form,
+)
 from cutaway.data.answer_loader import PAD as PADDING
 from cutaway.data.answer_loader import TRUNK
 from cutaway.errors import CutawayError
@@ -74,29 +84,43 @@ def test_what_does_not_fit_is_left_out(tmp_path: Path) -> None:
         AnswerLoader(rows(tmp_path, context=8), batch_tokens=100, seed=1, pad_id=PAD)
 
 
+def branches_of(batch: AnswerBatch) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Every branch of a batch with what it sees, after every array was checked against the others."""
+    assert ((batch.branches == PADDING) == batch.is_padding).all()
+    assert (batch.input_ids[batch.is_padding] == PAD).all()
+    assert not batch.weights[~batch.is_branch].any()
+    for row in range(len(batch.input_ids)):
+        for segment in range(int(batch.segments[row].max()) + 1):
+            is_here = (batch.segments[row] == segment) & ~batch.is_padding[row]
+            ids, targets, branch, starts, ranks, weights = (
+                array[row][is_here]
+                for array in (
+                    batch.input_ids,
+                    batch.target_ids,
+                    batch.branches,
+                    batch.starts,
+                    batch.ranks,
+                    batch.weights,
+                )
+            )
+            trunk = ids[branch == TRUNK]
+            assert (starts[branch == TRUNK] == np.arange(len(trunk))).all()
+            for number in range(int(branch.max()) + 1):
+                own = branch == number
+                (start,) = set(starts[own].tolist())
+                assert (ranks[own] == np.arange(own.sum())).all()
+                assert (ids[own][1:] == targets[own][:-1]).all()
+                scored = int(weights[own].sum())
+                assert weights[own][-scored:].all()
+                yield (*trunk[:start].tolist(), *ids[own].tolist(), int(targets[own][-1])), scored
+
+
 def test_batches_hold_every_branch_once_with_what_it_sees(tmp_path: Path) -> None:
     made = rows(tmp_path, row_tokens=300)
     loader = AnswerLoader(made * 5, batch_tokens=700, seed=4, pad_id=PAD)
     size = loader.batches_per_epoch
     for batches in ([loader.batch(number) for number in range(size)], loader.all()):
-        found: Counter[tuple[tuple[int, ...], int]] = Counter()
-        for batch in batches:
-            assert batch.input_ids.size <= 700
-            for row in range(len(batch.input_ids)):
-                ids, branch, starts = batch.input_ids[row], batch.branches[row], batch.starts[row]
-                trunk = ids[branch == TRUNK]
-                assert (starts[branch == TRUNK] == np.arange(len(trunk))).all()
-                assert (ids[branch == PADDING] == PAD).all()
-                assert not batch.weights[row][branch < 0].any()
-                for number in range(int(branch.max()) + 1):
-                    own = branch == number
-                    (start,) = set(starts[own].tolist())
-                    assert (batch.ranks[row][own] == np.arange(own.sum())).all()
-                    last = batch.target_ids[row][own][-1]
-                    assert (ids[own][1:] == batch.target_ids[row][own][:-1]).all()
-                    scored = int(batch.weights[row][own].sum())
-                    assert batch.weights[row][own][-scored:].all()
-                    found[(*trunk[:start].tolist(), *ids[own].tolist(), int(last)), scored] += 1
+        found = Counter(each for batch in batches for each in branches_of(batch))
         assert found == Counter([each for row in made for each in branches(row)] * 5)
         assert sum(batch.num_bytes for batch in batches) == 5 * sum(
             len(f" {question.answers[0].text}".encode()) for question in questions(tmp_path) if question.answers
@@ -106,3 +130,11 @@ def test_batches_hold_every_branch_once_with_what_it_sees(tmp_path: Path) -> Non
         not np.array_equal(loader.batch(number).input_ids, loader.batch(size + number).input_ids)
         for number in range(size)
     )
+
+
+def test_batches_are_as_large_as_asked_for_with_little_padding(tmp_path: Path) -> None:
+    loader = AnswerLoader(rows(tmp_path, row_tokens=1) * 20, batch_tokens=1500, seed=4, pad_id=PAD)
+    batches = [loader.batch(number) for number in range(loader.batches_per_epoch)]
+    sizes = [int((~batch.is_padding).sum()) for batch in batches]
+    assert 1300 < sum(sizes[:-1]) / len(sizes[:-1]) < 1700
+    assert sum(batch.is_padding.sum() for batch in batches) < 0.2 * sum(batch.input_ids.size for batch in batches)

@@ -1,4 +1,4 @@
-"""Texts of many lengths -> batches of about as many tokens. In: the lengths of items. Out: which of them stand together.
+"""Pairs of many lengths -> batches of about as many tokens. In: the lengths of items. Out: which of them stand together.
 
 Items are sorted by length and cut into batches of about `batch_tokens` tokens, padding included; where the first length changes,
 a batch that is at least half full ends, so that most batches have items of one length. Which of the items of equal lengths come
@@ -19,7 +19,7 @@ _ENOUGH = 0.5  # of a batch: from here on it ends where the first length changes
 
 
 class EvenBatches:
-    """lengths: [item, 2], of the two texts of each item; 0 for a second one that is not there. batch_tokens: of both together."""
+    """lengths: [item, 2], of the two texts of each item. batch_tokens: of both together."""
 
     def __init__(self, lengths: Ids, *, batch_tokens: int, seed: int) -> None:
         self.lengths, self.seed = lengths, seed

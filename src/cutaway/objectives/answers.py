@@ -23,7 +23,7 @@ def answers(batch: AnswerBatch) -> Task:
         position=starts + ranks,
         group=torch.where(is_branch, branches, visibility.NO_PEERS),
         rank=ranks,
-        segment=torch.where(torch.as_tensor(batch.is_padding), visibility.PADDING, 0),
+        segment=torch.where(torch.as_tensor(batch.is_padding), visibility.PADDING, torch.as_tensor(batch.segments)),
     )
     return Task(
         torch.as_tensor(batch.input_ids), tokens, torch.as_tensor(batch.target_ids), torch.as_tensor(batch.weights)

@@ -56,7 +56,7 @@ class AnswerFeed:
     @property
     def context(self) -> int:
         """See `Feed`."""
-        return max(1, round(float(self.loader.lengths[:, 0].mean())))
+        return max(1, round(float(self.loader.lengths.mean())))
 
     def task(self, step: int, micro_batch: int) -> Task:
         """See `Feed`."""
