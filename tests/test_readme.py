@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_python_block_runs(block: str) -> None:
 
 def test_commands_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hello\n"))  # of the conversation
     text = (ROOT / "LICENSE").read_text("utf-8")
     (tmp_path / "my-text.txt").write_text(text, "utf-8")
     recipe = blocks(RECIPES.read_text("utf-8"), "toml")[0].replace("vocab_size = 2000", "vocab_size = 320")
