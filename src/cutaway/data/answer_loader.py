@@ -55,11 +55,6 @@ class AnswerBatch:
         """Whether each token fills a row up: [batch, position]."""
         return self.branches == PAD
 
-    @property
-    def num_scored(self) -> int:
-        """Targets that count."""
-        return int(np.count_nonzero(self.weights))
-
 
 class AnswerLoader:
     """Batches of rows. batch_tokens: in one, about. pad_id: what fills rows up. Raises `CutawayError` for no row."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from ..config import ModelConfig
 from ..data import AnswerLoader, Question, QuestionSource, answer_rows, read_questions, written_form
 from ..decode import Sampling, Session, autoregressive, run
@@ -62,7 +60,6 @@ class AnswerFeed:
         """See `Feed`."""
         return answers(self.loader.batch(step * self.recipe.training.accumulate + micro_batch))
 
-    @torch.inference_mode()
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`."""
         return [

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from ..config import ModelConfig
 from ..data import (
     DenoiseSource,
@@ -74,7 +72,6 @@ class PairFeed:
         """See `Feed`."""
         return seq2seq(self.loader.batch(step * self.recipe.training.accumulate + micro_batch))
 
-    @torch.inference_mode()
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`."""
         return [

@@ -60,7 +60,6 @@ class QuestionFeed:
         """See `Feed`."""
         return spans(self.loader.batch(step * self.recipe.training.accumulate + micro_batch))
 
-    @torch.inference_mode()
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`. A token scored is a target: two of each window."""
         return [

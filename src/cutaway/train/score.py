@@ -16,7 +16,6 @@ from ..objectives import Task, causal, cross_entropy
 from .step import mixed, predict
 
 
-@torch.inference_mode()
 def score(
     model: Transformer,
     corpus: Corpus,
@@ -32,20 +31,17 @@ def score(
 
     stride, packed_with: see `data.sequential`. progress: is told the tokens scored so far after every batch.
     """
-    nats = tokens = num_bytes = 0.0
-    for batch in sequential(corpus, context, batch_size, stride=stride, packed_with=packed_with):
-        task = causal(batch)
-        with mixed(precision):
-            logits = predict(model, task)
-        nats += float(cross_entropy(logits, task))
-        tokens += batch.num_scored
-        num_bytes += batch.num_bytes
-        if progress is not None:
-            progress(tokens)
-    return nats, tokens, num_bytes
+    batches = sequential(corpus, context, batch_size, stride=stride, packed_with=packed_with)
+    return score_tasks(model, ((causal(batch), batch.num_bytes) for batch in batches), precision, progress)
 
 
-def score_tasks(model: Transformer, tasks: Iterable[tuple[Task, float]], precision: str) -> tuple[float, float, float]:
+@torch.inference_mode()
+def score_tasks(
+    model: Transformer,
+    tasks: Iterable[tuple[Task, float]],
+    precision: str,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[float, float, float]:
     """As `score`, of tasks with the UTF-8 bytes that each scores."""
     nats = tokens = num_bytes = 0.0
     for task, size in tasks:
@@ -54,6 +50,8 @@ def score_tasks(model: Transformer, tasks: Iterable[tuple[Task, float]], precisi
         nats += float(cross_entropy(logits, task))
         tokens += task.num_scored
         num_bytes += size
+        if progress is not None:
+            progress(tokens)
     return nats, tokens, num_bytes
 
 
