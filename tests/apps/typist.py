@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import time
 from types import TracebackType
 
 CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
@@ -62,6 +63,21 @@ class Typist:
             self._unread += piece
         shown, self._unread = self._unread[: found.end()], self._unread[found.end() :]
         return shown
+
+    def press(self, key: str, pattern: str) -> str:
+        """What is shown up to the pattern, the key pressed again every second until then.
+
+        Between two keys, Python's `input` loses the signal of a Ctrl-C until the next one: it comes before the wait for keys.
+        """
+        for _ in range(round(PATIENCE)):
+            self.type(key)
+            ends = time.monotonic() + 1.0
+            while time.monotonic() < ends and not re.search(pattern, self._unread, re.DOTALL):
+                if select.select([self._keys], [], [], 0.1)[0]:
+                    self._unread += self._read()
+            if re.search(pattern, self._unread, re.DOTALL):
+                break
+        return self.until(pattern)
 
     def end(self) -> tuple[str, int]:
         """What is still shown until the command ends, and its exit code."""

@@ -7,8 +7,10 @@ standard output holds replies alone; whatever else is to be said goes to standar
 from __future__ import annotations
 
 import re
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, Protocol
@@ -76,9 +78,12 @@ class Terminal:
     def show(self, reply: Reply) -> None:
         """See `Screen`. Ctrl-C stops the reply."""
         try:
-            self._label(self.name, f"bold {COMPUTED}")
-            for text in reply:
-                self.console.print(Text(printable(text)), end="", soft_wrap=True)
+            with _noticing() as is_stopped:
+                self._label(self.name, f"bold {COMPUTED}")
+                for text in reply:
+                    self.console.print(Text(printable(text)), end="", soft_wrap=True)
+                    if is_stopped():
+                        raise KeyboardInterrupt
             self.console.print()
         except KeyboardInterrupt:
             self.interrupted()
@@ -115,6 +120,26 @@ class Terminal:
         with self.console.capture() as caught:
             self.console.print(Text(text, style), end="")
         return re.sub(r"(\x1b\[[0-9;]*m)", "\x01\\1\x02", caught.get()) if has_editing else caught.get()
+
+
+@contextmanager
+def _noticing() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was typed. The second one is raised at once, wherever the program is.
+
+    An exception that is raised in the middle of a pass or of a print may end in a library that drops it, or that it leaves half
+    done; one that waits for the next token is not lost, and leaves the session and the console whole.
+    """
+    was_typed: list[bool] = []
+
+    def notice(*_: object) -> None:
+        was_typed.append(True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, notice)
+    try:
+        yield lambda: bool(was_typed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Pipe:
