@@ -16,7 +16,8 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, get_cosine_schedule_with_warmup
 
 from cutaway.data import Question, QuestionSource, read_questions
-from cutaway.train.recipe import load_recipe
+from cutaway.train.machine import find_device
+from cutaway.train.recipe import OptimiserRecipe, load_recipe
 
 HERE = Path(__file__).parent
 STRETCH = 32  # batches whose windows are sorted by length together
@@ -31,27 +32,22 @@ def main(words: Sequence[str] | None = None) -> int:
     assert plan is not None
     assert training.batch_size is not None
     torch.manual_seed(recipe.seed)
+    device = find_device(training.device)
     tokenizer = AutoTokenizer.from_pretrained(recipe.base)
     model = AutoModelForQuestionAnswering.from_pretrained(
         recipe.base, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    ).train()
+    )
+    model = model.to(device).train()
     features = [
         feature
         for question in read_questions(QuestionSource(files=str(arguments.data / "train.json")))
         for feature in windows(tokenizer, question, training.context or 384, plan.stride, plan.max_question)
     ]
-    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
-    vectors = [weight for weight in model.parameters() if weight.dim() == 1]
-    adam = torch.optim.AdamW(
-        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
-        lr=optimiser.learning_rate,
-        betas=(optimiser.beta1, optimiser.beta2),
-        weight_decay=optimiser.weight_decay,
-    )
+    adam = make_adam(model, optimiser)
     schedule = get_cosine_schedule_with_warmup(adam, recipe.schedule.warmup_steps, training.steps)
     batches = endless(features, training.batch_size, recipe.seed)
     for step in range(1, training.steps + 1):
-        loss = model(**tokenizer.pad(next(batches), return_tensors="pt")).loss
+        loss = model(**tokenizer.pad(next(batches), return_tensors="pt").to(device)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optimiser.clip or float("inf"))
         adam.step()
@@ -72,6 +68,18 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
     parser.add_argument("--data", type=Path, default=HERE / "data", help="the folder that prepare.py wrote")
     return parser.parse_args(words)
+
+
+def make_adam(model: torch.nn.Module, optimiser: OptimiserRecipe) -> torch.optim.AdamW:
+    """Their optimiser, with the recipe's rates; matrices decay, vectors do not."""
+    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
+    vectors = [weight for weight in model.parameters() if weight.dim() == 1]
+    return torch.optim.AdamW(
+        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
+        lr=optimiser.learning_rate,
+        betas=(optimiser.beta1, optimiser.beta2),
+        weight_decay=optimiser.weight_decay,
+    )
 
 
 def windows(

@@ -34,6 +34,10 @@ class Tokens:
     fields: Tensor
     flag: Flag = None
 
+    def to(self, device: torch.device) -> Tokens:
+        """The same tokens on a device."""
+        return Tokens(self.fields.to(device), self.flag)
+
     @property
     def known(self) -> Tensor:
         """When each token becomes visible: [batch, position]."""

@@ -6,8 +6,9 @@ so that accumulating gradients over micro-batches of different sizes gives the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,6 +32,11 @@ class Task:
     source: Tokens | None = None
     types: Tensor | None = None
     candidates: Tensor | None = None
+
+    def to(self, device: torch.device) -> Task:
+        """The same task on a device."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in given.items() if value is not None})
 
     @property
     def num_tokens(self) -> int:

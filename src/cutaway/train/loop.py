@@ -23,7 +23,7 @@ from .begin import FindBase, begin
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
 from .feed import Feed
-from .machine import keep_freed_memory, peak_flops
+from .machine import find_device, keep_freed_memory, peak_flops
 from .optimise import factor, make_optimisers, rates, set_rate
 from .recipe import Recipe
 from .run_directory import RunDirectory, complete_checkpoints
@@ -45,14 +45,14 @@ class Trainer:
         keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
-        self.recipe = recipe
+        self.recipe, self.device = recipe, find_device(recipe.training.device)
         self.directory = RunDirectory(directory, recipe, is_fresh=is_fresh)
         with self.directory.open():
             self._prepare(find_base)
             self.directory.claim()
         self.log = EventLog(self.directory.events, resume_at=self.step)
         self.curves = Curves(directory, self.log.kept)
-        self.peak = peak_flops(torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32)
+        self.peak = peak_flops(torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32, self.device)
         self.flops = flops_per_token(self.data.config, self.data.context, training=True) / len(self.data.config.stacks)
         self.is_stopping = False
 
@@ -81,7 +81,7 @@ class Trainer:
         newest = self.directory.newest()
         place = None if newest is None else newest[1]
         begun = begin(self.recipe, place, self.directory.cache, find_base)
-        self.model: Transformer = begun.model
+        self.model: Transformer = begun.model.to(self.device)
         self.data: Feed = begun.feed
         self.base = begun.base
         accelerate(self.model)

@@ -73,7 +73,8 @@ class QuestionFeed:
         asked = self.example if not plan.prompt.strip() else replace(self.example, text=plan.prompt, answers=())
         cutter = self.loader.cutter
         window = next(cutter.windows([asked]))
-        logits = predict(model, spans(collate([window], cutter, self.loader.pad_id)))[0]
+        task = spans(collate([window], cutter, self.loader.pad_id)).to(model.token.weight.device)
+        logits = predict(model, task)[0].cpu()
         begins, ends = logits[:, window.first : window.first + window.stop - window.start].float()
         first, last, _ = next(best_spans(span_scores(begins, ends, plan.max_tokens)))
         marked = window.passage.begins[window.start + first], window.passage.ends[window.start + last]

@@ -120,7 +120,7 @@ class TrainingRecipe:
 
     label_smoothing: the share of each target that is spread over the vocabulary (Szegedy et al. 2016). average: the run ends
     with the mean of its last checkpoints' weights, so many; 1: with the last. precision: bf16 multiplies in bfloat16 and keeps
-    fp32 weights (mixed precision; Micikevicius et al. 2018).
+    fp32 weights (mixed precision; Micikevicius et al. 2018). device: auto takes a GPU where there is one.
     """
 
     steps: int
@@ -131,6 +131,7 @@ class TrainingRecipe:
     label_smoothing: float = 0.0
     average: int = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     evaluate_every: int = 500
     evaluate_batch_size: int = 32
     sample_every: int = 500

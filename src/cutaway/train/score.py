@@ -45,9 +45,10 @@ def score_tasks(
     """As `score`, of tasks with the UTF-8 bytes that each scores."""
     nats = tokens = num_bytes = 0.0
     for task, size in tasks:
-        with mixed(precision):
-            logits = predict(model, task)
-        nats += float(cross_entropy(logits, task))
+        here = task.to(model.token.weight.device)
+        with mixed(precision, model):
+            logits = predict(model, here)
+        nats += float(cross_entropy(logits, here))
         tokens += task.num_scored
         num_bytes += size
         if progress is not None:

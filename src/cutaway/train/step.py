@@ -58,9 +58,10 @@ def accumulate(
     total = 0.0
     for task, seed in zip(tasks, seeds, strict=True):
         torch.manual_seed(seed)
-        with mixed(precision):
-            logits = predict(model, task)
-        loss = cross_entropy(logits, task, label_smoothing) / num_scored
+        here = task.to(model.token.weight.device)
+        with mixed(precision, model):
+            logits = predict(model, here)
+        loss = cross_entropy(logits, here, label_smoothing) / num_scored
         loss.backward()
         total += float(loss.detach())
     return total
@@ -82,9 +83,10 @@ def predict(model: Transformer, task: Task) -> Tensor:
     return model.logits(states, call)
 
 
-def mixed(precision: str) -> contextlib.AbstractContextManager[object]:
-    """bf16: products in bfloat16, weights and sums in fp32; fp32: as they are."""
-    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+def mixed(precision: str, model: Transformer) -> contextlib.AbstractContextManager[object]:
+    """bf16: products in bfloat16, weights and sums in fp32; fp32: as they are. On the device where the model is."""
+    kind = model.token.weight.device.type
+    return torch.autocast(kind, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
 
 
 def micro_seed(seed: int, step: int, micro_batch: int, rank: int = 0) -> int:
