@@ -8,11 +8,13 @@ import torch
 
 from ..errors import CutawayError, near
 from ..lm import LM, load
-from . import order, token
+from . import attention, choosing, embedding, encoding, layers, meaning, order, stacks, token, vector
 from .lesson import Entry, Lesson, Next
 from .settings import settle
 
-SHELF: tuple[Entry, ...] = (token.ENTRY, order.ENTRY)
+SHELF: tuple[Entry, ...] = tuple(
+    module.ENTRY for module in (token, vector, embedding, meaning, encoding, order, attention, layers, choosing, stacks)
+)
 
 
 def entries() -> tuple[Entry, ...]:

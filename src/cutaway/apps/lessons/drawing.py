@@ -19,8 +19,10 @@ from ...lessons.figures import Bar, Bars, Curve, Figure, Images, Matrix, Pairs, 
 from ..inspect.characters import COMPUTED, LEARNED, LOOK, QUIET, SHADES, bar, fit, make_table, put
 from ..inspect.colour import SCALES, mixed
 
+SIGNED = ((0.8, "█"), (0.6, "▓"), (0.4, "▒"), (0.2, "░"))  # of the way from −scale to scale; 0 is in the middle of ▒
 TONE = {"learned": LEARNED, "computed": COMPUTED}
 LABEL, BAR, MOST_POINTS = 22, 28, 12
+CELL = 5  # cells of a number in a matrix
 MIDDLE = 16  # cells between the two sides of pairs
 SIDE = 8  # pixels
 
@@ -64,11 +66,12 @@ def pairs(figure: Pairs, console: Console) -> None:
 def matrix(figure: Matrix, console: Console) -> None:
     """Numbers where they fit, and else shades, two cells each."""
     label = _width(figure.rows)
-    columns = [fit(name, min(9, max(5, cell_len(name)))) for name in figure.columns]
-    wide = sum(max(6, cell_len(name)) + 2 for name in columns)
-    if label + wide + 4 > console.width:
+    widths = [[min(most, cell_len(name)) for name in figure.columns] for most in (9, 7, 5)]
+    fitting = [each for each in widths if label + sum(max(CELL, width) + 2 for width in each) + 4 <= console.width]
+    if not fitting:
         return _shaded(figure, label, console)
-    table = make_table("<", *(f">{name.strip()}" for name in columns))
+    columns = [fit(name, width) for name, width in zip(figure.columns, fitting[0], strict=True)]
+    table = make_table("<", *(f">{name}" for name in columns))
     for name, values in zip(figure.rows, figure.values, strict=True):
         table.add_row(fit(name, label), *(_number(value, figure) for value in values))
     put(console, table)
@@ -154,12 +157,13 @@ def _few(count: int) -> list[int]:
 
 
 def _cells(strip: Strip, scale: float, room: int, *, is_share: bool) -> Text:
-    shares = [value / scale if is_share else (value / scale + 1) / 2 for value in strip.values[:room]]
-    return Text("".join(_ink(share) for share in shares), TONE[strip.role])
+    return Text("".join(_ink(value, scale, is_share=is_share) for value in strip.values[:room]), TONE[strip.role])
 
 
-def _ink(share: float) -> str:
-    return next((block for least, block in SHADES if share >= least), " ")
+def _ink(value: float, scale: float, *, is_share: bool) -> str:
+    """A value as a cell: from 0 to the scale, or from −scale to scale."""
+    share, steps = (value / scale, SHADES) if is_share else ((value / scale + 1) / 2, SIGNED)
+    return next((block for least, block in steps if share >= least), " ")
 
 
 def _rest(console: Console, length: int, room: int) -> None:
@@ -178,12 +182,16 @@ def _shaded(figure: Matrix, label: int, console: Console) -> None:
     for name, values in zip(figure.rows, figure.values, strict=True):
         line = Text()
         for value in values[:room]:
-            share = (
-                0.0 if value is None else value / figure.scale if figure.is_share else (value / figure.scale + 1) / 2
-            )
-            line.append("· " if value is None else _ink(share) * 2, QUIET if value is None else TONE[figure.role])
+            if value is None:
+                line.append("· ", QUIET)
+            else:
+                line.append(_ink(value, figure.scale, is_share=figure.is_share) * 2, TONE[figure.role])
         _line(console, fit(name, label), "  ", line)
-    _line(console, Text("░ from 0.05, ▒ 0.25, ▓ 0.50, █ 0.75 of the scale; · is hidden", QUIET))
+    steps = reversed(SHADES[:-1] if figure.is_share else SIGNED)
+    said = ", ".join(
+        f"{block} {number((least if figure.is_share else 2 * least - 1) * figure.scale)}" for least, block in steps
+    )
+    _line(console, Text(f"from {said}", QUIET))
 
 
 def _bar(row: Bar, scale: float, width: int, has_left: bool) -> list[Text | str]:
@@ -207,7 +215,7 @@ def _images_row(name: str, row: Sequence[Sequence[float]], label: int, console: 
                 if has_colour:
                     line.append("▀", f"{_colour(upper)} on {_colour(lower)}")
                 else:
-                    line.append(_ink(upper))
+                    line.append(_ink(upper, 1.0, is_share=True))
             line.append(" ")
         _line(console, line)
     console.print()
