@@ -78,14 +78,12 @@ def show(lm: LM, given: Settings) -> Shown:
     strongest = tokens[found.strongest[place]]
     return Shown(
         text=(
-            f"A head lets a token take something from other tokens. {tokens[place]} asks with its query; every token that "
-            f"it may see "
-            "answers with its key. The better the two fit, the larger the weight. Weights are shares: they add up to 1.",
-            f"What the head hands on is the sum of the values, each times its weight, and nothing else. Here "
-            f"{tokens[place]} takes "
-            f"most from {strongest}, {number(max(weights))} of the whole. Multiply and add it yourself: the last two rows "
-            f"below are "
-            "the same.",
+            f"A head lets a token take something from other tokens. {tokens[place]} asks with its query; every token "
+            "that it may see answers with its key. The better the two fit, the larger the weight. Weights are "
+            "shares: they add up to 1.",
+            "What the head hands on is the sum of the values, each times its weight, and nothing else. Here "
+            f"{tokens[place]} takes most from {strongest}, {number(max(weights))} of the whole. Multiply and add it "
+            "yourself: the last two rows below are the same.",
         ),
         figures=(_bars(found, tokens, place), _ledger(found, tokens), _strips(added, weights, tokens, layer, head)),
         findings=(
@@ -102,8 +100,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found=small(added.gap),
             holds=added.gap <= EQUAL,
         ),
-        fair="Weights and values are those of the pass; the sum is taken here once more, in double precision, one token "
-        "after the other.",
+        fair="Weights and values are those of the pass; the sum is taken here once more, in double precision, one "
+        "token after the other.",
     )
 
 

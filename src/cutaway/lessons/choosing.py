@@ -57,13 +57,12 @@ def show(lm: LM, given: Settings) -> Shown:
     return Shown(
         text=(
             f"The model does not say a word. It gives each of its {len(said):,} tokens a share, and something has to "
-            f"choose. Greedy "
-            "takes the largest share every time. Drawing takes a token by lot, as often as its share says; temperature makes the "
-            "large shares larger (below 1) or smaller (above 1) first.",
-            f"Greedy sounds safe and tends to loops: of the {SIZE}-token runs of its text {chance(repeats)} have been there "
-            f"before, "
-            f"against {chance(lot)} when drawn. The last figure shows why. A sentence that was read once is likelier the next "
-            "time, and what is likeliest is what greedy takes.",
+            "choose. Greedy takes the largest share every time. Drawing takes a token by lot, as often as its share "
+            "says; temperature makes the large shares larger (below 1) or smaller (above 1) first.",
+            f"Greedy sounds safe and tends to loops: of the {SIZE}-token runs of its text {chance(repeats)} have been "
+            f"there before, against {chance(lot)} when drawn. The last figure shows why: a token of a sentence has "
+            f"{chance(rounds[0])} when it is read first and {chance(rounds[1])} the second time, and what is "
+            "likeliest is what greedy takes.",
         ),
         figures=(_shares(said, heat, words), _texts(lm, greedy, drawn[0]), _bars(repeats, lot, heat), _rounds(rounds)),
         findings=(
@@ -78,9 +77,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found=f"{chance(repeats)} against {chance(lot)}",
             holds=repeats > lot,
         ),
-        fair=f"One model, one prompt, {count(len(greedy), 'token')} each; the end of a story does not end a text, so that "
-        f"none is "
-        f"shorter. By lot, {NUM_SAMPLES} texts were written and their mean is taken.",
+        fair=f"One model, one prompt, {count(len(greedy), 'token')} each; the end of a story does not end a text, so "
+        f"that none is shorter. By lot, {NUM_SAMPLES} texts were written and their mean is taken.",
     )
 
 

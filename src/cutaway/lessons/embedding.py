@@ -46,12 +46,11 @@ def show(lm: LM, given: Settings) -> Shown:
     pair, other = f"{spoken[0]} and {spoken[1]}", f"{spoken[2]} and {spoken[3]}"
     return Shown(
         text=(
-            f"“Embedded” means: put into a space. The table of the model has a row of {table.shape[1]} numbers for each "
-            f"token, and "
-            "the row is all that the layers ever learn of it. Nobody wrote the rows. Training moved them, a little for each "
-            "text, and words that are used alike ended up pointing alike.",
-            f"The cosine of {pair} is {number(near)}; that of {other} is {number(far)}. Two words drawn at random have "
-            f"{number(float(pairs.mean()))} on average.",
+            f"“Embedded” means: put into a space. The table of the model has a row of {table.shape[1]} numbers for "
+            "each token, and the row is all that the layers ever learn of it. Nobody wrote the rows. Training moved "
+            "them, a little for each text, and words that are used alike ended up pointing alike.",
+            f"The cosine of {pair} is {number(near)}; that of {other} is {number(far)}. Two words drawn at random "
+            f"have {number(float(pairs.mean()))} on average.",
         ),
         figures=(
             _matrix(cosines, ids, words),
@@ -74,8 +73,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found=number(near - far),
             holds=near > far,
         ),
-        fair="Each word is one token with a space before it, so four rows of one table are compared, none of them put together "
-        f"from parts. The pairs drawn at random are {NUM_PAIRS:,}, with seed {SEED}.",
+        fair="Each word is one token with a space before it, so four rows of one table are compared, none of them "
+        f"put together from parts. The pairs drawn at random are {NUM_PAIRS:,}, with seed {SEED}.",
     )
 
 

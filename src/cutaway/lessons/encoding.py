@@ -59,14 +59,12 @@ def show(lm: LM, given: Settings) -> Shown:
     above = int((found.dimensions > 0.5).sum())
     return Shown(
         text=(
-            "An encoding writes something as numbers. Here it is the place of a token: sines and cosines of the place, some "
-            "fast and "
-            "some slow, one for each dimension. They are added to the token's own vector, number by number. From then on both "
-            "are one list, and no dimension is set aside for either.",
-            f"So is the input all position? No. On this text position makes up {chance(found.whole)} of it. Of "
-            f"{len(found.dimensions)} "
-            f"dimensions {above} are more position than word; the most positional has {chance(most)}, and the least "
-            f"{chance(float(found.dimensions.min()))}.",
+            "An encoding writes something as numbers. Here it is the place of a token: sines and cosines of the "
+            "place, some fast and some slow, one for each dimension. They are added to the token's own vector, "
+            "number by number. From then on both are one list, and no dimension is set aside for either.",
+            f"So is the input all position? On this text position makes up {chance(found.whole)} of it. Of "
+            f"{len(found.dimensions)} dimensions {above} are more position than word; the most positional has "
+            f"{chance(most)}, and the least {chance(float(found.dimensions.min()))}.",
         ),
         figures=(
             _strips(token, position, ids, words),
@@ -85,9 +83,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found=f"the largest share is {chance(most)}",
             holds=0 < most <= ALONE,
         ),
-        fair="Both parts are taken where they are added, before any layer, over the same tokens. Shares are of squares, as "
-        "lengths "
-        "are, so they add up to 1.",
+        fair="Both parts are taken where they are added, before any layer, over the same tokens. Shares are of "
+        "squares, as lengths are, so they add up to 1.",
     )
 
 
@@ -137,7 +134,7 @@ def _sorted(found: Shares) -> Curve:
     values = found.dimensions.sort(descending=True).values.tolist()
     return Curve(
         title="Position's share in each dimension, the most positional first",
-        caption="No step from all to nothing: the dimensions are not divided between word and position.",
+        caption="Were the dimensions divided between word and position, it would fall from 100 % to 0 in one step.",
         source="embedding.position² ÷ (embedding.token² + embedding.position²)",
         x="rank",
         y="share",

@@ -74,9 +74,8 @@ def check(lm: LM) -> None:
     stack = lm.config.main
     if (switches := stack.num_layers * (stack.attention.num_heads + 2)) > MOST_SWITCHES:
         raise CutawayError(
-            f"'{lm.name}' has {switches:,} parts, and this lesson switches off each. It takes {MOST_SWITCHES} at most: take "
-            f"--model "
-            "stories."
+            f"'{lm.name}' has {switches:,} parts, and this lesson switches off each. It takes {MOST_SWITCHES} at "
+            "most: take --model stories."
         )
 
 
@@ -94,15 +93,13 @@ def show(lm: LM, given: Settings) -> Shown:
     what = f"{PARTS[off]}{f' {head}' if off == 'head' else ''} of layer {layer}"
     return Shown(
         text=(
-            f"A layer has {count(stack.attention.num_heads, 'head')} that work side by side: each reads the same stream, "
-            f"looks where "
-            "it learned to look, and adds its own part. A layer does not replace the stream, it adds to it; the next layer "
-            "reads the "
-            "sum. The feed-forward network then adds something for each token by itself.",
+            f"A layer has {count(stack.attention.num_heads, 'head')} that work side by side: each reads the same "
+            "stream, looks where it learned to look, and adds its own part. A layer does not replace the stream, it "
+            "adds to it; the next layer reads the sum. The feed-forward network then adds something for each token "
+            "by itself.",
             f"What a part is good for shows when it is switched off. Without {what} the loss on this text goes from "
-            f"{number(plain)} to "
-            f"{number(plain + cost)}. The head that is missed most is head {worst[1]} of layer {worst[0]} "
-            f"({number(costs[worst])} more).",
+            f"{number(plain)} to {number(plain + cost)}. The head that is missed most is head {worst[1]} of layer "
+            f"{worst[0]} ({number(costs[worst])} more).",
         ),
         figures=(
             _heads(costs, stack.num_layers, stack.attention.num_heads),
@@ -124,9 +121,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found=small(stream.gap),
             holds=stream.gap <= EQUAL,
         ),
-        fair="The same text and the same weights every time; a part that is switched off adds zeros, and everything above "
-        "it runs as "
-        "it otherwise would. Losses of one text are one text's: on another, other heads matter.",
+        fair="The same text and the same weights every time; a part that is switched off adds zeros, and everything "
+        "above it runs as it otherwise would. Losses of one text are one text's: on another, other heads matter.",
     )
 
 
@@ -175,6 +171,10 @@ def stream_of(lm: LM, ids: Sequence[int]) -> tuple[Stream, list[Tensor]]:
     return stream, [would_say(lm.model, trace[end])[0] for end in ends]
 
 
+def _change(cost: float) -> str:
+    return f"{number(abs(cost), 3)} {'more' if cost > 0 else 'less'}"
+
+
 def _heads(costs: Mapping[tuple[int, int | str], float], num_layers: int, num_heads: int) -> Matrix:
     values = tuple(tuple(costs[layer, head] for head in range(num_heads)) for layer in range(num_layers))
     return Matrix(
@@ -202,9 +202,8 @@ def _lens(lens: Sequence[Tensor], ids: Sequence[int], words: Words) -> Table:
         rows.append((name, f"{guess.text} {chance(guess.probability)}", f"{rank:,}", number(float(loss))))
     return Table(
         title=f"What would be said after {words.text(ids[place])}, layer by layer",
-        caption=f"The text goes on with {words.text(ids[-1])}; its rank among all tokens, and the loss on the whole text if "
-        f"the model "
-        "ended there.",
+        caption=f"The text goes on with {words.text(ids[-1])}; its rank among all tokens, and the loss on the whole "
+        "text if the model ended there.",
         source="layers.*.residual.end through the final norm and the head",
         heads=("after", "would say", ">rank", ">loss"),
         rows=tuple(rows),
@@ -219,8 +218,8 @@ def _shares(stream: Stream) -> Bars:
         rows.append(Bar(label=label, value=share, text=chance(share) if share >= 0 else f"−{chance(-share)}"))
     return Bars(
         title="The share of the stream that each adds",
-        caption="Of the stream at the end, the mean over the tokens; together 100 %. Negative: it points against what the "
-        "rest add up to.",
+        caption="Of the stream at the end, the mean over the tokens; together 100 %. Negative: it points against "
+        "what the rest add up to.",
         source="part · end ÷ |end|²",
         rows=tuple(rows),
         scale=max(abs(row.value) for row in rows) or 1.0,

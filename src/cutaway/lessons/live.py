@@ -80,8 +80,8 @@ def one_token(lm: LM, word: str) -> int:
     if len(ids) != 1:
         cut = " ".join(lm.tokenizer.token_text(i) for i in ids)
         raise CutawayError(
-            f"“{word.strip():.40}” is {len(ids)} tokens to this model ({cut:.60}), and this lesson needs words that are one. "
-            "Choose a more common word, or take --model stories."
+            f"“{word.strip():.40}” is {len(ids)} tokens to this model ({cut:.60}), and this lesson needs words that "
+            "are one. Choose a more common word, or take --model stories."
         )
     return ids[0]
 

@@ -69,13 +69,12 @@ def show(lm: LM, given: Settings) -> Shown:
     guessed, wanted = analogy(table, ids, words)
     return Shown(
         text=(
-            "Two words can be near each other for two reasons. “walk” and “walked” share a meaning; “walked” and “played” "
-            "share a "
-            "form. A model that has only ever guessed next words needs both: the meaning says what the text is about, the form "
-            "says what fits here.",
-            f"The table of the model holds both at once. Words that share their meaning have a mean cosine of "
-            f"{number(found.meaning)}, "
-            f"words that share their form {number(found.form)}, and words that share neither {number(found.neither)}.",
+            f"Two words can be near each other for two reasons. “{group[0][0]}” and “{group[0][1]}” share a meaning; "
+            f"“{group[0][1]}” and “{group[1][1]}” share a form. A model that has only ever guessed next words needs "
+            "both: the meaning says what the text is about, the form says what fits here.",
+            "The table of the model holds both at once. Words that share their meaning have a mean cosine of "
+            f"{number(found.meaning)}, words that share their form {number(found.form)}, and words that share neither "
+            f"{number(found.neither)}.",
         ),
         figures=(_bars(found), _matrix(table, ids, words), _neighbours(table, word, words)),
         findings=(
@@ -92,9 +91,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found=f"the smaller of the two is {number(found.least_gain)} above",
             holds=found.least_gain >= LEAST,
         ),
-        fair="Rows and columns hold the same words, each once in both; only which pairs count differs. Every word is one "
-        "token with a "
-        "space before it.",
+        fair="Rows and columns hold the same words, each once in both; only which pairs count differs. Every word is "
+        "one token with a space before it.",
     )
 
 

@@ -93,9 +93,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found=f"{small(worst)} (rounding)" if 0 < worst <= EQUAL else small(worst),
             holds=worst <= EQUAL,
         ),
-        fair="Both sentences are made of the same token ids, each with a space in front. “You” and “you” are different "
-        "tokens; with them "
-        "the test would prove nothing.",
+        fair="Both sentences are made of the same token ids, each with a space in front. “You” and “you” are "
+        "different tokens; with them the test would prove nothing.",
     )
 
 
@@ -111,9 +110,8 @@ def measured(lm: LM, ids: Sequence[int], sight: str, switch: str) -> Cell:
 def _question(spoken: Sequence[str]) -> str:
     one, other = " ".join(spoken), " ".join(reversed(spoken))
     return (
-        f"“{one}” and “{other}” hold the same words. Which parts of the model can tell that the order differs? Below, one "
-        f"network "
-        "reads both; each line joins the outputs of the same word."
+        f"“{one}” and “{other}” hold the same words. Which parts of the model can tell that the order differs? Below, "
+        "one network reads both; each line joins the outputs of the same word."
     )
 
 

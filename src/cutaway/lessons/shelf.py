@@ -8,13 +8,28 @@ import torch
 
 from ..errors import CutawayError, near
 from ..lm import LM, load
-from . import attention, choosing, embedding, encoding, layers, meaning, order, stacks, token, vector
+from . import (
+    attention,
+    bandwidth,
+    choosing,
+    diffusion,
+    embedding,
+    encoding,
+    layers,
+    meaning,
+    order,
+    recurrence,
+    stacks,
+    token,
+    vector,
+)
 from .lesson import Entry, Lesson, Next
 from .settings import settle
 
-SHELF: tuple[Entry, ...] = tuple(
-    module.ENTRY for module in (token, vector, embedding, meaning, encoding, order, attention, layers, choosing, stacks)
-)
+MODULES = (
+    token, vector, embedding, meaning, encoding, order, recurrence, attention, layers, choosing, stacks, bandwidth, diffusion,
+)  # fmt: skip
+SHELF: tuple[Entry, ...] = tuple(module.ENTRY for module in MODULES)
 
 
 def entries() -> tuple[Entry, ...]:

@@ -82,14 +82,13 @@ def show(lm: LM, given: Settings) -> Shown:
     breaches = found.breaches()
     return Shown(
         text=(
-            "An encoder reads: each of its outputs may use the whole text, what follows too. A decoder writes: an output "
-            "may use only "
-            "what stands there already, or guessing the next token would be no guess. An encoder-decoder is one of each: "
-            "the decoder "
-            "sees its own text up to the present token, and all of what the encoder read.",
-            f"Here “{given.text('source')}” was read and “{lm.tokenizer.decode(target[1:])}” written. Then "
-            f"each token was "
-            f"changed into {words.text(by)}, one at a time, and every output was compared. An output that moves sees the token.",
+            "An encoder reads: each of its outputs may use the whole text, what follows too. A decoder writes: an "
+            "output may use only what stands there already, or guessing the next token would be no guess. An "
+            "encoder-decoder is one of each: the decoder sees its own text up to the present token, and all of what "
+            "the encoder read.",
+            f"Here “{given.text('source')}” was read and “{lm.tokenizer.decode(target[1:])}” written. Then each token "
+            f"was changed into {words.text(by)}, one at a time, and every output was compared. An output that moves "
+            "sees the token.",
         ),
         figures=(
             _matrix(
@@ -109,16 +108,14 @@ def show(lm: LM, given: Settings) -> Shown:
             Finding(label="Most that an output moved by a later token of the decoder", value=small(_later(found))),
         ),
         wrong=Check(
-            claim="An encoder output that ignores a token; a decoder output that ignores an earlier one or the source, or "
-            "moves with a "
-            "later one.",
+            claim="An encoder output that ignores a token; a decoder output that ignores an earlier one or the "
+            "source, or moves with a later one.",
             threshold=f"a single such output, moved by more or less than {small(MOVED)}",
             found=count(breaches, "such output"),
             holds=breaches == 0,
         ),
         fair="Every token is changed into the same one, which none of them is (else into another); all else stays, "
-        "positions too. The "
-        "decoder alone is measured with one source, the cross-attention with one target.",
+        "positions too. The decoder alone is measured with one source, the cross-attention with one target.",
     )
 
 
@@ -186,6 +183,7 @@ def _matrix(
         columns=tuple(words.text(i) for i in columns),
         values=values,
         scale=float(found.max()) or 1.0,
+        digits=3,
     )
 
 

@@ -50,11 +50,11 @@ def show(lm: LM, given: Settings) -> Shown:
     beside, strangers, nearest = closeness(lm.model.token.weight, words, shift)
     return Shown(
         text=(
-            f"A model does not read letters. It reads tokens: pieces of text from a list of {tokenizer.vocab_size:,}. {rule} "
-            f"This text of {count(len(said), 'character')} is {count(len(tokens), 'token')}.",
-            "A token is discrete: it is one of the list or another, and there is nothing in between. Its id is a name and not an "
-            f"amount. The same ids, each {'unchanged' if not shift else f'{shift:+d}'.replace('-', '−')}, read: "
-            f"“{tokenizer.decode(moved)}”.",
+            f"A model does not read letters. It reads tokens: pieces of text from a list of {tokenizer.vocab_size:,}. "
+            f"{rule} This text of {count(len(said), 'character')} is {count(len(tokens), 'token')}.",
+            "A token is discrete: it is one of the list or another, and there is nothing in between. Its id is a "
+            "name and not an amount. The same ids, each "
+            f"{'unchanged' if not shift else f'{shift:+d}'.replace('-', '−')}, read: “{tokenizer.decode(moved)}”.",
         ),
         figures=(
             _table(words, ids, moved, tokens_bytes=[token.bytes for token in tokens]),
@@ -71,9 +71,8 @@ def show(lm: LM, given: Settings) -> Shown:
             found="the same text" if back == said else f"“{back}”",
             holds=back == said,
         ),
-        fair="The bars compare directions only, so long rows count no more than short ones; strangers are pairs of words "
-        "drawn at "
-        f"random with seed {SEED}.",
+        fair="The bars compare directions only, so long rows count no more than short ones; strangers are pairs of "
+        f"words drawn at random with seed {SEED}.",
     )
 
 
@@ -113,8 +112,8 @@ def _bars(beside: float, strangers: float, nearest: float, shift: int) -> Bars:
     values = {f"ids {abs(shift or 1)} apart": beside, "strangers": strangers, "nearest": nearest}
     return Bars(
         title="How alike are two tokens?",
-        caption="The mean cosine of their rows in the table of vectors: 1 is the same direction, 0 a right angle. Ids that are "
-        "neighbours are little more alike than strangers.",
+        caption="The mean cosine of their rows in the table of vectors: 1 is the same direction, 0 a right angle. If "
+        "ids were amounts, neighbours would be far more alike than strangers.",
         source="embedding.token",
         rows=tuple(Bar(label=name, value=value, text=number(value), role="learned") for name, value in values.items()),
         scale=1.0,

@@ -59,13 +59,13 @@ def show(lm: LM, given: Settings) -> Shown:
     jump = largest_step(lm, first, second)
     return Shown(
         text=(
-            f"A token enters the model as a vector: a list of {len(first)} numbers, one for each dimension. “{spoken[0]}” "
-            f"is one such "
-            f"list and “{spoken[1]}” another. Read as coordinates, a list is a point in a space of {len(first)} dimensions.",
+            f"A token enters the model as a vector: a list of {len(first)} numbers, one for each dimension. "
+            f"“{spoken[0]}” is one such list and “{spoken[1]}” another. Read as coordinates, a list is a point in a "
+            f"space of {len(first)} dimensions.",
             "Tokens are discrete, but the space is continuous: between any two points there are others. "
-            f"{chance(mix)} of the way from {words.text(ids[0])} to {words.text(ids[1])} lies a point that is no token's. "
-            f"The nearest "
-            f"word to it is {nearest(point, table, words)[0][0]}, and the model takes the point itself for an input as well.",
+            f"{chance(mix)} of the way from {words.text(ids[0])} to {words.text(ids[1])} lies a point that is no "
+            f"token's. The nearest word to it is {nearest(point, table, words)[0][0]}, and the model takes the point "
+            "itself for an input as well.",
         ),
         figures=(
             Strips(
@@ -150,8 +150,7 @@ def _curve(lm: LM, first: Tensor, second: Tensor, at: Tensor, names: list[str]) 
     gone = (found - found[0]).abs().sum(-1) / 2
     return Curve(
         title=f"What the model says next, on the way from {names[0]} to {names[1]}",
-        caption=f"After “{BEFORE}” and the point on the way: the share of the next word's chances that has moved. No step "
-        f"is a jump.",
+        caption=f"After “{BEFORE}” and the point on the way: the share of the next word's chances that has moved.",
         source="output.logits",
         x="way",
         y="moved",

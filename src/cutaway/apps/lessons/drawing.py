@@ -108,8 +108,10 @@ def images(figure: Images, console: Console) -> None:
     """A grid of images: half blocks where there is colour, else a shade a pixel; as many columns as fit."""
     label = _width(figure.rows)
     most = max(1, (console.width - label - 4) // (SIDE + 1))
-    for start in range(0, len(figure.columns), most):
-        shown = slice(start, start + most)
+    count = len(figure.columns)
+    each = -(-count // -(-count // most))  # as many in every row of the grid
+    for start in range(0, count, each):
+        shown = slice(start, start + each)
         heads = "".join(fit(name, SIDE) + " " for name in figure.columns[shown])
         _line(console, Text(" " * (label + 2) + heads, QUIET))
         for name, row in zip(figure.rows, figure.values, strict=True):
