@@ -51,8 +51,9 @@ class Reader(nn.Module):
     def __init__(self, d_model: int, *, is_ordered: bool) -> None:
         super().__init__()
         self.is_ordered = is_ordered
-        self.enter, self.stay = nn.Linear(d_model, D_STATE), nn.Linear(D_STATE, D_STATE, bias=False)
-        self.say = nn.Linear(D_STATE, len(PERSONS))
+        self.enter = nn.utils.skip_init(nn.Linear, d_model, D_STATE)
+        self.stay = nn.utils.skip_init(nn.Linear, D_STATE, D_STATE, bias=False)
+        self.say = nn.utils.skip_init(nn.Linear, D_STATE, len(PERSONS))
         generator = torch.Generator().manual_seed(SEED)
         for weight in self.parameters():
             weight.data.normal_(std=0.3 * weight.shape[-1] ** -0.5, generator=generator)

@@ -30,7 +30,7 @@ from .characters import (
     say,
     shade,
     stage,
-)  # fmt: skip
+)
 from .wording import chance, count, number
 
 ROWS: Final = 24

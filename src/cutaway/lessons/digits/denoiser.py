@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...config import AttentionConfig, FeedForwardConfig, ModelConfig, PositionConfig, StackConfig
 from ...model import Call, Transformer
 from ...model.position import sinusoids
+from ...model.projection import Projection
 from ...model.visibility import full
 from ...runtime.attend import fused
 from ...weights.tensor_file import TensorFile
@@ -52,16 +53,25 @@ class Denoiser(nn.Module):
         width = config.main.d_model
         self.stack = Transformer(config).main
         self.stack.embedding = Given()  # type: ignore[assignment]
-        self.enter, self.leave = nn.Linear(PATCH**2, width), nn.Linear(width, PATCH**2)
-        self.place, self.digit = nn.Embedding(NUM_PATCHES, width), nn.Embedding(ANY + 1, width)
-        self.level = nn.Linear(width, width)
+        self.enter, self.leave = Projection(PATCH**2, width, bias=True), Projection(width, PATCH**2, bias=True)
+        self.place, self.digit = Rows(NUM_PATCHES, width), Rows(ANY + 1, width)
+        self.level = Projection(width, width, bias=True)
         self.register_buffer("levels", sinusoids(NUM_LEVELS + 1, width), persistent=False)
 
     def forward(self, noisy: Tensor, levels: Tensor, labels: Tensor) -> Tensor:
         """noisy: [batch, 64]; levels: [batch], whole numbers; labels: [batch], digits or ANY -> the noise, [batch, 64]."""
-        about = F.silu(self.level(self.levels[levels])) + self.digit(labels)
-        x = self.enter(cut(noisy)) + self.place.weight + about.unsqueeze(1)
-        return join(self.leave(self.stack(x, Call(full(NUM_PATCHES, device=x.device), attend=fused))))
+        call = Call(full(NUM_PATCHES, device=noisy.device), attend=fused)
+        about = F.silu(self.level(self.levels[levels], call)) + self.digit.weight[labels]
+        x = self.enter(cut(noisy), call) + self.place.weight + about.unsqueeze(1)
+        return join(self.leave(self.stack(x, call), call))
+
+
+class Rows(nn.Module):
+    """A table of learned vectors."""
+
+    def __init__(self, num_rows: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_rows, width))
 
 
 class Given(nn.Module):
