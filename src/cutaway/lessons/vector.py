@@ -26,9 +26,9 @@ from .live import Look, need_decoder, one_token, spread, strip, words_of
 from .settings import Setting, Settings, real, text, whole
 
 BEFORE = "The"
-PLACES = 11
-STEP = 0.001
-MOST = 0.05  # of the whole way's change: what a step of a thousandth may change
+PLACES, HALVINGS = 10, 7
+SHORTEST = PLACES * 2**HALVINGS  # so many of the shortest steps are the whole way
+MOST = 0.05  # of the whole way's change: what the shortest step may change
 NUM_WORDS = 4
 
 
@@ -55,8 +55,8 @@ def show(lm: LM, given: Settings) -> Shown:
     first, second = table[ids[0]], table[ids[1]]
     mix, dimension = given.real("mix"), given.whole("dimension")
     point = torch.lerp(first, second, mix)
-    at = torch.linspace(0, 1, PLACES)
-    jump = largest_step(lm, first, second)
+    at = torch.linspace(0, 1, PLACES + 1)
+    jump = largest_jump(lm, first, second)
     return Shown(
         text=(
             f"A token enters the model as a vector: a list of {len(first)} numbers, one for each dimension. "
@@ -89,9 +89,9 @@ def show(lm: LM, given: Settings) -> Shown:
             Finding(label="Distance from the one word to the other", value=number(float((first - second).norm()))),
         ),
         wrong=Check(
-            claim="A thousandth of the way that changes the next word's chances abruptly.",
-            threshold=f"by more than {chance(MOST)} of what the whole way changes",
-            found=f"{chance(jump)} at the steepest of {PLACES} places",
+            claim=f"A way on which the next word's chances jump, at the steepest 1/{SHORTEST:,} of it.",
+            threshold=f"a change of more than {chance(MOST)} of the whole way's",
+            found=chance(jump),
             holds=jump <= MOST,
         ),
         fair=f"Only the vector changes: the token before it (“{BEFORE}”), its position and every weight stay as they are.",
@@ -112,17 +112,26 @@ def chances(lm: LM, vectors: Tensor) -> Tensor:
     return lm.model(rows, call)[:, -1].double().softmax(-1)
 
 
-def largest_step(lm: LM, first: Tensor, second: Tensor) -> float:
-    """What the steepest of PLACES steps of STEP changes, as a share of what the whole way changes; 0 for equal vectors.
+def largest_jump(lm: LM, first: Tensor, second: Tensor) -> float:
+    """What the shortest step of the steepest place changes, as a share of what the whole way changes; 0 for equal vectors.
 
-    first, second: [d_model]. The change is the total variation distance of the next word's chances.
+    The way is cut into PLACES steps, and the one that changes most is halved HALVINGS times, always into the half that changes
+    more. Where there is no jump, a step half as long changes half as much. first, second: [d_model]. The change is the total
+    variation distance of the next word's chances.
     """
-    middles = torch.linspace(0, 1, PLACES)
-    ends = torch.cat([middles - STEP / 2, middles + STEP / 2, torch.tensor([0.0, 1.0])])
-    found = chances(lm, torch.stack([torch.lerp(first, second, float(t)) for t in ends]))
-    steps = (found[:PLACES] - found[PLACES : 2 * PLACES]).abs().sum(-1) / 2
-    whole_way = (found[-2] - found[-1]).abs().sum() / 2
-    return float(steps.max() / whole_way) if whole_way > 0 else 0.0
+
+    def said(at: Tensor) -> Tensor:
+        return chances(lm, torch.stack([torch.lerp(first, second, float(t)) for t in at]))
+
+    at = torch.linspace(0, 1, PLACES + 1)
+    found = said(at)
+    whole_way = (found[-1] - found[0]).abs().sum() / 2
+    for _ in range(HALVINGS):
+        left = int((found[1:] - found[:-1]).abs().sum(-1).argmax())
+        at = torch.tensor([at[left], (at[left] + at[left + 1]) / 2, at[left + 1]])
+        found = torch.stack([found[left], said(at[1:2])[0], found[left + 1]])
+    jump = (found[1:] - found[:-1]).abs().sum(-1).max() / 2
+    return float(jump / whole_way) if whole_way > 0 else 0.0
 
 
 def nearest(point: Tensor, table: Tensor, words: Words) -> list[tuple[str, float]]:
