@@ -147,7 +147,7 @@ def test_switches_tried_at_once_are_those_tried_alone(stories: LM, monkeypatch: 
     ids, switches = stories.tokenizer.encode(TEXT), [(0, 1), (0, "feedforward"), (4, 5), (4, "attention")]
     with torch.inference_mode():
         together = layers.losses_without(stories, ids, switches)
-        monkeypatch.setattr(layers, "MOST_ROWS", 1)
+        monkeypatch.setattr(layers, "MOST_LOGITS", 1)
         assert layers.losses_without(stories, ids, switches) == pytest.approx(together, abs=1e-4)
 
 

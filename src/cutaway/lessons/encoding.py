@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..lens.edits import Edit
 from ..lens.numerals import chance, number
 from ..lens.words import Words
 from ..lm import LM
 from .figures import Curve, Line, Strips, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import Look, logits, need_decoder, need_table, run, some_tokens, spread, strip, words_of
+from .live import need_decoder, need_table, some_tokens, spread, strip, words_of
 from .settings import Setting, Settings, real, text
 
 ALONE = 0.999
@@ -94,11 +95,11 @@ def inputs(lm: LM, ids: Sequence[int], times: float) -> tuple[Tensor, Tensor, fl
     _model], same, nats).
     """
     sites = ("embedding.token", "embedding.position")
-    look = Look(keep=sites, edits={"embedding.position": lambda x: x * times})
-    said = logits(lm, run(lm, ids, look=look))
+    edits = [Edit(site="embedding.position", op="scale", value=times)]
+    trace = lm.trace(ids, (*sites, "output.logits"), edits=edits)
     targets = lm.model.token.weight.new_tensor(ids[1:]).long()
-    loss = F.cross_entropy(said[:-1].double(), targets)
-    token, position = (look.seen[site][0].double() for site in sites)
+    loss = F.cross_entropy(trace["output.logits"][0, :-1].double(), targets)
+    token, position = (trace[site][0].double() for site in sites)
     return token, position, float(loss)
 
 

@@ -19,19 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CutawayError
+from ..lens.edits import Change, Edit
 from ..lens.numerals import chance, count, number, small
 from ..lens.stream import would_say
 from ..lens.words import Words
 from ..lm import LM
-from ..model import Call
-from ..model.visibility import causal
 from .figures import Bar, Bars, Matrix, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import Edit, Look, need_decoder, some_tokens, words_of
+from .live import need_decoder, some_tokens, words_of
 from .settings import Setting, Settings, choice, text, whole
 
 EQUAL = 1e-4
-MOST_ROWS = 40  # of one pass that tries many switches at once
+MOST_LOGITS = 2**23  # of one pass that tries many switches at once
 MOST_SWITCHES = 300
 PARTS = {"head": "head", "attention": "all heads", "feedforward": "the feed-forward network"}
 
@@ -130,8 +129,9 @@ def losses_without(lm: LM, ids: Sequence[int], switches: Sequence[tuple[int, int
     """The mean loss of the text: as it is, then without each part: (layer, head) or (layer, "attention" or "feedforward")."""
     rows: list[tuple[int, int | str] | None] = [None, *switches]
     found: list[float] = []
-    for start in range(0, len(rows), MOST_ROWS):
-        found += _losses(lm, ids, rows[start : start + MOST_ROWS])
+    at_once = max(1, MOST_LOGITS // (len(ids) * lm.config.vocab_size))
+    for start in range(0, len(rows), at_once):
+        found += _losses(lm, ids, rows[start : start + at_once])
     return found
 
 
@@ -143,13 +143,13 @@ def _losses(lm: LM, ids: Sequence[int], rows: Sequence[tuple[int, int | str] | N
             layer, part = switch
             site = f"layers.{layer}.attention.mixed" if isinstance(part, int) else f"layers.{layer}.{part}.output"
             off.setdefault(site, []).append((row, part if isinstance(part, int) else None))
-    look = Look(edits={site: _zero(places) for site, places in off.items()})
+    edits = [Edit(site=site, op=_zero(places)) for site, places in off.items()]
     batch = torch.tensor([list(ids)]).expand(len(rows), -1)
-    said = lm.model(batch, Call(causal(len(ids)), watch=look))[:, :-1]
-    return [float(F.cross_entropy(row.double(), batch[0, 1:])) for row in said]
+    said = lm.trace(batch, "output.logits", edits=edits)["output.logits"]
+    return [float(F.cross_entropy(row[:-1].double(), batch[0, 1:])) for row in said]
 
 
-def _zero(places: Sequence[tuple[int, int | None]]) -> Edit:
+def _zero(places: Sequence[tuple[int, int | None]]) -> Change:
     """What sets rows, or one head of a row, to zero."""
 
     def edit(tensor: Tensor) -> Tensor:

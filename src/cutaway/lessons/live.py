@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import CutawayError
+from ..lens.edits import Edit, make_edits
+from ..lens.sites import sites
 from ..lens.words import Words
 from ..lm import LM
 from ..model import Call
@@ -17,34 +18,16 @@ from ..text import Tokenizer
 from .figures import Role, Strip
 
 SPREAD = 2.6  # deviations that a strip's strongest cell stands for
-Edit = Callable[[Tensor], Tensor]
 
 
-@dataclass(slots=True)
-class Look:
-    """A `model.call.Watch`: keeps copies of some sites and changes others. edits: site -> what takes the tensor's place."""
+def run(lm: LM, ids: Sequence[int], tokens: Tokens | None = None, edits: Sequence[Edit] = ()) -> Tensor:
+    """What the last stack makes of ids: [position, d_model].
 
-    keep: Collection[str] = ()
-    edits: Mapping[str, Edit] = field(default_factory=dict)
-    seen: dict[str, Tensor] = field(default_factory=dict)
-
-    def wants(self, site: str) -> bool:
-        """Whether the site is kept or changed."""
-        return site in self.keep or site in self.edits
-
-    def __call__(self, site: str, tensor: Tensor) -> Tensor:
-        """Change, then keep."""
-        if site in self.edits:
-            tensor = self.edits[site](tensor)
-        if site in self.keep:
-            self.seen[site] = tensor.detach().clone()
-        return tensor
-
-
-def run(lm: LM, ids: Sequence[int], tokens: Tokens | None = None, look: Look | None = None) -> Tensor:
-    """What the last stack makes of ids: [position, d_model]. tokens: who sees whom, None: what came before."""
+    tokens: who sees whom, None: what came before. edits: see `lens.edits`.
+    """
     tokens = causal(len(ids)) if tokens is None else tokens
-    return lm.model.states(torch.tensor([list(ids)]), Call(tokens, watch=look))[0]
+    watch = make_edits(edits, sites(lm.config, 1, len(ids)), num_tokens=len(ids)) if edits else None
+    return lm.model.states(torch.tensor([list(ids)]), Call(tokens, watch=watch))[0]
 
 
 def logits(lm: LM, states: Tensor) -> Tensor:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..errors import CutawayError
+from ..lens.edits import Edit
 from ..lens.numerals import small
 from ..lens.words import Words
 from ..lm import LM
 from ..model.visibility import causal, full
 from .figures import Link, Pairs, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import Look, need_decoder, need_table, one_token, run, spread, strip, words_of
+from .live import need_decoder, need_table, one_token, run, spread, strip, words_of
 from .settings import Setting, Settings, choice, text
 
 MOST_WORDS = 6
@@ -101,8 +101,8 @@ def show(lm: LM, given: Settings) -> Shown:
 def measured(lm: LM, ids: Sequence[int], sight: str, switch: str) -> Cell:
     """Both sentences in one of the four ways."""
     tokens = full(len(ids)) if sight == "all" else causal(len(ids))
-    look = Look(edits={"embedding.position": torch.zeros_like} if switch == "off" else {})
-    first, second = run(lm, ids, tokens, look), run(lm, ids[::-1], tokens, look)
+    edits = [Edit(site="embedding.position", op="zero")] if switch == "off" else []
+    first, second = run(lm, ids, tokens, edits), run(lm, ids[::-1], tokens, edits)
     gaps = (first - second.flip(0)).abs().amax(dim=1)
     return Cell(first, second, tuple(gaps.tolist()))
 

@@ -15,14 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..lens.edits import Edit
 from ..lens.numerals import chance, number
 from ..lens.words import Words
 from ..lm import LM
-from ..model import Call
-from ..model.visibility import causal
 from .figures import Bar, Bars, Curve, Line, Strips, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import Look, need_decoder, one_token, spread, strip, words_of
+from .live import need_decoder, one_token, spread, strip, words_of
 from .settings import Setting, Settings, real, text, whole
 
 BEFORE = "The"
@@ -103,13 +102,13 @@ def chances(lm: LM, vectors: Tensor) -> Tensor:
     before = lm.ids(BEFORE)
     rows = torch.tensor([[*before, before[-1]]]).expand(len(vectors), -1)
 
-    def put(token: Tensor) -> Tensor:
-        token = token.clone()
-        token[:, -1] = vectors * lm.config.embedding_scale
-        return token
-
-    call = Call(causal(rows.shape[1]), watch=Look(edits={"embedding.token": put}))
-    return lm.model(rows, call)[:, -1].double().softmax(-1)
+    put = Edit(
+        site="embedding.token",
+        op="set",
+        positions=[len(before)],
+        value=vectors.unsqueeze(1) * lm.config.embedding_scale,
+    )
+    return lm.trace(rows, "output.logits", edits=[put])["output.logits"][:, -1].double().softmax(-1)
 
 
 def largest_jump(lm: LM, first: Tensor, second: Tensor) -> float:
