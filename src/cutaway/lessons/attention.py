@@ -23,7 +23,7 @@ from .lesson import Check, Entry, Finding, Shown
 from .live import need_decoder, some_tokens, spread, strip
 from .settings import Setting, Settings, text, whole
 
-TEXT = "The cat saw the dog and the dog ran away from it"
+TEXT = "Tom had a red ball. Tom loved the red"
 EQUAL = 1e-5
 NUM_SHOWN = 6
 

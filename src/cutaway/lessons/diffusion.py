@@ -139,7 +139,7 @@ def _noised(held_out: Digits, label: int, seed: int) -> Images:
     noisy = add_noise(image.expand(COLUMNS, -1), noise.expand(COLUMNS, -1), levels)
     return Images(
         title="Noise is put on",
-        caption="A real digit that was held out. Below each: how much of its power is left.",
+        caption="A real digit that was held out; a is the share of its power that is left.",
         source="√a · x + √(1 − a) · ε",
         rows=("noisy",),
         columns=tuple(f"a {number(float(kept(level)))}" for level in levels),
@@ -150,13 +150,14 @@ def _noised(held_out: Digits, label: int, seed: int) -> Images:
 def _made(steps: Sequence[Step]) -> Images:
     """The image on its way out of the noise, and what the network takes it for at each point."""
     shown = sorted({round(index * (len(steps) - 1) / (COLUMNS - 1)) for index in range(COLUMNS)})
+    guesses = [*(step.guess for step in steps[1:]), steps[-1].images]  # a step holds the guess that led to it
     return Images(
         title="Noise is taken off",
         caption="Above the image after some steps; below what the network guesses the end to be, from there.",
         source="x_t and its guess of x",
         rows=("image", "guess"),
         columns=tuple(f"step {index}" for index in shown),
-        values=(tuple(_inked(steps[i].images[0]) for i in shown), tuple(_inked(steps[i].guess[0]) for i in shown)),
+        values=(tuple(_inked(steps[i].images[0]) for i in shown), tuple(_inked(guesses[i][0]) for i in shown)),
     )
 
 

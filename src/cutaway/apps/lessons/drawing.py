@@ -112,9 +112,13 @@ def images(figure: Images, console: Console) -> None:
     each = -(-count // -(-count // most))  # as many in every row of the grid
     for start in range(0, count, each):
         shown = slice(start, start + each)
+        if start:
+            console.print()
         heads = "".join(fit(name, SIDE) + " " for name in figure.columns[shown])
         _line(console, Text(" " * (label + 2) + heads, QUIET))
-        for name, row in zip(figure.rows, figure.values, strict=True):
+        for at, (name, row) in enumerate(zip(figure.rows, figure.values, strict=True)):
+            if at:
+                console.print()
             _images_row(name, row[shown], label, console)
 
 
@@ -220,7 +224,6 @@ def _images_row(name: str, row: Sequence[Sequence[float]], label: int, console: 
                     line.append(_ink(upper, 1.0, is_share=True))
             line.append(" ")
         _line(console, line)
-    console.print()
 
 
 def _colour(share: float) -> str:

@@ -31,7 +31,10 @@ Guess = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of taking noise off. level: before it; images: after it; guess: of the clean images. Both [batch, 64]."""
+    """One step of taking noise off.
+
+    level: before it; images: after it; guess: of the clean images, which led there. [batch, 64].
+    """
 
     level: int
     images: Tensor
