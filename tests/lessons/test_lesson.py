@@ -35,7 +35,7 @@ BAD = [
     ("token", {"shift": None}, "shift is None."),
     ("token", {"shift": True}, "shift is True."),
     ("token", {"shfit": 1}, "This lesson has no setting 'shfit'. Did you mean 'shift'?"),
-    ("vector", {"mix": 1.5}, "mix is 1.5. It must be a number from 0 to 1."),
+    ("vector", {"mix": 1.5}, "mix is 1.5. It must be a number from 0.05 to 0.95."),
     ("vector", {"word": "crocodile"}, "“crocodile” is 4 tokens to this model (␣cro c od ile)"),
     ("order", {"sight": "none"}, "sight is 'none'. Allowed: all, before."),
     ("order", {"words": "love"}, "words has 1 words. Allowed: 2 to 6."),

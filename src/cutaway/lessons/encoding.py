@@ -90,10 +90,7 @@ def show(lm: LM, given: Settings) -> Shown:
 
 
 def inputs(lm: LM, ids: Sequence[int], times: float) -> tuple[Tensor, Tensor, float]:
-    """The token rows and the position rows as they are added, and the mean loss of the text: ([position, d
-
-    _model], same, nats).
-    """
+    """The token rows and the position rows as they are added, both [position, d_model], and the mean loss of the text in nats."""
     sites = ("embedding.token", "embedding.position")
     edits = [Edit(site="embedding.position", op="scale", value=times)]
     trace = lm.trace(ids, (*sites, "output.logits"), edits=edits)

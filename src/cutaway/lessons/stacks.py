@@ -35,7 +35,7 @@ MOST_TOKENS = 24
 
 @dataclass(frozen=True, slots=True)
 class Sights:
-    """How far each output moved when each token was changed: [output, token].
+    """How far each output moved when each token was changed: output by token.
 
     encoder, decoder: of a text by itself; cross: source.
     """
@@ -81,30 +81,19 @@ def show(lm: LM, given: Settings) -> Shown:
     found, words = sights(lm, source, target, by), words_of(lm)
     breaches = found.breaches()
     return Shown(
-        text=(
-            "An encoder reads: each of its outputs may use the whole text, what follows too. A decoder writes: an "
-            "output may use only what stands there already, or guessing the next token would be no guess. An "
-            "encoder-decoder is one of each: the decoder sees its own text up to the present token, and all of what "
-            "the encoder read.",
-            f"Here “{given.text('source')}” was read and “{lm.tokenizer.decode(target[1:])}” written. Then each token "
-            f"was changed into {words.text(by)}, one at a time, and every output was compared. An output that moves "
-            "sees the token.",
-        ),
+        text=_text(given.text("source"), lm.tokenizer.decode(target[1:]), words.text(by)),
         figures=(
-            _matrix(
-                "The encoder: its outputs, its tokens", found.encoder, source, source, words, "encoder.output.norm"
-            ),
-            _matrix(
-                "The decoder: its outputs, its tokens", found.decoder, target, target, words, "decoder.output.norm"
-            ),
-            _matrix(
-                "The decoder's outputs, the encoder's tokens", found.cross, target, source, words, "decoder.output.norm"
-            ),
+            _matrix("The encoder: its outputs, its tokens", found.encoder, source, source, words),
+            _matrix("The decoder: its outputs, its tokens", found.decoder, target, target, words),
+            _matrix("The decoder's outputs, the encoder's tokens", found.cross, target, source, words),
             _kinds(found),
         ),
         findings=(
             Finding(label="Changes made", value=count(len(source) + len(target), "token")),
-            Finding(label="Most that an output moved", value=small(float(max(m.max() for m in vars_of(found))))),
+            Finding(
+                label="Most that an output moved",
+                value=small(float(max(m.max() for m in (found.encoder, found.decoder, found.cross)))),
+            ),
             Finding(label="Most that an output moved by a later token of the decoder", value=small(_later(found))),
         ),
         wrong=Check(
@@ -116,6 +105,17 @@ def show(lm: LM, given: Settings) -> Shown:
         ),
         fair="Every token is changed into the same one, which none of them is (else into another); all else stays, "
         "positions too. The decoder alone is measured with one source, the cross-attention with one target.",
+    )
+
+
+def _text(source: str, target: str, by: str) -> tuple[str, ...]:
+    """The text of the lesson."""
+    return (
+        "An encoder reads: each of its outputs may use the whole text, what follows too. A decoder writes: an output "
+        "may use only what stands there already, or guessing the next token would be no guess. An encoder-decoder is "
+        "one of each: the decoder sees its own text up to the present token, and all of what the encoder read.",
+        f"Here “{source}” was read and “{target}” written. Then each token was changed into {by}, one at a time, and "
+        "every output was compared. An output that moves sees the token.",
     )
 
 
@@ -155,14 +155,9 @@ def encoded(lm: LM, rows: Sequence[Sequence[int]]) -> Memory:
 def moved(states: Tensor) -> Tensor:
     """How far each output moved.
 
-    states: [batch, position, d_model], the first unchanged -> [position, token], the most of a vector.
+    states: [batch, position, d_model], the first unchanged -> [position, position], output by token, the most of a vector.
     """
     return (states[1:] - states[:1]).abs().amax(-1).T
-
-
-def vars_of(found: Sights) -> list[Tensor]:
-    """The three matrices."""
-    return [found.encoder, found.decoder, found.cross]
 
 
 def _changes(ids: Sequence[int], by: int, vocab_size: int) -> list[list[int]]:
@@ -171,14 +166,12 @@ def _changes(ids: Sequence[int], by: int, vocab_size: int) -> list[list[int]]:
     return [[other(token) if place == at else token for place, token in enumerate(ids)] for at in range(len(ids))]
 
 
-def _matrix(
-    title: str, found: Tensor, rows: Sequence[int], columns: Sequence[int], words: Words, source: str
-) -> Matrix:
+def _matrix(title: str, found: Tensor, rows: Sequence[int], columns: Sequence[int], words: Words) -> Matrix:
     values = tuple(tuple(value if value > MOVED else None for value in row) for row in found.tolist())
     return Matrix(
         title=title,
         caption="A row is an output, a column the token that was changed: how far the output moved. A point: not at all.",
-        source=source,
+        source="output.norm, with the token and without",
         rows=tuple(words.text(i) for i in rows),
         columns=tuple(words.text(i) for i in columns),
         values=values,
