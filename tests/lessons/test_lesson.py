@@ -38,10 +38,10 @@ BAD = [
     ("vector", {"mix": 1.5}, "mix is 1.5. It must be a number from 0.05 to 0.95."),
     ("vector", {"word": "crocodile"}, "“crocodile” is 4 tokens to this model (␣cro c od ile)"),
     ("order", {"sight": "none"}, "sight is 'none'. Allowed: all, before."),
-    ("order", {"words": "love"}, "words has 1 words. Allowed: 2 to 6."),
+    ("order", {"words": "love"}, "words has 1 word. Allowed: 2 to 6."),
     ("recurrence", {"second": "I"}, "first and second are both 'I'"),
     ("attention", {"token": 40}, "token is 40. The tokens of this text are numbered from 0 to 9"),
-    ("attention", {"text": "x"}, "The text is 1 tokens. This lesson takes 2 to 64"),
+    ("attention", {"text": "x"}, "The text is 1 token. This lesson takes 2 to 64"),
     ("diffusion", {"digit": "ten"}, "digit is 'ten'. Allowed: 0, 1, 2,"),
     ("stacks", {"source": "ja " * 30}, "This lesson takes 24 at most"),
 ]

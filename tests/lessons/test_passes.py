@@ -209,9 +209,9 @@ def test_who_sees_whom_is_what_one_change_shows(german: LM) -> None:
     source, (by,) = german.ids("Guten Morgen, mein Freund."), german.tokenizer.encode(" Haus")
     with torch.inference_mode():
         target = stacks.written(german, "Guten Morgen, mein Freund.")
-        found = stacks.sights(german, source, target, by)
+        found = stacks.sights(german.model, source, target, by)
         other = [by if place == 2 else token for place, token in enumerate(source)]
-        plain, changed = (stacks.encoded(german, [row]).states[0] for row in (source, other))
+        plain, changed = (stacks.encoded(german.model, [row]).states[0] for row in (source, other))
     assert torch.allclose(found.encoder[:, 2], (plain - changed).abs().amax(-1), atol=1e-5)
     assert german.tokenizer.decode(target[1:]) == "Good morning, my friend."
     assert found.breaches() == 0
@@ -222,7 +222,7 @@ def test_an_encoder_that_looks_back_only_is_found_out(german: LM, monkeypatch: p
     monkeypatch.setattr(stacks, "full", causal)
     found = lessons.read("stacks", german)
     assert not found.wrong.holds
-    assert int(found.wrong.found.split()[0]) >= 28  # the pairs of eight tokens in which the one comes later
+    assert found.wrong.found == "28 such outputs"  # the pairs of eight tokens in which the one comes later
 
 
 def slow(work: Callable[[], object]) -> float:
