@@ -15,13 +15,13 @@ from rich.console import Console
 from cutaway import lessons
 from cutaway.apps.lessons.page import page
 from cutaway.apps.lessons.terminal import show_lesson, show_list
-from cutaway.config import PositionConfig
+from cutaway.config import AttentionConfig, ExpertsConfig, FeedForwardConfig, PositionConfig
 from cutaway.errors import CutawayError
 from cutaway.lessons import bandwidth
 from cutaway.lessons.figures import KINDS
 from cutaway.lm import LM
 from tests import tiny
-from tests.text.samples import trained
+from tests.text.samples import trained, wordpiece
 
 QUICK = {"choosing": {"tokens": 60}, "recurrence": {"steps": 20}, "memory": {"megabytes": 60, "prompts": 2}}
 ORDER = """token vector embedding meaning encoding order recurrence attention layers choosing stacks memory diffusion"""
@@ -167,3 +167,34 @@ def test_reading_a_lesson_twice_gives_the_same_and_changes_nothing(stories: LM) 
     before = {name: weight.clone() for name, weight in stories.model.state_dict().items()}
     assert lessons.read("recurrence", stories, {"steps": 5}) == lessons.read("recurrence", stories, {"steps": 5})
     assert all(torch.equal(before[name], weight) for name, weight in stories.model.state_dict().items())
+
+
+SHAPES = {
+    "rotary": {"position": PositionConfig(kind="rotary"), "attention": AttentionConfig(num_heads=4, num_kv_heads=2)},
+    "parallel": {"placement": "parallel"},
+    "experts": {"feedforward": FeedForwardConfig(d_hidden=24, experts=ExpertsConfig(num_experts=3, num_active=1))},
+    "no positions": {"position": PositionConfig(kind="none"), "num_layers": 1},
+    "learned": {"position": PositionConfig(kind="learned"), "attention": AttentionConfig(num_heads=1)},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_model_gives_a_lesson_or_one_clear_sentence(shape: str) -> None:
+    tokenizer = trained("bpe")
+    config = tiny.config(decoder=tiny.stack(**SHAPES[shape]), vocab_size=tokenizer.vocab_size, context=160)
+    lm = LM(tiny.model(config), tokenizer, "small")
+    read, refused = [], []
+    for name in sorted({*lessons.names()} - {"memory", "diffusion"}):
+        try:
+            read.append(lessons.read(name, lm, {"tokens": 20} if name == "choosing" else {}).name)
+        except CutawayError as error:
+            refused.append(str(error))
+    assert all("ake --model " in said and said.count("\n") == 0 for said in refused)
+    assert {"attention", "choosing", "layers", "token"} <= set(read)
+    assert ("encoding" in read) == (shape in ("parallel", "experts", "learned"))
+
+
+def test_a_word_that_the_tokenizer_does_not_know_is_refused() -> None:
+    lm = LM(tiny.model(tiny.config(vocab_size=11)), wordpiece(), "small")
+    with pytest.raises(CutawayError, match="This model has no token for “cat”"):
+        lessons.read("embedding", lm)

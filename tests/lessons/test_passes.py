@@ -256,3 +256,13 @@ def test_the_fastest_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.0, 0.3, 0.31, 0.41, 0.5])
     monkeypatch.setattr(bandwidth, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     assert bandwidth.fastest(lambda: None) == pytest.approx(0.1)
+
+
+def test_a_token_that_hardly_counts_is_seen_all_the_same(german: LM) -> None:
+    found = lessons.read(
+        "stacks", german, {"source": "Meine Schwester wohnt seit drei Jahren in Berlin und arbeitet dort."}
+    )
+    matrix = found.figures[0]
+    assert isinstance(matrix, Matrix)
+    assert min(value for row in matrix.values for value in row if value is not None) < 1e-5
+    assert found.wrong.holds
