@@ -76,8 +76,10 @@ def show(lm: LM, given: Settings) -> Shown:
         text=(_question(spoken), SAID[" ".join(chosen)]),
         figures=(_pairs(cells[chosen], ids, words, spoken), _four(cells, chosen), _sights(ids, words, chosen[0])),
         findings=(
-            Finding(label="Words", value=str(len(ids))),
             Finding(label="Most that an output differs, as chosen", value=small(max(cells[chosen].gaps))),
+            Finding(
+                label="Largest number of an output, to compare", value=small(float(cells[chosen].first.abs().max()))
+            ),
         ),
         wrong=Check(
             claim="Any output that differs while positions are off and all see all.",

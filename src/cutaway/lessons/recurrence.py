@@ -57,7 +57,7 @@ class Reader(nn.Module):
         generator = torch.Generator().manual_seed(SEED)
         for weight in self.parameters():
             weight.data.normal_(std=0.3 * weight.shape[-1] ** -0.5, generator=generator)
-        nn.init.eye_(self.stay.weight)
+        nn.init.eye_(self.stay.weight)  # the state stays as it is, at first (Le et al. 2015)
 
     def states(self, vectors: Tensor) -> Tensor:
         """The state after each token. vectors: [batch, position, d_model] -> [batch, position, 24]."""

@@ -73,9 +73,9 @@ def show(lm: LM, given: Settings) -> Shown:
             Finding(label="Distance from the one word to the other", value=number(float((first - second).norm()))),
         ),
         wrong=Check(
-            claim=f"A way on which the next word's chances jump, at the steepest 1/{SHORTEST:,} of it.",
-            threshold=f"a change of more than {chance(MOST)} of the whole way's",
-            found=chance(jump),
+            claim="A place on the way where the next word's chances jump.",
+            threshold=f"within 1/{SHORTEST:,} of the way, more than {chance(MOST)} of what the whole way changes",
+            found=f"{chance(jump)} where it is steepest",
             holds=jump <= MOST,
         ),
         fair=f"Only the vector changes: the token before it (“{BEFORE}”), its position and every weight stay as they are.",
