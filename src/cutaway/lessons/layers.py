@@ -127,7 +127,7 @@ def _text(
         "reads the sum. The feed-forward network then adds something for each token by itself.",
         f"What a part is good for shows when it is switched off. Without {what} the loss on this text goes from "
         f"{number(losses[0])} to {number(losses[1])}. The head that is missed most is head {worst[1]} of layer "
-        f"{worst[0]} ({number(missed)} more).",
+        f"{worst[0]} ({_change(missed)}).",
     )
 
 
