@@ -101,14 +101,7 @@ def rollout(
     check_position(trace, position, row)
     last = model.main.config.num_layers
     column = last if column is None else column
-    if not 0 <= column <= last:
-        raise CutawayError(
-            f"column is {column}. Columns run from 0, before the first layer, to {last}, behind the last."
-        )
-    if heads not in ("written", "plain"):
-        raise CutawayError(
-            f"heads is '{heads}'. Allowed: 'written' (by the length of what they write), 'plain' (alike)."
-        )
+    _check(column, last, heads)
     layers = _Layers(model, trace, heads, threshold, row)
     shares = torch.zeros(trace.ids.shape[1], dtype=torch.float64)
     shares[position] = 1.0
@@ -208,3 +201,14 @@ class _Layers:
         total = lengths.sum(0, keepdim=True)
         counts = torch.where(total > 0, lengths / total, 1 / len(lengths))
         return torch.einsum("hq,hqk->qk", counts, weights)
+
+
+def _check(column: int, last: int, heads: str) -> None:
+    if not 0 <= column <= last:
+        raise CutawayError(
+            f"column is {column}. Columns run from 0, before the first layer, to {last}, behind the last."
+        )
+    if heads not in ("written", "plain"):
+        raise CutawayError(
+            f"heads is '{heads}'. Allowed: 'written' (by the length of what they write), 'plain' (alike)."
+        )
