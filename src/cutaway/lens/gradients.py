@@ -1,0 +1,87 @@
+"""Which tokens a logit leans on, to first order. In: a prompt and a token. Out: one signed number for each token read.
+
+    score_i = x_i · ∂logit / ∂x_i,    x_i: the row of token i in the token table, as it enters the first layer
+
+(gradient × input, Shrikumar et al. 2016.) If the model were linear in x, the scores would be what each token adds. It is not: they
+say how the logit would move if the row were made a little longer, and do not add up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..model import Call, Transformer
+from .attending import seen_by
+from .parts import check_token
+from .passes import Change, Prompt, check_place, check_prompt, states_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientInput:
+    """One score for each token. position: whose logit; token_id, against: of which token, less that of which other.
+
+    lengths: the length of each token's gradient, which says how much the logit depends on it in any direction. source_scores,
+    source_lengths: of the source's tokens, empty for one stack. logit: the number itself.
+    """
+
+    position: int
+    token_id: int
+    against: int | None
+    logit: float
+    tokens: tuple[str, ...]
+    scores: tuple[float, ...]
+    lengths: tuple[float, ...]
+    source_tokens: tuple[str, ...]
+    source_scores: tuple[float, ...]
+    source_lengths: tuple[float, ...]
+
+
+def gradient_input(
+    model: Transformer, prompt: Prompt, token_id: int, against: int | None = None, *, position: int | None = None
+) -> GradientInput:
+    """Gradient × input of the logit of a token at a position (None: the last), less that of `against` where given.
+
+    Raises CutawayError for a prompt, position or id that the model does not have.
+    """
+    check_prompt(model, prompt)
+    check_token(model, token_id)
+    if against is not None:
+        check_token(model, against, "against")
+    position = check_place(prompt, position)
+    leaves: dict[str, Tensor] = {}
+    prefixes = ("encoder.", "decoder.") if model.config.has_cross else ("",)
+    watch = Change({f"{prefix}embedding.token": _leaf(prefix, leaves) for prefix in prefixes})
+    with torch.inference_mode(False), torch.enable_grad():
+        states = states_of(model, prompt, watch)[:, position : position + 1]
+        logits = model.logits(states, Call(seen_by(model, 1).to(states.device)))[0, 0]
+        logit = logits[token_id] if against is None else logits[token_id] - logits[against]
+        gradients = dict(zip(leaves, torch.autograd.grad(logit, list(leaves.values())), strict=True))
+    scores = {
+        name: (leaves[name].detach() * gradient)[0].double().sum(-1).cpu() for name, gradient in gradients.items()
+    }
+    lengths = {name: gradient[0].double().norm(dim=-1).cpu() for name, gradient in gradients.items()}
+    main, source = prefixes[-1], prefixes[0] if len(prefixes) > 1 else None
+    return GradientInput(
+        position=position,
+        token_id=token_id,
+        against=against,
+        logit=float(logit.detach()),
+        tokens=prompt.tokens,
+        scores=tuple(scores[main].tolist()),
+        lengths=tuple(lengths[main].tolist()),
+        source_tokens=prompt.source_tokens,
+        source_scores=() if source is None else tuple(scores[source].tolist()),
+        source_lengths=() if source is None else tuple(lengths[source].tolist()),
+    )
+
+
+def _leaf(prefix: str, leaves: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+    def begin(tensor: Tensor) -> Tensor:
+        leaves[prefix] = tensor.detach().clone().requires_grad_(True)
+        return leaves[prefix]
+
+    return begin
