@@ -1,11 +1,11 @@
-"""What is missing without a part. In: a prompt. Out: for each head and each feed-forward layer, what its loss does.
+"""What is missing without a part. In: a text. Out: for each head and each feed-forward layer, what its loss does.
 
 One part at a time is switched off for the whole pass: zero (it writes nothing) or mean (it writes the same at every token: its
-mean over the prompt, or over reference prompts), and
+mean over the text, or over reference texts), and
 
     effect = measure without it − measure of the whole model
 
-of a logit, of the lead of one token over another, or of the prompt's loss in nats a token. Heads are switched off before the
+of a logit, of the lead of one token over another, or of the text's loss in nats a token. Heads are switched off before the
 output matrix, feed-forward layers where they meet the stream. Parts can stand in for each other ("self-repair", McGrath et al.
 2023), so that a small effect does not say that a part does nothing; zero is a value that later parts have never met.
 """
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CutawayError
-from ..model import Call, Transformer
-from .attending import seen_by
+from ..model import Transformer
+from .observe import trace
 from .parts import check_token, prefix_of, stack_name
-from .passes import Change, Progress, Prompt, batches, check_place, check_prompt, states_of, traced
+from .passes import Change, Progress, batches, check_place, check_single, logits_at, losses_of, states_of
+from .reading import Reading
 
 How = Literal["zero", "mean"]
 PARTS = {"heads": "attention.mixed", "cross": "cross.mixed", "feedforward": "feedforward.output"}
@@ -32,9 +32,9 @@ PARTS = {"heads": "attention.mixed", "cross": "cross.mixed", "feedforward": "fee
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """The effects of all parts of a stack. heads, cross: [layer][head], cross only where there is an encoder; feedforward: [layer].
+    """The effects of all parts of a stack. heads, cross: [layer][head], cross only where there is a source; feedforward: [layer].
 
-    how: zero or mean. measure: "logit", "lead" or "loss"; whole: that of the whole model. token_id, against, position: of logits.
+    how: zero or mean. measure: "logit", "lead" or "loss"; whole: that of the whole model. position, token_id, against: of logits.
     """
 
     how: How
@@ -54,30 +54,30 @@ class Ablation:
 @torch.inference_mode()
 def ablation(
     model: Transformer,
-    prompt: Prompt,
+    reading: Reading,
     token_id: int | None = None,
     against: int | None = None,
     *,
     position: int | None = None,
     how: How = "zero",
-    reference: Sequence[Prompt] = (),
+    reference: Sequence[Reading] = (),
     of_encoder: bool = False,
     texts: Callable[[int], str] = str,
     progress: Progress | None = None,
 ) -> Ablation:
-    """Every part of a stack, one at a time. token_id: whose logit is measured, less that of `against`; None: the prompt's loss.
+    """Every part of a stack, one at a time. token_id: whose logit is measured, less that of `against`; None: the text's loss.
 
-    position: of the logit, the last if None. reference: prompts whose mean is written, the prompt itself if none. of_encoder: the
+    position: of the logit, the last if None. reference: texts whose mean is written, the text itself if none. of_encoder: the
     encoder's parts, of two stacks. Raises CutawayError for what the model does not have, and for the loss of a model that does
     not predict the next token.
     """
-    position = _check(model, prompt, token_id, against, position, how, of_encoder=of_encoder)
-    measure = _measure(model, prompt, token_id, against, position)
+    position = _check(model, reading, token_id, against, position, how, reference, of_encoder=of_encoder)
+    measure = _measure(model, reading, token_id, against, position)
     parts = list(_parts(model, of_encoder=of_encoder))
-    fill = _fill(model, reference or [prompt], parts) if how == "mean" else {}
+    fill = _fill(model, reference or [reading], parts) if how == "mean" else {}
     whole = float(measure(None, 1)[0])
     effects: list[float] = []
-    for batch in batches(prompt, len(parts)):
+    for batch in batches(reading, len(parts)):
         chosen = [parts[index] for index in batch]
         watch = Change({site: _without(site, chosen, fill.get(site)) for site in {part.site for part in chosen}})
         effects += (measure(watch, len(chosen)) - whole).tolist()
@@ -136,29 +136,24 @@ def _without(site: str, chosen: list[_Part], fill: Tensor | None) -> Callable[[T
     return changed
 
 
-def _fill(model: Transformer, prompts: Sequence[Prompt], parts: list[_Part]) -> dict[str, Tensor]:
-    """The mean of each site over all tokens of the prompts: [head, d_head] or [d_model]."""
+def _fill(model: Transformer, readings: Sequence[Reading], parts: list[_Part]) -> dict[str, Tensor]:
+    """The mean of each site over all tokens of the texts: [head, d_head] or [d_model]."""
     names = sorted({part.site for part in parts})
-    traces = [traced(model, prompt, names) for prompt in prompts]
-    return {name: torch.cat([trace[name][0] for trace in traces], dim=-2).mean(-2) for name in names}
+    seen = [trace(model, each, names) for each in readings]
+    return {name: torch.cat([each[name][0] for each in seen], dim=-2).mean(-2) for name in names}
 
 
 def _measure(
-    model: Transformer, prompt: Prompt, token_id: int | None, against: int | None, position: int
+    model: Transformer, reading: Reading, token_id: int | None, against: int | None, position: int
 ) -> Callable[[Change | None, int], Tensor]:
     """How much, for each of so many rows: [batch] float64."""
 
     def measured(watch: Change | None, rows: int) -> Tensor:
-        states = states_of(model, prompt, watch, rows)
-        if token_id is not None:
-            call = Call(seen_by(model, 1).to(states.device))
-            logits = model.logits(states[:, position : position + 1], call)[:, 0].double().cpu()
-            return logits[:, token_id] if against is None else logits[:, token_id] - logits[:, against]
-        call, targets = Call(seen_by(model, states.shape[1]).to(states.device)), torch.tensor(prompt.ids[1:])
-        losses = [
-            F.cross_entropy(model.logits(row.unsqueeze(0), call)[0, :-1].double().cpu(), targets) for row in states
-        ]
-        return torch.stack(losses)
+        states = states_of(model, reading, watch, rows)
+        if token_id is None:
+            return losses_of(model, states, reading.ids.expand(rows, -1)).mean(-1)
+        logits = logits_at(model, states, position)
+        return logits[:, token_id] if against is None else logits[:, token_id] - logits[:, against]
 
     return measured
 
@@ -173,16 +168,19 @@ def _by_layer(parts: list[_Part], effects: list[float], kind: str) -> tuple[tupl
 
 def _check(
     model: Transformer,
-    prompt: Prompt,
+    reading: Reading,
     token_id: int | None,
     against: int | None,
     position: int | None,
     how: str,
+    reference: Sequence[Reading],
     *,
     of_encoder: bool,
 ) -> int:
     """The position of the logit."""
-    check_prompt(model, prompt)
+    check_single(reading)
+    for each in reference:
+        check_single(each)
     if how not in ("zero", "mean"):
         raise CutawayError(f"how is '{how}'. Allowed: zero, mean.")
     if of_encoder and not model.config.has_cross:
@@ -194,9 +192,9 @@ def _check(
             raise CutawayError(
                 "This model does not predict the next token, so a text has no loss here. Name a token_id."
             )
-        if len(prompt.ids) < 2:
+        if reading.length < 2:
             raise CutawayError("The loss of one token cannot be measured: nothing comes before it. Give two or more.")
     for name, value in (("token_id", token_id), ("against", against)):
         if value is not None:
             check_token(model, value, name)
-    return check_place(prompt, position)
+    return check_place(reading, position)

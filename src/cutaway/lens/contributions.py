@@ -27,7 +27,6 @@ from .parts import (
     bias_of,
     check_position,
     check_token,
-    logits_at,
     matrix_of,
     prefix_of,
     row_of,
@@ -36,6 +35,7 @@ from .parts import (
     through_norm,
     written,
 )
+from .passes import logits_at
 from .trace import Trace
 
 PartKind = Literal["token", "position", "type", "head", "cross", "feedforward", "bias"]
@@ -109,7 +109,8 @@ def contributions(
     if against is not None:
         check_token(model, against, "against")
     walk = _Walk(model, trace, position, row)
-    logits = logits_at(model, trace, position, row)
+    with torch.no_grad():
+        logits = logits_at(model, trace[f"{walk.prefix}output.norm"][row : row + 1], position)[0]
     walk.begin(token_id, 1.0)
     if against is not None:
         walk.begin(against, -1.0)

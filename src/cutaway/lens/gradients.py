@@ -2,8 +2,8 @@
 
     score_i = x_i · ∂logit / ∂x_i,    x_i: the row of token i in the token table, as it enters the first layer
 
-(gradient × input, Shrikumar et al. 2016.) If the model were linear in x, the scores would be what each token adds. It is not: they
-say how the logit would move if the row were made a little longer, and do not add up to it.
+(gradient × input, Shrikumar et al. 2016.) If the model were linear in x, the scores would be what each token adds. It is not:
+they say how the logit would move if the row were made a little longer, and do not add up to it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..model import Call, Transformer
-from .attending import seen_by
+from ..model import Transformer
 from .parts import check_token
-from .passes import Change, Prompt, check_place, check_prompt, states_of
+from .passes import Change, check_place, logits_at, states_of, texts_of
+from .reading import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +41,21 @@ class GradientInput:
 
 
 def gradient_input(
-    model: Transformer, prompt: Prompt, token_id: int, against: int | None = None, *, position: int | None = None
+    model: Transformer, reading: Reading, token_id: int, against: int | None = None, *, position: int | None = None
 ) -> GradientInput:
     """Gradient × input of the logit of a token at a position (None: the last), less that of `against` where given.
 
-    Raises CutawayError for a prompt, position or id that the model does not have.
+    Raises CutawayError for a position or id that the model does not have.
     """
-    check_prompt(model, prompt)
     check_token(model, token_id)
     if against is not None:
         check_token(model, against, "against")
-    position = check_place(prompt, position)
+    position = check_place(reading, position)
     leaves: dict[str, Tensor] = {}
     prefixes = ("encoder.", "decoder.") if model.config.has_cross else ("",)
     watch = Change({f"{prefix}embedding.token": _leaf(prefix, leaves) for prefix in prefixes})
     with torch.inference_mode(False), torch.enable_grad():
-        states = states_of(model, prompt, watch)[:, position : position + 1]
-        logits = model.logits(states, Call(seen_by(model, 1).to(states.device)))[0, 0]
+        logits = logits_at(model, states_of(model, reading, watch), position)[0]
         logit = logits[token_id] if against is None else logits[token_id] - logits[against]
         gradients = dict(zip(leaves, torch.autograd.grad(logit, list(leaves.values())), strict=True))
     scores = {
@@ -70,10 +68,10 @@ def gradient_input(
         token_id=token_id,
         against=against,
         logit=float(logit.detach()),
-        tokens=prompt.tokens,
+        tokens=texts_of(reading),
         scores=tuple(scores[main].tolist()),
         lengths=tuple(lengths[main].tolist()),
-        source_tokens=prompt.source_tokens,
+        source_tokens=texts_of(reading.source),
         source_scores=() if source is None else tuple(scores[source].tolist()),
         source_lengths=() if source is None else tuple(lengths[source].tolist()),
     )

@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CutawayError
 from ..model import Call, Transformer
 from ..runtime.attend import fused
 from .attending import seen_by
-from .passes import CELLS, Chain, Progress, check_heads, without_heads
+from .passes import CELLS, Chain, Progress, check_heads, losses_of, without_heads
 
 Scores = tuple[tuple[float, ...], ...]
 
@@ -83,14 +82,11 @@ def induction(
         call = Call(
             seen_by(model, rows.shape[1]).to(rows.device), attend=fused, watch=Chain(without_heads(off), stripes)
         )
-        states = model.states(rows, call)
-        for row, state in zip(rows, states, strict=True):
-            logits = model.logits(state.unsqueeze(0), Call(seen_by(model, len(row)).to(row.device)))[0, :-1]
-            losses.append(F.cross_entropy(logits.double(), row[1:], reduction="none").cpu())
+        losses.append(losses_of(model, model.states(rows, call), rows))
         done += len(rows)
         if progress is not None:
             progress(done, num_sequences)
-    mean = torch.stack(losses).mean(0)[max(0, len(beginning) - 1) :]
+    mean = torch.cat(losses).mean(0)[max(0, len(beginning) - 1) :]
     halves = mean[-length - (length - 1) : -length], mean[-(length - 1) :]
     return Induction(
         length=length,
@@ -135,7 +131,7 @@ class _Stripes:
 def _texts(
     model: Transformer, length: int, count: int, seed: int, allowed: Sequence[int] | None, beginning: Sequence[int]
 ) -> Tensor:
-    """[batch, position]: what every text begins with, then a half twice. No token comes twice in a half where there are enough."""
+    """[batch, position]: what every text begins with, then a half twice. A half has no token twice where there are enough."""
     pool = torch.arange(model.config.vocab_size) if allowed is None else torch.tensor(list(allowed))
     generator = torch.Generator().manual_seed(seed)
     if len(pool) >= length:

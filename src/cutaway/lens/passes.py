@@ -1,40 +1,28 @@
-"""Passes for experiments. In: a prompt as ids, and who changes what on the way. Out: logits, or a trace.
+"""Passes for experiments. In: one text, and who changes what on the way. Out: states, logits, losses.
 
-A prompt is one text, or a source and what the decoder has read of the target. It runs several times at once as rows of a batch,
-so that each row can be changed in another place.
+The text runs several times at once as rows of a batch, so that each row can be changed in another place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CutawayError
 from ..model import Call, Transformer
+from ..model import visibility as visible
 from ..model.call import Watch
 from ..runtime.attend import fused
-from .attending import seen_by
-from .sites import sites
-from .trace import Recorder, Trace
+from .reading import Reading
 
 Progress = Callable[[int, int], None]
 """Told after each batch of runs: how many are done, and of how many."""
 
 CELLS = 8192
 """Tokens of a batch: as many rows run at once as have no more together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompt:
-    """What a model reads. tokens: the texts of the ids, or none. source_ids: what the encoder reads, None for one stack."""
-
-    ids: tuple[int, ...]
-    tokens: tuple[str, ...] = ()
-    source_ids: tuple[int, ...] | None = None
-    source_tokens: tuple[str, ...] = ()
 
 
 class Change:
@@ -69,73 +57,58 @@ class Chain:
         return tensor
 
 
-def states_of(model: Transformer, prompt: Prompt, watch: Watch | None = None, rows: int = 1) -> Tensor:
-    """What the last stack makes of the prompt, run in so many rows: [batch, position, d_model]."""
-    device = model.token.weight.device
+def states_of(model: Transformer, reading: Reading, watch: Watch | None = None, rows: int = 1) -> Tensor:
+    """What the last stack makes of one text, run in so many rows: [batch, position, d_model]."""
     memory = None
-    if prompt.source_ids is not None:
-        source = torch.tensor([prompt.source_ids], device=device).expand(rows, -1)
-        seen = seen_by(model, source.shape[1], of_encoder=True).to(device)
-        memory = model.encode(source, Call(seen, attend=fused, watch=watch))
-    ids = torch.tensor([prompt.ids], device=device).expand(rows, -1)
-    call = Call(seen_by(model, ids.shape[1]).to(device), attend=fused, memory=memory, watch=watch)
-    return model.states(ids, call)
+    if reading.source is not None:
+        call = Call(reading.source.tokens, attend=fused, watch=watch)
+        memory = model.encode(reading.source.ids.expand(rows, -1), call)
+    call = Call(reading.tokens, attend=fused, memory=memory, watch=watch)
+    return model.states(reading.ids.expand(rows, -1), call)
 
 
-def logits_of(model: Transformer, prompt: Prompt, read: slice, watch: Watch | None = None, rows: int = 1) -> Tensor:
-    """The logits of some positions: [batch, read, vocab] float64 on the CPU. Nobody watches the head."""
-    states = states_of(model, prompt, watch, rows)[:, read]
-    call = Call(seen_by(model, states.shape[1]).to(states.device))
-    return model.logits(states, call).double().cpu()
+def logits_at(model: Transformer, states: Tensor, position: int) -> Tensor:
+    """The logits at a position: [batch, position, d_model] -> [batch, vocab] float64 on the CPU. Nobody watches the head."""
+    call = Call(visible.full(1, device=states.device))
+    return model.logits(states[:, position : position + 1], call)[:, 0].double().cpu()
 
 
-@torch.inference_mode()
-def traced(model: Transformer, prompt: Prompt, patterns: str | Sequence[str]) -> Trace:
-    """One pass, with the sites of the stacks that the patterns name. Logits are left out: read them with `logits_of`."""
-    check_prompt(model, prompt)
-    source = len(prompt.source_ids or ())
-    names = [site.name for site in sites(model.config, 1, len(prompt.ids), source=source)]
-    recorder = Recorder(patterns, names)
-    states_of(model, prompt, recorder)
-    return recorder.trace(torch.tensor([prompt.ids]), prompt.tokens)
+def losses_of(model: Transformer, states: Tensor, ids: Tensor) -> Tensor:
+    """The loss of each next token: states [batch, position, d_model], ids [batch, position] -> [batch, position − 1] float64.
+
+    Row by row, so that the logits of one row are held at a time.
+    """
+    call = Call(visible.full(states.shape[1], device=states.device))
+    logits = (model.logits(row.unsqueeze(0), call)[0, :-1].double() for row in states)
+    losses = [F.cross_entropy(each, row[1:], reduction="none") for each, row in zip(logits, ids, strict=True)]
+    return torch.stack(losses).cpu()
 
 
-def batches(prompt: Prompt, count: int) -> list[range]:
-    """`count` runs of a prompt in batches."""
-    longest = max(len(prompt.ids), len(prompt.source_ids or ()))
-    size = max(1, CELLS // longest)
+def batches(reading: Reading, count: int) -> list[range]:
+    """`count` runs of a text in batches."""
+    size = max(1, CELLS // max(reading.length, reading.num_source))
     return [range(start, min(count, start + size)) for start in range(0, count, size)]
 
 
-def check_prompt(model: Transformer, prompt: Prompt) -> None:
-    """Raises CutawayError for what the model cannot read."""
-    if model.config.has_cross and not prompt.source_ids:
+def texts_of(reading: Reading | None) -> tuple[str, ...]:
+    """The texts of the tokens of one row, or none."""
+    return reading.texts[0] if reading is not None and reading.texts else ()
+
+
+def check_single(reading: Reading) -> None:
+    """Raises CutawayError for several texts."""
+    if len(reading.ids) != 1:
+        raise CutawayError(f"This is measured on one text, and there are {len(reading.ids)}. Give one.")
+
+
+def check_place(reading: Reading, position: int | None) -> int:
+    """The position, the last for None. Raises CutawayError for one that the text does not have."""
+    check_single(reading)
+    position = reading.length - 1 if position is None else position
+    if not 0 <= position < reading.length:
         raise CutawayError(
-            "This model has an encoder and a decoder: it reads a source first. Give the prompt a source."
+            f"position is {position}. The text has {reading.length} tokens, numbered from 0 to {reading.length - 1}."
         )
-    if not model.config.has_cross and prompt.source_ids is not None:
-        raise CutawayError("This model has one stack and reads no source. Leave the source out.")
-    for name, ids in (("prompt", prompt.ids), ("source", prompt.source_ids)):
-        if ids is None:
-            continue
-        if not ids:
-            raise CutawayError(f"The {name} is empty. Give it one token at least.")
-        if min(ids) < 0 or max(ids) >= model.config.vocab_size:
-            raise CutawayError(
-                f"An id of the {name} is outside the vocabulary: ids run from 0 to {model.config.vocab_size - 1}."
-            )
-        if any(stack.position.is_table for stack in model.config.stacks.values()) and len(ids) > model.config.context:
-            raise CutawayError(
-                f"The {name} has {len(ids):,} tokens. This model reads {model.config.context:,}. Shorten it."
-            )
-
-
-def check_place(prompt: Prompt, position: int | None) -> int:
-    """The position, the last for None. Raises CutawayError for one that the prompt does not have."""
-    length = len(prompt.ids)
-    position = length - 1 if position is None else position
-    if not 0 <= position < length:
-        raise CutawayError(f"position is {position}. The prompt has {length} tokens, numbered from 0 to {length - 1}.")
     return position
 
 

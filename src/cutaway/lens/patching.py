@@ -20,8 +20,10 @@ from torch import Tensor
 
 from ..errors import CutawayError
 from ..model import Transformer
+from .observe import trace
 from .parts import check_token, prefix_of, stack_name
-from .passes import Change, Progress, Prompt, batches, check_place, check_prompt, logits_of, traced
+from .passes import Change, Progress, batches, check_place, check_single, logits_at, states_of, texts_of
+from .reading import Reading
 
 Patched = Literal["residual", "attention", "feedforward", "cross", "heads", "cross_heads"]
 SITES: dict[str, str] = {
@@ -40,7 +42,7 @@ class Patching:
 
     what: what was replaced, at one token (residual: what enters the layer; attention, feedforward, cross: what they write) or of
     one head at all tokens (heads, cross_heads). restored: [layer][token or head]. first, second: d of the two prompts.
-    position: the place read; right, wrong: the two tokens, with texts. tokens, other_tokens: of both prompts, in the stack patched.
+    position: the place read; right, wrong: the two tokens, with texts. tokens, other_tokens: of both, in the stack patched.
     """
 
     what: Patched
@@ -60,8 +62,8 @@ class Patching:
 @torch.inference_mode()
 def patching(
     model: Transformer,
-    first: Prompt,
-    second: Prompt,
+    first: Reading,
+    second: Reading,
     *,
     what: Patched = "residual",
     right: int | None = None,
@@ -78,32 +80,22 @@ def patching(
     whose difference of logits is the same.
     """
     position = _check(model, first, second, what, position, of_encoder=of_encoder)
-    read = slice(position, position + 1)
-    ends = [logits_of(model, prompt, read)[0, 0] for prompt in (first, second)]
-    right = int(ends[0].argmax()) if right is None else right
-    wrong = int(ends[1].argmax()) if wrong is None else wrong
+    ends = [logits_at(model, states_of(model, each), position)[0] for each in (first, second)]
+    right, wrong = (int(end.argmax()) if i is None else i for end, i in zip(ends, (right, wrong), strict=True))
     leads = [float(logits[right] - logits[wrong]) for logits in ends]
     _check_leads(model, leads, right, wrong, texts)
-    stack = model.encoder if of_encoder else model.main
-    assert stack is not None, "checked"
-    site = f"{prefix_of(model, of_encoder=of_encoder)}layers.{{}}.{SITES[what]}"
-    tokens, others = ((prompt.source_tokens if of_encoder else prompt.tokens) for prompt in (first, second))
-    length = len((first.source_ids if of_encoder else first.ids) or ())
-    width = stack.config.attention.num_heads if what.endswith("heads") else length
-    places = [(site.format(layer), place) for layer in range(stack.config.num_layers) for place in range(width)]
-    clean = traced(model, first, site.format("*"))
+    grid = _Grid(model, first, what, of_encoder=of_encoder)
     found: list[float] = []
-    for batch in batches(second, len(places)):
-        chosen = [places[index] for index in batch]
-        watch = Change({name: _put(clean[name][0], chosen, name) for name in dict(chosen)})
-        logits = logits_of(model, second, read, watch, len(chosen))[:, 0]
+    for batch in batches(second, len(grid.places)):
+        watch = grid.watch(batch)
+        logits = logits_at(model, states_of(model, second, watch, len(batch)), position)
         found += ((logits[:, right] - logits[:, wrong] - leads[1]) / (leads[0] - leads[1])).tolist()
         if progress is not None:
-            progress(len(found), len(places))
+            progress(len(found), len(grid.places))
     return Patching(
         what=what,
         stack="encoder" if of_encoder else stack_name(model),
-        restored=tuple(tuple(found[start : start + width]) for start in range(0, len(found), width)),
+        restored=tuple(tuple(found[start : start + grid.width]) for start in range(0, len(found), grid.width)),
         first=leads[0],
         second=leads[1],
         position=position,
@@ -111,13 +103,33 @@ def patching(
         wrong=wrong,
         right_text=texts(right),
         wrong_text=texts(wrong),
-        tokens=tokens,
-        other_tokens=others,
+        tokens=texts_of(first.source if of_encoder else first),
+        other_tokens=texts_of(second.source if of_encoder else second),
     )
 
 
+class _Grid:
+    """Every place that is patched, a layer after the other, and what the first prompt had there."""
+
+    def __init__(self, model: Transformer, first: Reading, what: str, *, of_encoder: bool) -> None:
+        stack = model.encoder if of_encoder else model.main
+        assert stack is not None, "checked"
+        site = f"{prefix_of(model, of_encoder=of_encoder)}layers.{{}}.{SITES[what]}"
+        self.width = first.num_source if of_encoder else first.length
+        if what.endswith("heads"):
+            self.width = stack.config.attention.num_heads
+        sites = [site.format(layer) for layer in range(stack.config.num_layers)]
+        self.places = [(name, place) for name in sites for place in range(self.width)]
+        self.clean = trace(model, first, site.format("*"))
+
+    def watch(self, batch: range) -> Change:
+        """Each row of the batch gets what the first prompt had at one place."""
+        chosen = [self.places[index] for index in batch]
+        return Change({name: _put(self.clean[name][0], chosen, name) for name in dict(chosen)})
+
+
 def _put(clean: Tensor, chosen: list[tuple[str, int]], site: str) -> Callable[[Tensor], Tensor]:
-    """Each row whose place is at this site gets the clean numbers there. clean: [position, d_model] or [head, position, d_head]."""
+    """Each row whose place is at this site gets the clean numbers there. clean: a row for each place."""
     places = [(row, place) for row, (name, place) in enumerate(chosen) if name == site]
 
     def patched(tensor: Tensor) -> Tensor:
@@ -130,22 +142,25 @@ def _put(clean: Tensor, chosen: list[tuple[str, int]], site: str) -> Callable[[T
 
 
 def _check(
-    model: Transformer, first: Prompt, second: Prompt, what: str, position: int | None, *, of_encoder: bool
+    model: Transformer, first: Reading, second: Reading, what: str, position: int | None, *, of_encoder: bool
 ) -> int:
     """The place read."""
-    for prompt in (first, second):
-        check_prompt(model, prompt)
+    for each in (first, second):
+        check_single(each)
     if what not in SITES:
         raise CutawayError(f"what is '{what}'. Allowed: {', '.join(SITES)}.")
     if of_encoder and not model.config.has_cross:
         raise CutawayError("of_encoder is true, but this model has one stack. Leave it out.")
     if what.startswith("cross") and (of_encoder or not model.config.has_cross):
         raise CutawayError(f"what is '{what}', but only the decoder of two stacks has cross-attention. Choose another.")
-    for name, one, other in (("", first.ids, second.ids), ("sources ", first.source_ids, second.source_ids)):
-        if len(one or ()) != len(other or ()):
+    for name, one, other in (
+        ("prompts", first.length, second.length),
+        ("sources", first.num_source, second.num_source),
+    ):
+        if one != other:
             raise CutawayError(
-                f"The {name or 'prompts '}have {len(one or ())} and {len(other or ())} tokens. Patching goes from a token to the token "
-                "at the same place: choose two with equally many."
+                f"The {name} have {one} and {other} tokens. Patching goes from a token to the one at the same place: choose "
+                "two with equally many."
             )
     return check_place(first, position)
 

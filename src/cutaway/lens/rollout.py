@@ -91,7 +91,6 @@ def rollout(
     heads: HeadWeights = "written",
     threshold: float = 0.004,
     row: int = 0,
-    source_tokens: tuple[str, ...] = (),
 ) -> Rollout:
     """Which tokens a vector came from. position, column: which vector; None: the last column, behind all layers.
 
@@ -118,8 +117,8 @@ def rollout(
         main=main,
         source=flow,
         crossings=crossings,
-        tokens=trace.tokens,
-        source_tokens=source_tokens,
+        tokens=trace.texts[row] if trace.texts else (),
+        source_tokens=trace.source_texts[row] if trace.source_texts else (),
     )
 
 
