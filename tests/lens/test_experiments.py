@@ -120,12 +120,16 @@ def _patched(model: Transformer, what: str, layer: int, place: int) -> Tensor:
 
 def test_patching_all_that_differs_restores_all() -> None:
     """At the start of layer 0 only the token that differs carries the difference; at the end, the place read carries all."""
-    found = patching(build(), text(FIRST), text(SECOND))
+    found = patching(build(), text(FIRST), text(SECOND), right=8, wrong=2)
     assert [round(share, 9) for share in found.restored[0]] == [0, 0, 1, 0, 0, 0]
     assert found.restored[1][5] != 0
     assert found.tokens == found.other_tokens == ("t0", "t1", "t2", "t3", "t4", "t5")
-    ends = [logits(build(), ids)[-1].argmax() for ids in (FIRST, SECOND)]
-    assert (found.right, found.wrong) == tuple(map(int, ends))
+
+
+def test_the_tokens_are_what_the_model_says_to_both() -> None:
+    model = build(embedding_scale=5.0)
+    found = patching(model, text(FIRST), text(SECOND), position=2)
+    assert (found.right, found.wrong) == tuple(int(logits(model, ids)[2].argmax()) for ids in (FIRST, SECOND))
 
 
 def test_patching_reaches_both_stacks() -> None:
