@@ -21,17 +21,22 @@ from torch import Tensor
 
 from ..errors import CutawayError
 from ..model import Transformer
+from .charts import Grid, ramp
+from .numerals import number
 from .observe import trace
 from .parts import check_token, prefix_of, stack_name
 from .passes import Change, Progress, batches, check_place, check_single, logits_at, losses_of, states_of
 from .reading import Reading
+from .result import Result
+from .sheet import MARGIN, Sheet
 
 How = Literal["zero", "mean"]
+SAID = {"zero": "A part that is off writes nothing.", "mean": "A part that is off writes its mean."}
 PARTS = {"heads": "attention.mixed", "cross": "cross.mixed", "feedforward": "feedforward.output"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation:
+class Ablation(Result):
     """The effects of all parts of a stack. heads, cross: [layer][head], cross only where there is a source; feedforward: [layer].
 
     how: zero or mean. measure: "logit", "lead" or "loss"; whole: that of the whole model. position, token_id, against: of logits.
@@ -49,6 +54,28 @@ class Ablation:
     against: int | None
     text: str
     against_text: str
+
+    def draw(self) -> Sheet:
+        """Layers down; heads across, then the feed-forward layer."""
+        measured = {
+            "loss": "the loss",
+            "logit": f"the logit of {self.text}",
+            "lead": f"{self.text} over {self.against_text}",
+        }
+        what = measured[self.measure]
+        grids = [_grid(self, self.heads, self.feedforward, "Heads, and feed-forward layers (f-f)")]
+        grids += [_grid(self, self.cross, (), "Heads of cross-attention")] if self.cross else []
+        sheet = Sheet(2 * MARGIN + max(640, int(grids[0].width)))
+        y = sheet.title(f"What {what} does without a part", f"The whole model: {number(self.whole)}. {SAID[self.how]}")
+        for grid in grids:
+            y = grid.draw(sheet, MARGIN, y) + 20
+        ramp(sheet, MARGIN, y, "computed", f"− {number(grids[0].most)}", f"+ {number(grids[0].most)} without it")
+        sheet.caption(
+            y + 16,
+            "One part is off in each box. Parts can stand in for each other: a small number does not say that a part does "
+            "nothing.",
+        )
+        return sheet
 
 
 @torch.inference_mode()
@@ -198,3 +225,18 @@ def _check(
         if value is not None:
             check_token(model, value, name)
     return check_place(reading, position)
+
+
+def _grid(found: Ablation, heads: Sequence[Sequence[float]], last: Sequence[float], head: str) -> Grid:
+    values = [[*row, *last[layer : layer + 1]] for layer, row in enumerate(heads)]
+    everything = [effect for row in (*found.heads, *found.cross, found.feedforward) for effect in row]
+    return Grid(
+        values=values,
+        rows=[f"layer {layer}" for layer in range(len(values))],
+        columns=[*(str(index) for index in range(len(heads[0]))), *(["f-f"] if last else [])],
+        scale="computed",
+        most=max(map(abs, everything)),
+        shown=lambda row, column: number(values[row][column]),
+        box=(48, 22),
+        head=head,
+    )

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from ..model import Transformer
 from ..model.head import Head, Transform
+from .charts import Bar, Grid, bars, ramp
+from .numerals import number
 from .parts import (
     Sublayer,
     bias_behind,
@@ -36,7 +38,11 @@ from .parts import (
     written,
 )
 from .passes import logits_at
+from .result import Result
+from .sheet import MARGIN, SMALL, Scale, Sheet
 from .trace import Trace
+
+NUM_BARS = 16
 
 PartKind = Literal["token", "position", "type", "head", "cross", "feedforward", "bias"]
 
@@ -65,10 +71,11 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contributions:
+class Contributions(Result):
     """Every part, in the order of the way. Their values add up to `total`, less `against_total` where there is one.
 
     position: whose logits; token_id: the token; against: the other token. total, against_total: the two logits of the pass.
+    text, against_text: of the two tokens; tokens: of the pass, where they are known.
     """
 
     position: int
@@ -77,11 +84,18 @@ class Contributions:
     parts: tuple[Part, ...]
     total: float
     against_total: float | None
+    text: str = ""
+    against_text: str = ""
+    tokens: tuple[str, ...] = ()
 
     @property
     def sum(self) -> float:
         """The parts added up."""
         return sum(part.value for part in self.parts)
+
+    def draw(self) -> Sheet:
+        """The strongest parts as bars, and every head and feed-forward layer in its place."""
+        return _drawn(self)
 
 
 def contribution_sites(model: Transformer) -> tuple[str, ...]:
@@ -215,3 +229,57 @@ def _head_row(head: Head, states: Tensor, token_id: int) -> tuple[Tensor, float]
         whole = (float(direction @ states) + bias) * head.scale
         factor *= float(torch.tanh(torch.tensor(whole / head.softcap))) * head.softcap / whole if whole else 1.0
     return direction * factor, bias * factor
+
+
+def _drawn(found: Contributions) -> Sheet:
+    sheet, token = Sheet(), found.text or f"id {found.token_id}"
+    other = f" rather than {found.against_text or f'id {found.against}'}" if found.against is not None else ""
+    whole = found.total - (found.against_total or 0.0)
+    said = f"Logit {number(found.total)}" if found.against is None else f"A lead of {number(whole)}"
+    place = f" behind {found.tokens[found.position]}" if found.tokens else f" at position {found.position}"
+    y = sheet.title(f"What pushed {token}{other}", f"{said}{place}. The parts add up to it.")
+    strong = sorted(found.parts, key=lambda part: abs(part.value), reverse=True)
+    shown, rest = strong[:NUM_BARS], strong[NUM_BARS:]
+    rows = [Bar(name=part.name, value=part.value, scale=_scale(part.kind)) for part in shown]
+    if rest:
+        rows.append(Bar(name=f"{len(rest)} others together", value=sum(part.value for part in rest), scale=None))
+    sheet.text(MARGIN, y + 8, "The strongest parts", size=SMALL)
+    end = bars(sheet, MARGIN, y + 20, rows, label=164, room=324)
+    x = MARGIN + 552
+    for kind in ("head", "cross"):
+        if any(part.kind == kind for part in found.parts):
+            y = _grid(found, kind).draw(sheet, x, y) + 20
+    y = max(end, y) + 16
+    ramp(sheet, MARGIN, y, "learned", "−", "+ a table or a bias")
+    ramp(sheet, MARGIN + 240, y, "computed", "−", "+ computed from the text")
+    sheet.caption(y + 16, "Exact sums, with each norm's length held at that of this pass. They are not causes: a part that "
+                  "changes also changes what later parts compute.")  # fmt: skip
+    return sheet
+
+
+def _grid(found: Contributions, kind: str) -> Grid:
+    """Layers down, heads across, the feed-forward layer last."""
+    layers = 1 + max(part.layer for part in found.parts if part.layer is not None)
+    heads = 1 + max(part.head for part in found.parts if part.kind == kind and part.head is not None)
+    values: list[list[float | None]] = [[None] * (heads + (kind == "head")) for _ in range(layers)]
+    for part in found.parts:
+        if part.layer is not None and part.kind == kind and part.head is not None:
+            values[part.layer][part.head] = part.value
+        if part.layer is not None and kind == "head" and part.kind == "feedforward":
+            values[part.layer][heads] = part.value
+    most = max(abs(part.value) for part in found.parts if part.kind in ("head", "cross", "feedforward"))
+    names = [str(head) for head in range(heads)] + (["f-f"] if kind == "head" else [])
+    return Grid(
+        values=values,
+        rows=[f"layer {layer}" for layer in range(layers)],
+        columns=names,
+        scale="computed",
+        most=most,
+        shown=lambda row, column: number(values[row][column] or 0.0, 1),
+        label=52,
+        head="Heads, and feed-forward layers (f-f)" if kind == "head" else "Heads of cross-attention",
+    )
+
+
+def _scale(kind: PartKind) -> Scale:
+    return "computed" if kind in ("head", "cross", "feedforward") else "learned"

@@ -15,13 +15,17 @@ import torch
 from torch import Tensor
 
 from ..model import Transformer
+from .charts import Bar, bars
+from .numerals import number
 from .parts import check_token
 from .passes import Change, check_place, logits_at, states_of, texts_of
 from .reading import Reading
+from .result import Result
+from .sheet import MARGIN, SMALL, Sheet
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientInput:
+class GradientInput(Result):
     """One score for each token. position: whose logit; token_id, against: of which token, less that of which other.
 
     lengths: the length of each token's gradient, which says how much the logit depends on it in any direction. source_scores,
@@ -38,6 +42,29 @@ class GradientInput:
     source_tokens: tuple[str, ...]
     source_scores: tuple[float, ...]
     source_lengths: tuple[float, ...]
+    text: str = ""
+    against_text: str = ""
+
+    def draw(self) -> Sheet:
+        """A bar for each token."""
+        sheet, token = Sheet(720), self.text or f"id {self.token_id}"
+        other = "" if self.against is None else f" rather than {self.against_text or f'id {self.against}'}"
+        y = sheet.title(
+            f"Which tokens {token}{other} leans on", f"Gradient × input of the logit, {number(self.logit)}."
+        )
+        most = max(map(abs, (*self.scores, *self.source_scores)))
+        if self.source_scores:
+            sheet.text(MARGIN, y + 8, "Source", size=SMALL)
+            names = self.source_tokens or tuple(map(str, range(len(self.source_scores))))
+            y = bars(sheet, MARGIN, y + 20, _bars(names, self.source_scores, None), label=96, room=540, most=most) + 12
+        names = self.tokens or tuple(map(str, range(len(self.scores))))
+        y = bars(sheet, MARGIN, y, _bars(names, self.scores, self.position), label=96, room=540, most=most)
+        sheet.caption(
+            y + 16,
+            "How the logit would move, to first order, if a token's row of the table were made longer. The scores do not add up "
+            "to the logit. Orange: the token whose next one this is.",
+        )
+        return sheet
 
 
 def gradient_input(
@@ -83,3 +110,8 @@ def _leaf(prefix: str, leaves: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
         return leaves[prefix]
 
     return begin
+
+
+def _bars(names: tuple[str, ...], scores: tuple[float, ...], look: int | None) -> list[Bar]:
+    pairs = zip(names, scores, strict=True)
+    return [Bar(name=name, value=score, scale="computed", look=i == look) for i, (name, score) in enumerate(pairs)]

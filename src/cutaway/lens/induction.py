@@ -22,13 +22,17 @@ from ..errors import CutawayError
 from ..model import Call, Transformer
 from ..runtime.attend import fused
 from .attending import seen_by
+from .charts import Grid, ramp
+from .numerals import count, number
 from .passes import CELLS, Chain, Progress, check_heads, losses_of, without_heads
+from .result import Result
+from .sheet import INK_3, MARGIN, RULE, SMALL, Sheet, shade
 
 Scores = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Induction:
+class Induction(Result):
     """The scores of all heads, [layer][head], and how well the model tells the repeat.
 
     length: n, the tokens of a half; num_sequences, seed: what was drawn; off: heads that were switched off, (layer, head).
@@ -53,6 +57,10 @@ class Induction:
             ((layer, head) for layer, row in enumerate(scores) for head in range(len(row))),
             key=lambda place: scores[place[0]][place[1]],
         )
+
+    def draw(self) -> Sheet:
+        """Three grids of heads, and the loss along the text."""
+        return _drawn(self)
 
 
 @torch.inference_mode()
@@ -157,3 +165,56 @@ def _check(model: Transformer, length: int, num_sequences: int, skipped: int) ->
         )
     if num_sequences < 1:
         raise CutawayError(f"num_sequences is {num_sequences}. Draw one at least.")
+
+
+def _drawn(found: Induction) -> Sheet:
+    width = max(36, 8 + 6 * len(str(len(found.prefix[0]))))
+    across = 3 * (52 + 12 + width * len(found.prefix[0])) + 2 * 32
+    sheet = Sheet(max(944, across) + 2 * MARGIN)
+    off = "".join(f" Layer {layer} head {head} is off." for layer, head in found.off)
+    drawn = f"{count(found.num_sequences, 'text')} of {found.length} random tokens, each read twice."
+    y, x = sheet.title("Who looks at what followed this token before", drawn + off), float(MARGIN)
+    lowest = y
+    for name, scores in (
+        ("Prefix matching", found.prefix),
+        ("Previous token", found.previous),
+        ("Same token", found.duplicate),
+    ):
+        grid = Grid(
+            values=scores,
+            rows=[f"layer {layer}" for layer in range(len(scores))],
+            columns=[str(head) for head in range(len(scores[0]))],
+            scale="share",
+            shown=lambda row, column, scores=scores: number(scores[row][column]),  # type: ignore[misc]
+            box=(width, 22),
+            label=52,
+            head=name,
+        )
+        lowest = max(lowest, grid.draw(sheet, x, y))
+        x += grid.width + 32
+    y = _curve(sheet, found, lowest + 28) + 24
+    ramp(sheet, MARGIN, y, "share", "0", "1: mean weight")
+    sheet.caption(
+        y + 16, "Only the repeat tells what comes next. What these heads do in other texts is not measured here."
+    )
+    return sheet
+
+
+def _curve(sheet: Sheet, found: Induction, y: float) -> float:
+    """The loss of each token; a line where the repeat begins."""
+    high, left, room = 120, MARGIN + 64, 560
+    most = max(found.losses)
+    step = room / max(1, len(found.losses) - 1)
+    said = f"Loss of each token, nats: {number(found.loss_first)} in the first half, {number(found.loss_second)} in the repeat"
+    sheet.text(left, y, said, size=SMALL)
+    y += 20
+    for value in (0.0, most / 2, most):
+        level = y + high * (1 - value / most)
+        sheet.line([left, left + room], [level, level], RULE)
+        sheet.text(left - 12, level, number(value, 1), size=SMALL, colour=INK_3, align="right")
+    places = [left + step * index for index in range(len(found.losses))]
+    repeat = places[len(found.losses) - found.length]
+    sheet.line([repeat, repeat], [y, y + high], INK_3)
+    sheet.text(repeat + 6, y + high - 10, "read again", size=SMALL, colour=INK_3)
+    sheet.line(places, [y + high * (1 - loss / most) for loss in found.losses], shade("share", 0.8), width=1.5)
+    return sheet.reach(y + high)

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from ..model import Transformer
+from .charts import GAP, LABEL, Grid, cut, ramp
 from .parts import prefix_of
+from .result import Result
+from .sheet import MARGIN, Sheet
 from .stream import would_say
 from .trace import Trace
 from .words import Guess, Words
@@ -33,7 +36,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitLens:
+class LogitLens(Result):
     """Every cell. sites: one for each column, from what enters the first layer to what leaves the last; rows: [token][column].
 
     tokens: the texts of the rows.
@@ -42,6 +45,28 @@ class LogitLens:
     sites: tuple[str, ...]
     tokens: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    def draw(self) -> Sheet:
+        """The likeliest token of every cell, as dark as it is likely."""
+        sheet, columns = Sheet(), len(self.sites)
+        y = sheet.title("What the stream would say", "Logit lens: each stream through the final norm and the head.")
+        width = min(132.0, (sheet.room - LABEL - GAP) / columns)
+        grid = Grid(
+            values=[[cell.guesses[0].probability for cell in row] for row in self.rows],
+            rows=self.tokens,
+            columns=[_column_name(site) for site in self.sites],
+            scale="share",
+            shown=lambda row, column: cut(self.rows[row][column].guesses[0].text, width - 6),
+            box=(width, 22),
+        )
+        y = grid.draw(sheet, MARGIN, y) + 20
+        ramp(sheet, MARGIN, y, "share", "0", "1: how likely the token is")
+        sheet.caption(
+            y + 16,
+            "Rows are tokens; the last column is the output. Early columns are read with the eyes of the last layers: what a "
+            "layer holds in another form does not show.",
+        )
+        return sheet
 
 
 def lens_sites(model: Transformer, *, has_middle: bool = False) -> tuple[str, ...]:
@@ -79,3 +104,12 @@ def _column(
             rank = None if token is None else int((chances > chances[token]).sum())
             found.append(Cell(guesses=words.guesses(chances, count), actual=actual, rank=rank))
     return found
+
+
+def _column_name(site: str) -> str:
+    """layers.3.residual.middle -> "3 middle"; the end of a layer is its number alone."""
+    words = site.split(".")
+    layer, point = words[words.index("layers") + 1], words[-1]
+    if point == "start":
+        return "input"
+    return f"layer {layer}" if point == "end" else f"{layer} {point}"

@@ -20,10 +20,14 @@ from torch import Tensor
 
 from ..errors import CutawayError
 from ..model import Transformer
+from .charts import Grid, ramp
+from .numerals import number
 from .observe import trace
 from .parts import check_token, prefix_of, stack_name
 from .passes import Change, Progress, batches, check_place, check_single, logits_at, states_of, texts_of
 from .reading import Reading
+from .result import Result
+from .sheet import MARGIN, Sheet
 
 Patched = Literal["residual", "attention", "feedforward", "cross", "heads", "cross_heads"]
 SITES: dict[str, str] = {
@@ -35,9 +39,18 @@ SITES: dict[str, str] = {
     "cross_heads": "cross.mixed",
 }
 
+SAID = {
+    "residual": "the stream of one token, as it enters the layer,",
+    "attention": "what attention writes at one token",
+    "feedforward": "what the feed-forward layer writes at one token",
+    "cross": "what cross-attention writes at one token",
+    "heads": "what one head writes, at every token,",
+    "cross_heads": "what one head of cross-attention writes, at every token,",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Patching:
+class Patching(Result):
     """One number for every replaced tensor.
 
     what: what was replaced, at one token (residual: what enters the layer; attention, feedforward, cross: what they write) or of
@@ -57,6 +70,24 @@ class Patching:
     wrong_text: str
     tokens: tuple[str, ...]
     other_tokens: tuple[str, ...]
+
+    def draw(self) -> Sheet:
+        """Rows are tokens and columns layers; of heads, rows are layers."""
+        grid = _heads(self) if self.what.endswith("heads") else _tokens(self)
+        sheet = Sheet(2 * MARGIN + max(720, int(grid.width)))
+        lead = f"{self.right_text} over {self.wrong_text}"
+        numbers = (
+            f"The lead of {lead}: {number(self.first)} for the first prompt, {number(self.second)} for the second."
+        )
+        y = sheet.title(f"Where the lead of {lead} comes back", numbers)
+        y = grid.draw(sheet, MARGIN, y) + 20
+        ramp(sheet, MARGIN, y, "share", "0", "1: all of the lead is back")
+        sheet.caption(
+            y + 16,
+            f"Each box is a pass over the second prompt in which {SAID[self.what]} is that of the first. Numbers outside 0 and 1 "
+            "have the colour of the nearer end. A place that restores is enough for it; it need not be the only one.",
+        )
+        return sheet
 
 
 @torch.inference_mode()
@@ -176,3 +207,33 @@ def _check_leads(model: Transformer, leads: list[float], right: int, wrong: int,
         raise CutawayError(
             "Both prompts give the same difference of logits: there is nothing to restore. Name other tokens."
         )
+
+
+def _tokens(found: Patching) -> Grid:
+    layers, length = len(found.restored), len(found.restored[0])
+    pairs = list(zip(found.tokens, found.other_tokens, strict=True)) or [(str(i), str(i)) for i in range(length)]
+    values = [[found.restored[layer][place] for layer in range(layers)] for place in range(length)]
+    return Grid(
+        values=values,
+        rows=[one if one == other else f"{one} for {other}" for one, other in pairs],
+        columns=[str(layer) for layer in range(layers)],
+        scale="share",
+        shown=lambda row, column: number(values[row][column]),
+        box=(48, 22),
+        look=found.position if found.stack != "encoder" else None,
+        strong=frozenset(place for place, (one, other) in enumerate(pairs) if one != other),
+        label=8 * max(10, *(len(one) if one == other else len(one + other) + 5 for one, other in pairs)),
+        head="Layers",
+    )
+
+
+def _heads(found: Patching) -> Grid:
+    return Grid(
+        values=found.restored,
+        rows=[f"layer {layer}" for layer in range(len(found.restored))],
+        columns=[str(head) for head in range(len(found.restored[0]))],
+        scale="share",
+        shown=lambda row, column: number(found.restored[row][column]),
+        box=(48, 22),
+        head="Heads",
+    )
