@@ -89,7 +89,7 @@ def ablation(
     how: How = "zero",
     reference: Sequence[Reading] = (),
     of_encoder: bool = False,
-    texts: Callable[[int], str] = str,
+    texts: Callable[[int], str] = "id {}".format,
     progress: Progress | None = None,
 ) -> Ablation:
     """Every part of a stack, one at a time. token_id: whose logit is measured, less that of `against`; None: the text's loss.

@@ -13,6 +13,7 @@ The sum is exact; it is no cause. A part that changes also changes what later pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,9 +85,9 @@ class Contributions(Result):
     parts: tuple[Part, ...]
     total: float
     against_total: float | None
-    text: str = ""
-    against_text: str = ""
-    tokens: tuple[str, ...] = ()
+    text: str
+    against_text: str
+    tokens: tuple[str, ...]
 
     @property
     def sum(self) -> float:
@@ -111,11 +112,19 @@ def contribution_sites(model: Transformer) -> tuple[str, ...]:
 
 
 def contributions(
-    model: Transformer, trace: Trace, position: int, token_id: int, against: int | None = None, *, row: int = 0
+    model: Transformer,
+    trace: Trace,
+    position: int,
+    token_id: int,
+    against: int | None = None,
+    *,
+    row: int = 0,
+    texts: Callable[[int], str] = "id {}".format,
 ) -> Contributions:
     """What every part adds to the logit of a token at a position; with `against`, to its lead over the logit of that token.
 
-    trace: of one pass without edits, with the sites of `contribution_sites`. row: of its batch. Raises CutawayError for a
+    trace: of one pass without edits, with the sites of `contribution_sites`. row: of its batch;
+    texts: id -> its text. Raises CutawayError for a
     position, row or id that does not exist, and for a model without a head.
     """
     check_position(trace, position, row)
@@ -136,6 +145,9 @@ def contributions(
         parts=tuple(walk.found[::-1]),
         total=float(logits[token_id]),
         against_total=None if against is None else float(logits[against]),
+        text=texts(token_id),
+        against_text="" if against is None else texts(against),
+        tokens=trace.texts[row] if trace.texts else (),
     )
 
 
@@ -232,12 +244,12 @@ def _head_row(head: Head, states: Tensor, token_id: int) -> tuple[Tensor, float]
 
 
 def _drawn(found: Contributions) -> Sheet:
-    sheet, token = Sheet(), found.text or f"id {found.token_id}"
-    other = f" rather than {found.against_text or f'id {found.against}'}" if found.against is not None else ""
+    sheet = Sheet()
+    other = f" rather than {found.against_text}" if found.against is not None else ""
     whole = found.total - (found.against_total or 0.0)
     said = f"Logit {number(found.total)}" if found.against is None else f"A lead of {number(whole)}"
     place = f" behind {found.tokens[found.position]}" if found.tokens else f" at position {found.position}"
-    y = sheet.title(f"What pushed {token}{other}", f"{said}{place}. The parts add up to it.")
+    y = sheet.title(f"What pushed {found.text}{other}", f"{said}{place}. The parts add up to it.")
     strong = sorted(found.parts, key=lambda part: abs(part.value), reverse=True)
     shown, rest = strong[:NUM_BARS], strong[NUM_BARS:]
     rows = [Bar(name=part.name, value=part.value, scale=_scale(part.kind)) for part in shown]

@@ -42,16 +42,16 @@ class GradientInput(Result):
     source_tokens: tuple[str, ...]
     source_scores: tuple[float, ...]
     source_lengths: tuple[float, ...]
-    text: str = ""
-    against_text: str = ""
+    text: str
+    against_text: str
 
     def draw(self) -> Sheet:
         """A bar for each token."""
-        sheet, token = Sheet(720), self.text or f"id {self.token_id}"
-        other = "" if self.against is None else f" rather than {self.against_text or f'id {self.against}'}"
-        y = sheet.title(
-            f"Which tokens {token}{other} leans on", f"Gradient × input of the logit, {number(self.logit)}."
+        sheet = Sheet(720)
+        title = (
+            f"Which tokens {self.text}{'' if self.against is None else f' rather than {self.against_text}'} leans on"
         )
+        y = sheet.title(title, f"Gradient × input of the logit, {number(self.logit)}.")
         most = max(map(abs, (*self.scores, *self.source_scores)))
         if self.source_scores:
             sheet.text(MARGIN, y + 8, "Source", size=SMALL)
@@ -68,9 +68,17 @@ class GradientInput(Result):
 
 
 def gradient_input(
-    model: Transformer, reading: Reading, token_id: int, against: int | None = None, *, position: int | None = None
+    model: Transformer,
+    reading: Reading,
+    token_id: int,
+    against: int | None = None,
+    *,
+    position: int | None = None,
+    texts: Callable[[int], str] = "id {}".format,
 ) -> GradientInput:
     """Gradient × input of the logit of a token at a position (None: the last), less that of `against` where given.
+
+    texts: id -> its text.
 
     Raises CutawayError for a position or id that the model does not have.
     """
@@ -101,6 +109,8 @@ def gradient_input(
         source_tokens=texts_of(reading.source),
         source_scores=() if source is None else tuple(scores[source].tolist()),
         source_lengths=() if source is None else tuple(lengths[source].tolist()),
+        text=texts(token_id),
+        against_text="" if against is None else texts(against),
     )
 
 

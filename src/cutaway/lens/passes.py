@@ -73,6 +73,12 @@ def logits_at(model: Transformer, states: Tensor, position: int) -> Tensor:
     return model.logits(states[:, position : position + 1], call)[:, 0].double().cpu()
 
 
+@torch.inference_mode()
+def likeliest(model: Transformer, reading: Reading, position: int) -> int:
+    """The id with the largest logit at a position."""
+    return int(logits_at(model, states_of(model, reading), position)[0].argmax())
+
+
 def losses_of(model: Transformer, states: Tensor, ids: Tensor) -> Tensor:
     """The loss of each next token: states [batch, position, d_model], ids [batch, position] -> [batch, position − 1] float64.
 

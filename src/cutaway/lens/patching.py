@@ -101,7 +101,7 @@ def patching(
     wrong: int | None = None,
     position: int | None = None,
     of_encoder: bool = False,
-    texts: Callable[[int], str] = str,
+    texts: Callable[[int], str] = "id {}".format,
     progress: Progress | None = None,
 ) -> Patching:
     """Patch from the first prompt into the second. Both have equally many tokens.
