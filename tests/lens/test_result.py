@@ -205,7 +205,7 @@ def test_a_grid_keeps_its_place_whatever_its_size(size: tuple[int, int]) -> None
 def test_names_are_shown_as_often_as_there_is_room() -> None:
     assert list(every(5, 20, 16)) == [0, 1, 2, 3, 4]
     assert list(every(9, 4, 16)) == [0, 4, 8]
-    assert cut("a long word", 40) == "a lon…"
+    assert cut("a long word", 40) == "a lo…"
     assert cut("short", 40) == "short"
 
 
@@ -243,3 +243,21 @@ def test_the_parts_that_are_drawn_say_their_numbers() -> None:
     strongest_part = max(found.parts, key=lambda part: abs(part.value))  # type: ignore[attr-defined]
     assert strongest_part.name in words
     assert number(strongest_part.value) in words
+
+
+def test_letters_that_no_font_has_are_their_code() -> None:
+    sheet = Sheet()
+    sheet.fonts = ["DejaVu Sans"]
+    assert sheet.legible("␣cat − ⟨ é") == "␣cat − ⟨ é"
+    assert sheet.legible("\ue000漢") == "⟨e000⟩⟨6f22⟩"
+
+
+def test_names_that_are_too_long_are_cut_and_numbers_that_do_not_fit_left_out() -> None:
+    sheet = Sheet()
+    grid = Grid(
+        values=[[0.5] * 60], rows=["a name that is far too long"], columns=[""] * 60, scale="share", shown=lambda *_: "0.50"
+    )  # fmt: skip
+    grid.draw(sheet, 0, 0)
+    words = [text.get_text() for text in sheet.axes.texts]
+    assert "0.50" not in words
+    assert max(map(len, words)) == 12
