@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cutaway import load
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "induction.md").read_text("utf-8")
@@ -31,11 +30,10 @@ def test_the_bundled_story_teller_has_no_such_head() -> None:
     assert found.loss_second > 0.9 * found.loss_first
 
 
-def test_the_model_is_small_and_its_recipe_makes_such_a_one(tmp_path: Path) -> None:
+def test_the_model_is_small_and_its_recipe_makes_such_a_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(path.stat().st_size for path in MODEL.iterdir()) < 300_000
-    script = ROOT / "recipes" / "induction" / "train.py"
-    command = [sys.executable, str(script), "--steps", "3", "--target", str(tmp_path / "model")]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    monkeypatch.setattr("sys.argv", ["train.py", "--steps", "3", "--target", str(tmp_path / "model")])
+    script(ROOT / "recipes" / "induction" / "train.py").main()
     made, kept = (json.loads((place / "config.json").read_text("utf-8")) for place in (tmp_path / "model", MODEL))
     assert made == kept
     assert load(tmp_path / "model").lens.induction(length=8, num_sequences=1, tokens="abcdefghijkl").loss_second > 1
