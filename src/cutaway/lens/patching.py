@@ -195,9 +195,7 @@ def _check(
     return check_place(first, position)
 
 
-def _leads(
-    model: Transformer, ends: list[Tensor], right: int, wrong: int, texts: Callable[[int], str]
-) -> list[float]:
+def _leads(model: Transformer, ends: list[Tensor], right: int, wrong: int, texts: Callable[[int], str]) -> list[float]:
     """d of both prompts. ends: the logits of each at the place read."""
     check_token(model, right, "right")
     check_token(model, wrong, "wrong")
