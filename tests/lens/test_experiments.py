@@ -150,6 +150,8 @@ def test_patching_needs_two_prompts_that_fit() -> None:
         patching(model, text(FIRST), text(SECOND[:5]))
     with pytest.raises(CutawayError, match="are both 'word 8'"):
         patching(model, text(FIRST), text(SECOND), right=8, wrong=8, texts=lambda i: f"word {i}")
+    with pytest.raises(CutawayError, match=r"wrong is 99\. Ids run from 0 to 30"):
+        patching(model, text(FIRST), text(SECOND), right=8, wrong=99)
     with pytest.raises(CutawayError, match="nothing to restore"):
         patching(model, text(FIRST), text(FIRST), right=8, wrong=2)
     with pytest.raises(CutawayError, match=r"what is 'mlp'\. Allowed: residual, attention"):

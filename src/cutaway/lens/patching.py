@@ -113,8 +113,7 @@ def patching(
     position = _check(model, first, second, what, position, of_encoder=of_encoder)
     ends = [logits_at(model, states_of(model, each), position)[0] for each in (first, second)]
     right, wrong = (int(end.argmax()) if i is None else i for end, i in zip(ends, (right, wrong), strict=True))
-    leads = [float(logits[right] - logits[wrong]) for logits in ends]
-    _check_leads(model, leads, right, wrong, texts)
+    leads = _leads(model, ends, right, wrong, texts)
     grid = _Grid(model, first, what, of_encoder=of_encoder)
     found: list[float] = []
     for batch in batches(second, len(grid.places)):
@@ -196,17 +195,20 @@ def _check(
     return check_place(first, position)
 
 
-def _check_leads(model: Transformer, leads: list[float], right: int, wrong: int, texts: Callable[[int], str]) -> None:
+def _leads(model: Transformer, ends: list[Tensor], right: int, wrong: int, texts: Callable[[int], str]) -> list[float]:
+    """d of both prompts. ends: the logits of each at the place read."""
     check_token(model, right, "right")
     check_token(model, wrong, "wrong")
     if right == wrong:
         raise CutawayError(
             f"The right and the wrong token are both '{texts(right)}'. Name two that the prompts differ in."
         )
-    if leads[0] == leads[1]:
+    first, second = (float(logits[right] - logits[wrong]) for logits in ends)
+    if first == second:
         raise CutawayError(
             "Both prompts give the same difference of logits: there is nothing to restore. Name other tokens."
         )
+    return [first, second]
 
 
 def _tokens(found: Patching) -> Grid:
