@@ -1,0 +1,112 @@
+"""`cutaway open`: the microscope in the browser. In: a model and a text. Out: an address, served until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CutawayError
+from .shared import MODEL_HELP, command
+
+if TYPE_CHECKING:
+    from ..microscope.desk import Desk
+    from ..microscope.server import Server
+
+HOST, PORT = "127.0.0.1", 8642
+NUM_TRIED = 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    example = 'cutaway open stories "The cat sat on the"\n  cutaway open runs/mine@2000 --also runs/mine@500'
+    parser = command(commands, "open", "look inside a model, in the browser", example)
+    model_help = f"{MODEL_HELP}, or one checkpoint of a run, RUN@STEP (default: the bundled stories)"
+    parser.add_argument("model", metavar="MODEL", nargs="?", help=model_help)
+    parser.add_argument("text", metavar="TEXT", nargs="?", default="", help="what is shown first")
+    parser.add_argument(
+        "--also", metavar="MODEL", action="append", default=[], help="a model to put beside it; again for more"
+    )
+    parser.add_argument(
+        "--port", type=int, metavar="N", help=f"where to listen (default: {PORT}, or the next that is free)"
+    )
+    parser.add_argument(
+        "--host", default=HOST, metavar="H", help=f"the address to listen on (default {HOST}: nobody else)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    parser.add_argument(
+        "--token", metavar="T", help="what whoever asks must know (default: none, or one made for another --host)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    import webbrowser
+
+    from ..microscope.desk import Desk
+    from ..microscope.shelf import Shelf
+
+    model = arguments.model or bundled()
+    desk = Desk(Shelf(model, arguments.also), arguments.text)
+    token = arguments.token or (None if arguments.host in LOOPBACK else secrets.token_urlsafe(16))
+    server = listen(desk, arguments.host, arguments.port, token)
+    with server:
+        desk.shelf.open(model)  # what cannot be opened is said before an address is
+        address = address_of(arguments.host, server.port, token)
+        print(f"{desk.shelf.current} is open at {address}  Ctrl-C ends it.", flush=True)
+        if not arguments.no_browser:
+            webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def bundled() -> str:
+    """The bundled model that is opened where none is named. Raises CutawayError where there is none."""
+    from ...lm import bundled_models
+
+    found = list(bundled_models())
+    if not found:
+        raise CutawayError("No model is bundled here. Name one: cutaway open MODEL")
+    return found[0]
+
+
+def address_of(host: str, port: int, token: str | None) -> str:
+    """What a browser opens."""
+    import socket
+
+    names = {HOST: "localhost", **dict.fromkeys(("", "0.0.0.0", "::"), socket.gethostname())}
+    named = names.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{named}:{port}/" + ("" if token is None else f"?token={token}")
+
+
+def listen(desk: Desk, host: str, port: int | None, token: str | None) -> Server:
+    """A server at the port, or at the first free one from the usual on. Raises CutawayError for one that is taken."""
+    from ..microscope.server import Server
+
+    if port is not None and not 0 <= port < 2**16:
+        raise CutawayError(f"--port is {port}. Ports run from 1 to {2**16 - 1}; 0 takes any that is free.")
+    tried = [port] if port is not None else range(PORT, PORT + NUM_TRIED)
+    for each in tried:
+        try:
+            return Server(desk, host, each, token)
+        except OSError as error:
+            reason = error
+    free = _next_free(host, (port or PORT) + 1)
+    raise CutawayError(f"{host} port {tried[-1]} cannot be used: {reason.strerror or reason}.{free}")
+
+
+def _next_free(host: str, first: int) -> str:
+    import socket
+
+    for port in range(first, min(first + NUM_TRIED, 2**16)):
+        try:
+            with socket.create_server((host, port)):
+                return f" The next free port is {port}: --port {port}"
+        except OSError:
+            continue
+    return " Name another with --port, or another address with --host."

@@ -1,0 +1,157 @@
+"""Models that are open. In: names. Out: the model of a name, opened once, the oldest put back when memory runs short.
+
+Only models that were named on the command line, bundled ones and the runs below ./runs are opened: a page cannot have any
+other file read, and never reaches the network.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from ...config import ModelConfig
+from ...cost import num_parameters
+from ...errors import CutawayError, near
+from ...lens.words import Words
+from ...lm import LM, bundled_models, load, read_config
+from ...text import Tokenizer
+from ...train.run_directory import complete_checkpoints
+from .numbers import numbers
+
+MOST_BYTES = 4 * 2**30  # of models that are open together; one may be larger
+RUNS = Path("runs")
+
+
+@dataclass
+class Opened:
+    """A model that is open. lock: one pass at a time; name: as the page says it."""
+
+    lm: LM
+    name: str
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer; where it has none, one whose words are its ids."""
+        own = self.lm.own_tokenizer
+        return numbers(self.lm.config.vocab_size) if own is None else own
+
+    @cached_property
+    def words(self) -> Words:
+        """Its ids as texts."""
+        return Words(self.tokenizer, self.lm.config.vocab_size)
+
+    @cached_property
+    def are_words(self) -> Tensor:
+        """Whether each id is a word: [vocab] of bool."""
+        return self.words.are_words()
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it came with a tokenizer."""
+        return self.lm.own_tokenizer is not None
+
+    @property
+    def kind(self) -> str:
+        """decoder, encoder or pair."""
+        return kind_of(self.lm.config)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(p.numel() * p.element_size() for p in self.lm.model.parameters())
+
+
+class Shelf:
+    """The models that a page may name. Safe to use from many threads."""
+
+    def __init__(self, current: str | LM, others: Sequence[str] = ()) -> None:
+        """current: the model that is shown first, by name or open; others: further names."""
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._named = tuple(others)
+        if isinstance(current, LM):
+            self.current = current.name
+            self._open[current.name] = Opened(current, current.name)
+        else:
+            self.current = current
+
+    def open(self, name: str | None = None) -> Opened:
+        """The model of a name, the current one for None. Raises CutawayError for a name that is not listed."""
+        name = self.current if name is None else name
+        with self._lock:
+            if name not in self._open:
+                if name not in (known := self.names()):
+                    raise CutawayError(
+                        f"The model '{name}' is not open here.{near(name, known)} Others are named when the microscope is "
+                        "opened: cutaway open MODEL --also OTHER"
+                    )
+                self._open[name] = Opened(_load(name), name)
+            self._open.move_to_end(name)
+            self._put_back()
+            return self._open[name]
+
+    def names(self) -> list[str]:
+        """Every name that `open` takes: the current one, those named, bundled ones, and runs with their checkpoints."""
+        return list(dict.fromkeys([self.current, *self._named, *bundled_models(), *_runs()]))
+
+    def listing(self) -> list[dict[str, str]]:
+        """Name, kind and a note on each model; what cannot be read is left out."""
+        found = []
+        for name in self.names():
+            try:
+                config = self._open[name].lm.config if name in self._open else read_config(_place(name))
+            except (CutawayError, OSError):
+                continue
+            found.append({"name": name, "kind": kind_of(config), "note": _note(name, config)})
+        return found
+
+    def _put_back(self) -> None:
+        while len(self._open) > 1 and sum(each.num_bytes for each in self._open.values()) > MOST_BYTES:
+            self._open.popitem(last=False)
+
+
+def kind_of(config: ModelConfig) -> str:
+    """decoder, encoder or pair."""
+    if config.has_cross:
+        return "pair"
+    return "encoder" if config.decoder is None else "decoder"
+
+
+def _load(name: str) -> LM:
+    lm = load(_place(name))
+    return LM(lm.model, lm.own_tokenizer, name, lm.place)
+
+
+def _place(name: str) -> str:
+    """The place of a name: `run@step` is one checkpoint of a run."""
+    run, mark, step = name.rpartition("@")
+    if not mark or not step.isdigit() or Path(name).exists():
+        return name
+    found = dict(complete_checkpoints(Path(run).expanduser()))
+    if int(step) not in found:
+        steps = ", ".join(map(str, found)) or "none"
+        raise CutawayError(f"The run {run} has no checkpoint of step {step}. It has: {steps}.")
+    return str(found[int(step)])
+
+
+def _runs() -> list[str]:
+    """The runs below ./runs that have a checkpoint, the newest of each first, and their checkpoints by step."""
+    found = []
+    for recipe in sorted(RUNS.glob("*/recipe.json")):
+        steps = complete_checkpoints(recipe.parent)
+        if steps:
+            found += [str(recipe.parent), *(f"{recipe.parent}@{step}" for step, _ in reversed(steps))]
+    return found
+
+
+def _note(name: str, config: ModelConfig) -> str:
+    millions = num_parameters(config) / 1e6
+    where = "bundled, " if name in bundled_models() else ""
+    return f"{where}{millions:,.1f} million parameters"
