@@ -115,7 +115,7 @@ class Survey:
 
     first, itself, previous: the mean weight of all tokens but the first on the first token, on themselves and on the one before.
     spread: 1 / Σ w² of a token, the number of sources among which it is as if it looked at each alike, as a share of those that
-    it sees; the mean. pictures: [head, row, column], the largest weights in squares of 2^level.
+    it sees; the mean. pictures: [head, query, key], the largest weights in squares of 2^level.
     """
 
     first: tuple[float, ...]
