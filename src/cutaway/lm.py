@@ -18,8 +18,12 @@ from torch import Tensor
 from .config import ModelConfig
 from .decode import Decoder, Engine, Event, Figures, Sampling, Session, StopText, autoregressive, run
 from .errors import CutawayError, near
-from .lens.sites import Site, sites
-from .lens.trace import Recorder, Trace
+from .lens import observe
+from .lens.observe import Change
+from .lens.places import Places
+from .lens.reading import Prompt, Reader, Reading, check_rows, rows_of_ids
+from .lens.sites import Site
+from .lens.trace import Trace
 from .model import Call, Transformer
 from .model import visibility as visible
 from .runtime.attend import fused
@@ -62,12 +66,7 @@ class LM:
     @property
     def tokenizer(self) -> Tokenizer:
         """Text <-> ids. Raises CutawayError for a model that came without one."""
-        if self._tokenizer is None:
-            raise CutawayError(
-                f"'{self.name}' has no tokenizer, so it reads and writes ids only. Put a tokenizer.json, or the vocabulary "
-                "that it was made with, beside it."
-            )
-        return self._tokenizer
+        return self._reader.words
 
     @property
     def own_tokenizer(self) -> Tokenizer | None:
@@ -88,13 +87,16 @@ class LM:
         max_tokens: int = 100,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
+        edits: Sequence[Change] = (),
     ) -> str:
         """Continue a prompt; the prompt itself is not repeated. An encoder-decoder answers to it: it is the source.
 
         prompt: text or ids. max_tokens: how many are chosen at most. sampling: how (greedy if None). stop: strings that
-        end the text and are left out. Raises CutawayError for what the model or the settings do not allow.
+        end the text and are left out. edits: what is changed in every pass: see `lens.edits`.
+        Raises CutawayError for what the model or the settings do not allow.
         """
-        return "".join(piece.text for piece in self.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop))
+        pieces = self.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop, edits=edits)
+        return "".join(piece.text for piece in pieces)
 
     def stream(
         self,
@@ -106,6 +108,7 @@ class LM:
         request: int = 0,
         session: Session | None = None,
         end_ids: Collection[int] | None = None,
+        edits: Sequence[Change] = (),
     ) -> Iterator[Piece]:
         """As `generate`, but every event as it happens, with the text that it made certain.
 
@@ -115,7 +118,8 @@ class LM:
         """
         self.figures = Figures()
         text = _Text(self._tokenizer, stop)
-        for event in run(self._decoder(prompt, max_tokens, sampling, request, session, end_ids), self.figures):
+        decoder = self._decoder(prompt, max_tokens, sampling, request, session, end_ids, edits)
+        for event in run(decoder, self.figures):
             certain, is_stopped = text.push(event)
             yield Piece(event, certain)
             if is_stopped:
@@ -130,10 +134,12 @@ class LM:
         max_tokens: int = 100,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
+        edits: Sequence[Change] = (),
     ) -> list[str]:
         """Continue many prompts in shared passes. Each gets the text that `stream` gives it with its index as `request`."""
         found = ["" for _ in prompts]
-        for index, piece in self.stream_batch(prompts, max_tokens=max_tokens, sampling=sampling, stop=stop):
+        pieces = self.stream_batch(prompts, max_tokens=max_tokens, sampling=sampling, stop=stop, edits=edits)
+        for index, piece in pieces:
             found[index] += piece.text
         return found
 
@@ -144,14 +150,17 @@ class LM:
         max_tokens: int = 100,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
+        edits: Sequence[Change] = (),
     ) -> Iterator[tuple[int, Piece]]:
-        """As `generate_batch`, but every event as it happens: (index of the prompt, piece)."""
+        """As `generate_batch`, but every event as it happens: (index of the prompt, piece). With edits, passes are not shared."""
         engine: Engine[int] = Engine()
         texts = [_Text(self._tokenizer, stop) for _ in prompts]
         for prompt in prompts:  # one that does not fit is said before the others have run
             if (ids := self.ids(prompt)) and not self.config.has_cross:
                 self._rows(ids)
-        decoders = [self._decoder(prompt, max_tokens, sampling, index) for index, prompt in enumerate(prompts)]
+        decoders = [
+            self._decoder(prompt, max_tokens, sampling, index, edits=edits) for index, prompt in enumerate(prompts)
+        ]
         for index, event in engine.run(decoders):
             certain, is_stopped = texts[index].push(event)
             yield index, Piece(event, certain)
@@ -166,10 +175,7 @@ class LM:
 
         An encoder reads the text as a whole, so what ends every text is there too.
         """
-        if not isinstance(prompt, str):
-            return list(prompt)
-        before, after = self.tokenizer.frame
-        return [*before, *self.tokenizer.encode(prompt), *(() if self.config.encoder is None else after)]
+        return self._reader.encode(prompt) if isinstance(prompt, str) else list(prompt)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor | Sequence[int]) -> Tensor:
@@ -181,29 +187,58 @@ class LM:
         logits: Tensor = self.model(rows, Call(self._tokens(rows.shape[1]), attend=fused))
         return logits
 
-    def sites(self, prompt: str | Sequence[int] | Tensor) -> list[Site]:
-        """Every site of a pass over the prompt, with its shape, before anything runs."""
-        batch, length = self._prompt_rows(prompt).shape
-        return sites(self.config, batch, length)
+    def sites(self, prompt: Prompt, target: Prompt | None = None) -> list[Site]:
+        """Every site of a pass over the prompt, with shape, type and bytes, before anything runs. Arguments: as of `trace`."""
+        return observe.sites_of(self.model, self._read(prompt, target))
 
-    @torch.inference_mode()
-    def trace(self, prompt: str | Sequence[int] | Tensor, sites: str | Sequence[str] = "*") -> Trace:
+    def trace(
+        self,
+        prompt: Prompt,
+        sites: str | Sequence[str] = "*",
+        *,
+        target: Prompt | None = None,
+        positions: Places = None,
+        edits: Sequence[Change] = (),
+        max_bytes: int = observe.MOST_BYTES,
+    ) -> Trace:
         """Run a prompt once and keep the tensors of the named sites: `trace["layers.0.attention.weights"]`.
 
-        prompt: text, ids [position] or ids [batch, position]. sites: names with `*`; one that names nothing is an error.
+        prompt: a text, several texts (filled up at the right where lengths differ), ids [position] or ids [batch, position].
+        sites: names with `*`. target: what an encoder-decoder says to the prompt (None: what it says by itself). positions: of
+        which tokens (3, [0, 3], "2:5"). edits: changes on the way: see `lens.edits`. max_bytes: the most to keep.
+        Raises CutawayError for a site, an edit or a place that does not exist, and for more than max_bytes.
         """
-        rows = self._prompt_rows(prompt)
-        recorder = Recorder(sites, [site.name for site in self.sites(rows)])
-        call = Call(self._tokens(rows.shape[1]), attend=fused, watch=recorder)
-        states = self.model.states(rows, call)
-        if self.model.head is not None:
-            self.model.logits(states, call)
-        elif self.model.pooler is not None:
-            self.model.pooled(states, call)
-        elif self.model.labels is not None:
-            self.model.labelled(states, call)
-        tokens = [] if self._tokenizer is None else [self._tokenizer.token_text(int(i)) for i in rows[0]]
-        return recorder.trace(rows, tokens)
+        reading = self._read(prompt, target)
+        return observe.trace(self.model, reading, sites, positions=positions, edits=edits, max_bytes=max_bytes)
+
+    def trace_steps(
+        self,
+        prompt: Prompt,
+        sites: str | Sequence[str] = "*",
+        *,
+        max_tokens: int = 20,
+        sampling: Sampling | None = None,
+        edits: Sequence[Change] = (),
+        max_bytes: int = observe.MOST_BYTES,
+    ) -> Trace:
+        """Generate, and keep what each pass holds for its last token: [step, batch, …]. See `observe.trace_steps`."""
+        reading = self._reader.opening(prompt)
+        return observe.trace_steps(
+            self.model,
+            reading,
+            sites,
+            max_tokens=max_tokens,
+            sampling=sampling or Sampling(temperature=0),
+            edits=edits,
+            max_bytes=max_bytes,
+        )
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self.model, self._tokenizer, self.name)
+
+    def _read(self, prompt: Prompt, target: Prompt | None = None) -> Reading:
+        return self._reader.read(prompt, target)
 
     def _decoder(
         self,
@@ -213,6 +248,7 @@ class LM:
         request: int,
         session: Session | None = None,
         end_ids: Collection[int] | None = None,
+        edits: Sequence[Change] = (),
     ) -> Decoder:
         if self.config.decoder is None:
             raise CutawayError(
@@ -224,6 +260,15 @@ class LM:
                 "token, its text would mean nothing. Look into it with `inspect` and `trace`."
             )
         how, ids = sampling or Sampling(temperature=0), self.ids(prompt)
+        if edits:
+            if session is not None:
+                raise CutawayError(
+                    "A session that goes on has been run without the edits. Give the whole prompt instead."
+                )
+            reading = self._reader.opening(ids)
+            return observe.stepping(
+                self.model, reading, edits, max_tokens=max_tokens, sampling=how, eos_ids=end_ids, request=request
+            )
         if self.config.has_cross:
             session, ids = Session(self.model, source_ids=ids), []
         session = session or Session(self.model)
@@ -233,28 +278,14 @@ class LM:
         """Who sees whom in a text by itself."""
         return visible.full(length) if self.config.sees_ahead else visible.causal(length)
 
-    def _prompt_rows(self, prompt: str | Sequence[int] | Tensor) -> Tensor:
-        return self._rows(self.ids(prompt) if isinstance(prompt, str) else prompt)
-
     def _rows(self, ids: Tensor | Sequence[int]) -> Tensor:
         """Ids that one causal pass can read: [batch, position]."""
         if self.config.has_cross:
             raise CutawayError(
                 f"'{self.name}' reads a source first: it has an encoder. Open a Session with source_ids."
             )
-        try:
-            rows = torch.as_tensor(ids)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise CutawayError(f"These are no rows of ids of equal length ({error}). Give [batch, position].") from None
-        rows = rows.unsqueeze(0) if rows.ndim == 1 else rows
-        if rows.ndim != 2 or rows.shape[1] == 0:
-            raise CutawayError(f"Ids have the shape {tuple(rows.shape)}. Give at least one id: [batch, position].")
-        if int(rows.max()) >= self.config.vocab_size or int(rows.min()) < 0:
-            raise CutawayError(f"An id is outside the vocabulary: ids run from 0 to {self.config.vocab_size - 1}.")
-        if self.config.main.position.is_table and rows.shape[1] > self.config.context:
-            raise CutawayError(
-                f"{rows.shape[1]} tokens are more than this model reads, {self.config.context}. Shorten them."
-            )
+        rows = rows_of_ids(ids)
+        check_rows(self.config, rows.tolist())
         return rows
 
 

@@ -24,7 +24,7 @@ def recorded(patterns: str | list[str]) -> tuple[Recorder, torch.Tensor]:
 def test_it_keeps_what_the_patterns_name_and_changes_nothing() -> None:
     recorder, logits = recorded(["layers.*.attention.weights", "output.logits"])
     assert torch.equal(logits, tiny.model(tiny.config())(IDS, Call(visibility.causal(5))))
-    trace = recorder.trace(IDS, ["a", "b", "c", "d", "e"])
+    trace = recorder.trace(IDS, [["a", "b", "c", "d", "e"]])
     assert trace.names == ["layers.0.attention.weights", "layers.1.attention.weights", "output.logits"]
     assert torch.equal(trace["output.logits"], logits)
     weights = trace["layers.0.attention.weights"]

@@ -1,7 +1,8 @@
 """Look inside. In: a model, a prompt and patterns of sites. Out: every number on the way from text to text.
 
-sites (what can be seen, and its shape, before anything runs) · trace (what was seen) · way (a prompt's whole way, stage by
-stage: tokens, inputs, heads, stream, units, output, each with its equations; words: ids as texts).
+sites (what can be seen, and its shape, before anything runs) · reading (what a pass reads) · observe (run it and look: one pass,
+or every step of a generation) · trace (what was seen) · edits (what is changed on the way; places: which tokens and heads)
+· way (a prompt's whole way: tokens, inputs, heads, stream, units, output, each with its equations; words: ids as texts).
 """
 
 from .sites import Site, match, sites

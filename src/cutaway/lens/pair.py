@@ -12,32 +12,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..model import Call, Transformer
+from ..model import Transformer
 from ..model.visibility import causal, full
-from ..runtime.attend import fused
-from .sites import sites
-from .trace import Recorder, Trace
+from .observe import trace
+from .reading import Reading
+from .trace import Trace
 
 
-@torch.inference_mode()
 def trace_pair(
     model: Transformer,
     source_ids: Sequence[int],
     input_ids: Sequence[int],
     patterns: str | Sequence[str] = "*",
-    tokens: Sequence[str] = (),
 ) -> Trace:
     """One pass of both stacks, every site that the patterns name kept.
 
-    source_ids: what the encoder reads. input_ids: what the decoder reads, its start token first. tokens: the texts of input_ids.
+    source_ids: what the encoder reads. input_ids: what the decoder reads, its start token first.
     """
-    names = [site.name for site in sites(model.config, 1, len(input_ids), source=len(source_ids))]
-    recorder, device = Recorder(patterns, names), model.token.weight.device
-    source = Call(full(len(source_ids), device=device), attend=fused, watch=recorder)
-    memory = model.encode(torch.tensor([list(source_ids)], device=device), source)
-    ids = torch.tensor([list(input_ids)], device=device)
-    model(ids, Call(causal(len(input_ids), device=device), attend=fused, memory=memory, watch=recorder))
-    return recorder.trace(ids, tokens)
+    device = model.token.weight.device
+    source, said = (torch.tensor([list(ids)], device=device) for ids in (source_ids, input_ids))
+    read = Reading(ids=source, tokens=full(source.shape[1], device=device), lengths=(source.shape[1],), texts=())
+    tokens = causal(said.shape[1], device=device)
+    return trace(model, Reading(ids=said, tokens=tokens, lengths=(said.shape[1],), texts=(), source=read), patterns)
 
 
 def cross_attention(

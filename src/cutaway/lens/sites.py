@@ -6,28 +6,47 @@ runs. `match` turns patterns such as `layers.*.attention.weights` into names.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from ..config import ModelConfig, StackConfig
 from ..errors import CutawayError, near
 
+_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One place of the forward pass. axes: a word for each axis; shape: its size in this pass."""
+    """One place of the forward pass. axes: a word for each axis; shape: its size in this pass; dtype: of its numbers."""
 
     name: str
     axes: tuple[str, ...]
     shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def num_bytes(self) -> int:
+        """What a copy of it takes."""
+        return math.prod(self.shape) * _BYTES[self.dtype]
+
+    def only(self, kept: tuple[int, Sequence[int]] | None) -> Site:
+        """The site with fewer entries of an axis. kept: the axis, and which of its entries; None: all."""
+        if kept is None:
+            return self
+        axis, indices = kept
+        return replace(self, shape=(*self.shape[:axis], len(indices), *self.shape[axis + 1 :]))
 
 
-def sites(config: ModelConfig, batch: int, length: int, *, past: int = 0, source: int = 0) -> list[Site]:
+def sites(
+    config: ModelConfig, batch: int, length: int, *, past: int = 0, source: int = 0, dtype: str = "float32"
+) -> list[Site]:
     """Every site of a pass over `length` tokens a sequence, in the order in which the pass reaches them.
 
-    past: tokens already in the store. source: tokens that the encoder read, where a decoder looks at an encoder.
+    past: tokens already in the store. source: tokens that the encoder read, where a decoder looks at an encoder. dtype: of the
+    model's numbers, as torch names it.
     Raises CutawayError for a batch or length below 1, a negative past, or a source that is missing or has no encoder.
     """
     _check(config, batch, length, past, source)
@@ -47,7 +66,7 @@ def sites(config: ModelConfig, batch: int, length: int, *, past: int = 0, source
         found.append(Site("output.labels", ("batch", "position", "label"), (batch, length, config.num_labels)))
     if config.has_head:
         found.append(Site("output.logits", ("batch", "position", "vocab"), (batch, length, config.vocab_size)))
-    return found
+    return [replace(site, dtype=dtype) for site in found]
 
 
 def match(patterns: str | Iterable[str], available: Sequence[str]) -> list[str]:

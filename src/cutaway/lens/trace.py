@@ -11,7 +11,11 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from torch import Tensor
 
 from ..errors import CutawayError, near
+from .places import is_of_source, picked
 from .sites import match
+
+Kept = Mapping[str, tuple[int, Sequence[int]] | None]
+Axes = Mapping[str, tuple[str, ...]]
 
 
 class Recorder:
@@ -20,8 +24,10 @@ class Recorder:
     A later pass replaces what an earlier one left at the same site. Raises CutawayError for a pattern without a site.
     """
 
-    def __init__(self, patterns: str | Iterable[str], available: Sequence[str]) -> None:
+    def __init__(self, patterns: str | Iterable[str], available: Sequence[str], kept: Kept | None = None) -> None:
+        """kept: of which sites only a part is kept, and which: an axis and its entries; left out or None: all."""
         self.names = frozenset(match(patterns, available))
+        self.kept = kept or {}
         self.tensors: dict[str, Tensor] = {}
 
     def wants(self, site: str) -> bool:
@@ -31,24 +37,50 @@ class Recorder:
     def __call__(self, site: str, tensor: Tensor) -> Tensor:
         """Keep a copy if the site is wanted; the tensor itself goes on."""
         if site in self.names:
-            self.tensors[site] = tensor.detach().clone()
+            part = self.kept.get(site)
+            self.tensors[site] = tensor.detach().clone() if part is None else picked(tensor.detach(), *part)
         return tensor
 
-    def trace(self, ids: Tensor, tokens: Sequence[str] = ()) -> Trace:
-        """What was recorded so far, as a trace. ids: [batch, position]; tokens: the texts of the first row."""
-        return Trace(self.tensors, ids, tokens)
+    def trace(
+        self,
+        ids: Tensor,
+        texts: Sequence[Sequence[str]] = (),
+        axes: Axes | None = None,
+        source_texts: Sequence[Sequence[str]] = (),
+    ) -> Trace:
+        """What was recorded so far, as a trace. Arguments: as of `Trace`."""
+        return Trace(self.tensors, ids, texts, axes, source_texts)
 
 
 class Trace:
     """The tensors of a pass by site, in the order of the way: `trace["layers.0.attention.weights"]`.
 
-    ids: [batch, position], what the pass read. tokens: the texts of the first row, or none.
+    ids: [batch, position], what the pass read. texts: those of its tokens, a row each, or none; source_texts: of the source's
+    tokens. axes: words for those of a site.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], ids: Tensor, tokens: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        ids: Tensor,
+        texts: Sequence[Sequence[str]] = (),
+        axes: Axes | None = None,
+        source_texts: Sequence[Sequence[str]] = (),
+    ) -> None:
         self._tensors = dict(tensors)
         self.ids = ids
-        self.tokens = tuple(tokens)
+        self.texts, self.source_texts = tuple(map(tuple, texts)), tuple(map(tuple, source_texts))
+        self.axes = dict(axes or {})
+
+    def texts_of(self, site: str) -> tuple[str, ...]:
+        """The texts of the tokens that a site has rows for, in the first row; none where they are not known."""
+        rows = self.source_texts if is_of_source(site, self.axes.get(site, ())) else self.texts
+        return rows[0] if rows else ()
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The texts of the first row's tokens, or none."""
+        return self.texts[0] if self.texts else ()
 
     def __getitem__(self, name: str) -> Tensor:
         """The tensor of a site. Raises CutawayError, naming the nearest recorded sites, for one that was not watched."""

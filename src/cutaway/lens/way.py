@@ -142,7 +142,7 @@ def _run(model: Transformer, tokens: tuple[WayToken, ...]) -> Trace:
     ids = torch.tensor([[token.id for token in tokens]], device=device)
     recorder = Recorder("*", [site.name for site in sites(model.config, 1, len(tokens))])
     model(ids, Call(visible.causal(len(tokens), device=device), watch=recorder))
-    return recorder.trace(ids, [token.text for token in tokens])
+    return recorder.trace(ids, [[token.text for token in tokens]])
 
 
 def _place(heads: tuple[HeadSummary, ...], position: int, layer: int | None, head: int | None) -> Place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,14 +20,14 @@ MOST_VALUES = 4096
 
 
 def table(lm: LM, prompt: str) -> list[dict[str, Any]]:
-    """Every site of a pass over the prompt: name, axes, shape, and bytes in the model's own precision."""
-    size = lm.model.token.weight.element_size()
+    """Every site of a pass over the prompt: name, axes, shape, type, and bytes in the model's own precision."""
     return [
         {
             "name": site.name,
             "axes": list(site.axes),
             "shape": list(site.shape),
-            "bytes": math.prod(site.shape) * size,
+            "dtype": site.dtype,
+            "bytes": site.num_bytes,
         }
         for site in lm.sites(prompt)
     ]
@@ -55,7 +54,7 @@ def show_values(sites: Sequence[Site], trace: Trace, console: Console) -> None:
         shape = ", ".join(f"{axis} {size}" for axis, size in zip(axes[name], tensor.shape, strict=True))
         console.print(Text.assemble((name, "bold"), f"  [{shape}]"))
         console.print(Padding(Text(_summary(tensor)), (0, 0, 0, 2), expand=False))
-        _print_rows(tensor, trace.tokens, axes[name], console)
+        _print_rows(tensor, trace.texts_of(name), axes[name], console)
 
 
 def _summary(tensor: Tensor) -> str:
