@@ -75,14 +75,19 @@ def neighbours(table: Tensor, ids: Sequence[int], words: Words, count: int) -> l
     """
     directions = F.normalize(table.double(), dim=-1)
     is_word = words.are_words()
-    found = {}
-    for token_id in dict.fromkeys(ids):
-        cosines = (directions @ directions[token_id]).masked_fill(~is_word, -torch.inf)
-        cosines[token_id] = -torch.inf
-        best, best_ids = cosines.topk(min(count, int(cosines.isfinite().sum())))
-        pairs = zip(best_ids.tolist(), best.tolist(), strict=True)
-        found[token_id] = tuple(Neighbour(id=i, text=words.text(i), cosine=c) for i, c in pairs)
+    found = {i: nearest(directions, directions[i], [i], is_word, words, count) for i in dict.fromkeys(ids)}
     return [found[token_id] for token_id in ids]
+
+
+def nearest(
+    directions: Tensor, direction: Tensor, left_out: Sequence[int], is_word: Tensor, words: Words, count: int
+) -> tuple[Neighbour, ...]:
+    """The words whose rows have the largest cosine with a direction. directions: [vocab, d_model], rows of length 1 or 0."""
+    cosines = (directions @ F.normalize(direction, dim=0)).masked_fill(~is_word, -torch.inf)
+    cosines[list(left_out)] = -torch.inf
+    best, best_ids = cosines.topk(min(count, int(cosines.isfinite().sum())))
+    pairs = zip(best_ids.tolist(), best.tolist(), strict=True)
+    return tuple(Neighbour(id=i, text=words.text(i), cosine=c) for i, c in pairs)
 
 
 def order_of(stack: StackConfig) -> str:

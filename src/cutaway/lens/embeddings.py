@@ -1,0 +1,174 @@
+"""The tables that a model begins with. In: its token table and words, or its positions. Out: neighbours, analogies, maps.
+
+nearest: the largest cosine between rows. analogy: the rows nearest to a − b + c, each of length 1 first (Mikolov et al. 2013,
+"linguistic regularities", §5). map: the rows less their mean, along the two directions in which they spread most (principal
+components, by SVD), each with its share of the whole spread. positions: the cosine between the rows of two positions.
+
+What is near in a table says what the model began with, not what a token comes to mean in a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import CutawayError
+from ..model import Transformer
+from ..model.embedding import PositionTable
+from ..model.position import Rotary
+from .inputs import Neighbour, nearest, neighbours
+from .parts import stack_name
+from .words import Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbourhood:
+    """A word and the words nearest to it."""
+
+    id: int
+    text: str
+    neighbours: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analogy:
+    """a − b + c, and the words nearest to it; a, b and c themselves are left out, as is usual. cosine_c: of c with the sum."""
+
+    a: str
+    b: str
+    c: str
+    cosine_c: float
+    neighbours: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """Words in the plane of their two widest directions. points: [word][2]; shares: of the spread, along each of the two."""
+
+    ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    points: tuple[tuple[float, float], ...]
+    shares: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionSimilarity:
+    """The cosine between the rows of every two positions: cosines[p][q]. kind: learned, sinusoidal or rotary."""
+
+    stack: str
+    kind: str
+    cosines: tuple[tuple[float, ...], ...]
+
+
+def word_ids(words: Words, texts: Sequence[str | int]) -> tuple[int, ...]:
+    """The one token of each text: behind a space, as most words stand, or else as it is written; or the ids themselves.
+
+    Raises CutawayError for a text of several tokens, and for an id outside the vocabulary.
+    """
+    return tuple(_word_id(words, text) for text in texts)
+
+
+def neighbours_of(
+    model: Transformer, words: Words, texts: Sequence[str | int], count: int = 8
+) -> tuple[Neighbourhood, ...]:
+    """The nearest words of each of these. texts: one token each, see `word_ids`."""
+    ids = word_ids(words, texts)
+    found = neighbours(_table(model), ids, words, count)
+    pairs = zip(ids, found, strict=True)
+    return tuple(Neighbourhood(id=i, text=words.text(i), neighbours=near) for i, near in pairs)
+
+
+def analogy(model: Transformer, words: Words, a: str | int, b: str | int, c: str | int, count: int = 8) -> Analogy:
+    """Which words are to c as a is to b. a, b, c: texts of one token each."""
+    ids = word_ids(words, (a, b, c))
+    directions = F.normalize(_table(model).double(), dim=-1)
+    aim = directions[ids[0]] - directions[ids[1]] + directions[ids[2]]
+    return Analogy(
+        a=words.text(ids[0]),
+        b=words.text(ids[1]),
+        c=words.text(ids[2]),
+        cosine_c=float(F.cosine_similarity(aim, directions[ids[2]], dim=0)),
+        neighbours=nearest(directions, aim, ids, words.are_words(), words, count),
+    )
+
+
+def map_of(model: Transformer, words: Words, texts: Sequence[str | int]) -> Map:
+    """Words in a plane. texts: at least three, of one token each. The largest number of each axis is positive."""
+    ids = word_ids(words, texts)
+    if len(set(ids)) < 3:
+        raise CutawayError(f"A map of {len(set(ids))} words would be a line. Give three or more, each once.")
+    points, shares = plane(_table(model)[list(ids)])
+    return Map(
+        ids=ids,
+        texts=tuple(map(words.text, ids)),
+        points=tuple((x, y) for x, y in points.tolist()),
+        shares=(shares[0], shares[1]),
+    )
+
+
+def plane(rows: Tensor) -> tuple[Tensor, tuple[float, float]]:
+    """Rows along their two widest directions. rows: [word, d_model] -> [word, 2] float64, and the share of each in the spread."""
+    centred = rows.double() - rows.double().mean(0)
+    left, sizes, _ = torch.linalg.svd(centred, full_matrices=False)
+    points = F.pad(left[:, :2] * sizes[:2], (0, max(0, 2 - len(sizes))))
+    largest = points.gather(0, points.abs().argmax(0, keepdim=True))
+    total = float(sizes.square().sum())
+    shares = [float(size) ** 2 / total if total else 0.0 for size in F.pad(sizes, (0, 1))[:2]]
+    return points * torch.where(largest < 0, -1.0, 1.0), (shares[0], shares[1])
+
+
+def position_similarity(model: Transformer, num_positions: int, *, of_encoder: bool = False) -> PositionSimilarity:
+    """The cosine between the rows of the first positions.
+
+    A table has a row for each position. Rotary positions have none; the row of p is (cos p·f, sin p·f) over all frequencies f, so
+    that the cosine is the mean of cos((p − q)·f): how alike two positions turn a query whose pairs are of equal length. How
+    strongly real queries and keys fall off with distance is another question, and not answered here. Raises CutawayError for
+    models without rows: relative, ALiBi, none.
+    """
+    stack = model.encoder if of_encoder else model.main
+    if stack is None:
+        raise CutawayError("This model has no encoder. Leave of_encoder out.")
+    position = torch.arange(_checked_count(model, num_positions), device=model.token.weight.device).unsqueeze(0)
+    kind = stack.config.position.kind
+    rotary = next((module for module in stack.rotary.values() if isinstance(module, Rotary)), None)
+    if isinstance(stack.embedding.position, PositionTable):
+        rows = stack.embedding.position(position)[0]
+    elif rotary is not None:
+        kind, angles = "rotary", rotary(position)
+        rows = torch.cat(angles, dim=-1)[0, 0]
+    else:
+        raise CutawayError(
+            f"The positions of this model are '{kind}': no position has a row, so none are alike. Allowed: learned, sinusoidal, "
+            "rotary. Look at the attention scores instead."
+        )
+    directions = F.normalize(rows.detach().double().cpu(), dim=-1)
+    cosines = (directions @ directions.T).clamp(-1, 1).tolist()
+    name = "encoder" if of_encoder else stack_name(model)
+    return PositionSimilarity(stack=name, kind=kind, cosines=tuple(map(tuple, cosines)))
+
+
+def _table(model: Transformer) -> Tensor:
+    return model.token.weight.detach().cpu()
+
+
+def _word_id(words: Words, text: str | int) -> int:
+    if isinstance(text, int):
+        if not 0 <= text < words.vocab_size:
+            raise CutawayError(f"An id is {text}. Ids run from 0 to {words.vocab_size - 1}.")
+        return text
+    for written in (f" {text}", text):
+        ids = words.tokenizer.encode(written)
+        if len(ids) == 1:
+            return ids[0]
+    pieces = " + ".join(f"'{words.text(i)}'" for i in ids) or "nothing"
+    raise CutawayError(f"'{text}' is no single token of this model: it is {pieces}. Choose a word that is one token.")
+
+
+def _checked_count(model: Transformer, count: int) -> int:
+    if not 1 <= count <= model.config.context:
+        raise CutawayError(f"num_positions is {count}. This model has positions 1 to {model.config.context}.")
+    return count

@@ -1,0 +1,214 @@
+"""Attention rollout. In: a pass and one vector of it. Out: which tokens it came from, layer by layer, as a sketch.
+
+Each layer keeps half of a token and takes half from where its heads look (Abnar & Zuidema 2020, §3):
+
+    mix = ½ I + ½ Σ_h a_h A_h        shares at column l = shares at column l + 1 · mix of layer l
+
+Column 0 is what enters the first layer, column l what leaves layer l − 1; the shares of a column add up to 1. Heads count
+alike (a_h = 1 / heads, as in the paper), or by the length of what they write at the query (a_h = |W_h m_h| / Σ). A decoder
+that looks at a source first gives half of what is left to cross-attention, and the rest to its own; so the two columns of
+shares, target and source, add up to 1 together.
+
+It is a sketch: it follows weights, not values, knows nothing of feed-forward layers, and half is a convention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import CutawayError
+from ..model import Transformer
+from ..model.attention import Attention
+from .attending import weights_of
+from .parts import check_position, prefix_of, sublayers, written_lengths
+from .trace import Trace
+
+HeadWeights = Literal["written", "plain"]
+BLOCK = 256
+"""Queries at a time: no matrix is larger than [head, BLOCK, key]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thread:
+    """What flows from one token at a column to another (or itself) at the next. share: of the vector looked at."""
+
+    origin: int
+    to: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """One stack. shares: [column][token]. threads: for each layer, from its start to its end, those above the threshold, by `to`
+    and `origin`. left_out: for each layer, the share of all others together.
+    """
+
+    shares: tuple[tuple[float, ...], ...]
+    threads: tuple[tuple[Thread, ...], ...]
+    left_out: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Where a vector came from: the one at `position` and `column` of the stack whose output becomes logits.
+
+    heads: how they were averaged. main: that stack's flow. source: the encoder's, None for one stack; crossings: for each
+    decoder layer, the threads from the encoder's end into it. tokens, source_tokens: texts, where the trace has them.
+    """
+
+    position: int
+    column: int
+    heads: HeadWeights
+    threshold: float
+    main: Flow
+    source: Flow | None
+    crossings: tuple[tuple[Thread, ...], ...]
+    tokens: tuple[str, ...]
+    source_tokens: tuple[str, ...] = ()
+
+
+def rollout_sites(model: Transformer) -> tuple[str, ...]:
+    """The patterns of the sites that `rollout` reads; `weights` is taken where the trace has it, and not needed."""
+    inside = [f"attention.{site}" for site in ("query", "key", "mixed")]
+    found = [f"{prefix_of(model)}layers.*.{site}" for site in inside]
+    if model.config.has_cross:
+        found += [f"decoder.layers.*.cross.{site}" for site in ("query", "key", "mixed")]
+        found += [f"encoder.layers.*.{site}" for site in inside]
+    return tuple(found)
+
+
+@torch.no_grad()
+def rollout(
+    model: Transformer,
+    trace: Trace,
+    position: int,
+    column: int | None = None,
+    *,
+    heads: HeadWeights = "written",
+    threshold: float = 0.004,
+    row: int = 0,
+    source_tokens: tuple[str, ...] = (),
+) -> Rollout:
+    """Which tokens a vector came from. position, column: which vector; None: the last column, behind all layers.
+
+    trace: with the sites of `rollout_sites`, of a pass in which a text stands by itself (as `LM.trace` and `trace_pair` run
+    it). threshold: threads with a smaller share are left out. Raises CutawayError for a vector that does not exist.
+    """
+    check_position(trace, position, row)
+    last = model.main.config.num_layers
+    column = last if column is None else column
+    _check(column, last, heads)
+    layers = _Layers(model, trace, heads, threshold, row)
+    shares = torch.zeros(trace.ids.shape[1], dtype=torch.float64)
+    shares[position] = 1.0
+    main, source, crossings = layers.down(prefix_of(model), shares, column)
+    flow = None
+    if source is not None:
+        assert model.encoder is not None, "cross-attention has a source"
+        flow, _, _ = layers.down("encoder.", source, model.encoder.config.num_layers)
+    return Rollout(
+        position=position,
+        column=column,
+        heads=heads,
+        threshold=threshold,
+        main=main,
+        source=flow,
+        crossings=crossings,
+        tokens=trace.tokens,
+        source_tokens=source_tokens,
+    )
+
+
+class _Layers:
+    """From a column of shares down to the embedding, layer by layer."""
+
+    def __init__(self, model: Transformer, trace: Trace, heads: HeadWeights, threshold: float, row: int) -> None:
+        self.model, self.trace, self.heads, self.threshold, self.row = model, trace, heads, threshold, row
+
+    def down(
+        self, prefix: str, shares: Tensor, column: int
+    ) -> tuple[Flow, Tensor | None, tuple[tuple[Thread, ...], ...]]:
+        """The flow of a stack; the shares that its source is left with, None without one; the threads from there."""
+        columns, threads, left_out, crossings = [shares], [], [], []
+        source = None
+        for layer in range(column - 1, -1, -1):
+            modules = sublayers(self.model, layer, of_encoder=prefix == "encoder.")
+            attentions = {each.name: each.attention for each in modules if each.attention is not None}
+            others = 0.0
+            if "cross" in attentions:
+                taken, found, others = self.across(prefix, attentions["cross"], layer, shares)
+                source = taken if source is None else source + taken
+                shares = shares / 2
+                crossings.append(found)
+            shares, found, rest = self.within(prefix, attentions["attention"], layer, shares)
+            columns.append(shares)
+            threads.append(found)
+            left_out.append(rest + others)
+        flow = Flow(
+            shares=tuple(tuple(each.tolist()) for each in reversed(columns)),
+            threads=tuple(reversed(threads)),
+            left_out=tuple(reversed(left_out)),
+        )
+        if self.model.config.has_cross and prefix == "decoder." and source is None:
+            source = torch.zeros(self.trace["encoder.layers.0.attention.query"].shape[2], dtype=torch.float64)
+        return flow, source, tuple(reversed(crossings))
+
+    def within(
+        self, prefix: str, attention: Attention, layer: int, shares: Tensor
+    ) -> tuple[Tensor, tuple[Thread, ...], float]:
+        """Half stays, half goes where the heads look."""
+        return self.flow(prefix, attention, layer, shares, torch.zeros_like(shares), stays=True)
+
+    def across(
+        self, prefix: str, attention: Attention, layer: int, shares: Tensor
+    ) -> tuple[Tensor, tuple[Thread, ...], float]:
+        """Half goes to the source."""
+        num_sources = self.trace[f"{prefix}layers.{layer}.cross.key"].shape[2]
+        taken = torch.zeros(num_sources, dtype=torch.float64)
+        return self.flow(prefix, attention, layer, shares, taken, stays=False)
+
+    def flow(
+        self, prefix: str, attention: Attention, layer: int, shares: Tensor, taken: Tensor, *, stays: bool
+    ) -> tuple[Tensor, tuple[Thread, ...], float]:
+        """shares: [query] -> what each key gives, [key]; its threads, by `to` and `origin`; the share of all others."""
+        threads, others = [], 0.0
+        holders = shares.nonzero()[:, 0]
+        for rows in holders.split(BLOCK):
+            given = 0.5 * self.mix(prefix, attention, layer, rows)
+            if stays:
+                given[torch.arange(len(rows)), rows] += 0.5
+            given *= shares[rows, None]
+            taken = taken + given.sum(0)
+            strong = ((given >= self.threshold) & (given > 0)).nonzero()
+            values = given[strong[:, 0], strong[:, 1]]
+            others += float(given.sum() - values.sum())
+            triples = zip(rows[strong[:, 0]].tolist(), strong[:, 1].tolist(), values.tolist(), strict=True)
+            threads += [Thread(origin=origin, to=to, share=share) for to, origin, share in triples]
+        return taken, tuple(threads), max(others, 0.0)
+
+    def mix(self, prefix: str, attention: Attention, layer: int, rows: Tensor) -> Tensor:
+        """Where the heads look, together: [query, key] of these queries; every row adds up to 1."""
+        weights = weights_of(self.model, self.trace, prefix, attention, layer, rows, self.row).double().cpu()
+        weights = weights / weights.sum(-1, keepdim=True)  # a softmax of few digits adds up to 1 in few digits only
+        if self.heads == "plain":
+            return weights.mean(0)
+        mixed = self.trace[f"{prefix}layers.{layer}.{attention.spec.site}mixed"][self.row]
+        lengths = written_lengths(attention, mixed[:, rows.to(mixed.device)])
+        total = lengths.sum(0, keepdim=True)
+        counts = torch.where(total > 0, lengths / total, 1 / len(lengths))
+        return torch.einsum("hq,hqk->qk", counts, weights)
+
+
+def _check(column: int, last: int, heads: str) -> None:
+    if not 0 <= column <= last:
+        raise CutawayError(
+            f"column is {column}. Columns run from 0, before the first layer, to {last}, behind the last."
+        )
+    if heads not in ("written", "plain"):
+        raise CutawayError(
+            f"heads is '{heads}'. Allowed: 'written' (by the length of what they write), 'plain' (alike)."
+        )
