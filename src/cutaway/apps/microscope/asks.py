@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -98,6 +98,51 @@ class AskUnit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskRollout:
+    """Where the vector of a token in a column came from."""
+
+    run: str
+    token: int
+    column: int
+    stack: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskWhy:
+    """What pushed the logit of a word behind a token; against: another word, whose logit is taken away."""
+
+    run: str
+    token: int
+    word: int
+    against: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskGenerate:
+    """A generation behind a run. sampling: what `decode.Sampling` takes; of the decoder beam, what `decode.Beam` takes."""
+
+    run: str
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int = 40
+    decoder: Literal["autoregressive", "beam"] = "autoregressive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskMemory:
+    """Bytes for each token. bits: of a weight; cache_bits: of a cached number, None: as many, and at least 16.
+
+    batch: texts that are generated together; context: tokens before, None: as many as the model reads.
+    """
+
+    model: str | None = None
+    bits: int = 32
+    cache: bool = True
+    cache_bits: int | None = None
+    batch: int = 1
+    context: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AskModel:
     """A model by name, None for the one that was opened."""
 
@@ -122,7 +167,7 @@ def of_json(kind: type[T], body: bytes) -> T:
 
 def of_query(kind: type[T], query: Mapping[str, str]) -> T:
     """The ask that the query of an address holds: texts become what its fields take."""
-    hints, names = get_type_hints(kind), [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    hints, names = get_type_hints(kind), [each.name for each in fields(kind)]  # type: ignore[arg-type]
     for name in query:
         if name not in names:
             raise CutawayError(f"Unknown key '{name}'.{near(name, names)}")

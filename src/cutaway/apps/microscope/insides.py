@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import CutawayError
+from ...lens.embeddings import map_of, position_similarity
 from ...lens.inputs import neighbours, order_of
 from ...lens.stream import would_say
 from .asks import AskEmbedding, AskHead, AskSays, AskToken, Block
@@ -20,6 +21,7 @@ from .words import text_of
 MOST_SAYS = 512  # rows of one answer
 MOST_SOURCES = 64
 MOST_NEIGHBOURS = 100
+MOST_OF_TEXT = 40  # words of the text on a map
 MOST_POSITIONS = 256  # rows of a table in one answer
 
 
@@ -53,7 +55,18 @@ def embedding_of(found: Pass, ask: AskEmbedding) -> dict[str, Any]:
         {"id": n.id, "text": text_of(words, n.id), "cosine": n.cosine, "vector": (table[n.id] * scale).tolist()}
         for n in nearest
     ]
-    return {"neighbours": near, "map": None}
+    around = dict.fromkeys(token.id for token in strand.reading.tokens)
+    ids = list(dict.fromkeys([token_id, *(n.id for n in nearest), *list(around)[:MOST_OF_TEXT]]))
+    return {"neighbours": near, "map": _map(found, ids) if len(ids) > 2 else None}
+
+
+def _map(found: Pass, ids: list[int]) -> dict[str, Any]:
+    """Words in the plane of their two widest directions; share: of their spread."""
+    words = found.opened.words
+    seen = map_of(found.model, words, ids)
+    pairs = zip(seen.ids, seen.points, strict=True)
+    points = [{"id": i, "text": text_of(words, i), "x": x, "y": y} for i, (x, y) in pairs]
+    return {"points": points, "share": sum(seen.shares)}
 
 
 @torch.inference_mode()
@@ -67,14 +80,16 @@ def position_of(found: Pass, ask: AskToken) -> dict[str, Any]:
     parts = [found.tensor(f"{strand.scope}embedding.{part}") for part in ("token", "position", "sum")]
     word, place, total = (part[token].double() for part in parts)
     squares = float(word @ word + place @ place)
-    table = parts[1][:MOST_POSITIONS] if stack.position.is_table and found.ask.positions else None
-    similar = None if table is None else F.cosine_similarity(table.double(), place[None], dim=-1).tolist()
+    num_rows = min(len(strand), MOST_POSITIONS, config.context)
+    has_rows = strand.config.position.kind in ("learned", "sinusoidal", "rotary") and token < num_rows
+    similar = position_similarity(found.model, num_rows, of_encoder=strand.name == "encoder") if has_rows else None
+    table = parts[1][:num_rows] if strand.config.position.is_table else None
     position_share = float(place @ place) / squares if squares else 0.0
     return {
         "kind": strand.config.position.kind,
         "order": order_of(strand.config),
         "table": None if table is None else table.tolist(),
-        "similarity": similar,
+        "similarity": None if similar is None else list(similar.cosines[token]),
         "word_share": 1.0 - position_share,
         "position_share": position_share,
         "lengths": [float(part.norm()) for part in (word, place, total)],

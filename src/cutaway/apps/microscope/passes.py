@@ -7,10 +7,12 @@ is recorded whatever its size, so that it is shown as it was used.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,20 +21,25 @@ from ...config import StackConfig
 from ...decode import Sampling, Session, autoregressive, run
 from ...decode.autoregressive import first_id
 from ...errors import CutawayError, near
-from ...lens.sites import sites
+from ...lens.edits import make_edits
+from ...lens.observe import MOST_BYTES, check_budget
+from ...lens.reading import Reading
+from ...lens.sites import Site, sites
 from ...lens.trace import Recorder, Trace
 from ...model import Call, Transformer
 from ...model import visibility as visible
+from ...model.call import Watch
 from ...model.transformer import Stack
 from ...model.visibility import Tokens
 from ...runtime.attend import fused
 from .asks import AskRun
 from .numbers import RULE, check_numbers
 from .placeless import placeless
-from .reading import MOST_TOKENS, Reading, read
+from .reading import MOST_TOKENS, Encoded, read
 from .shelf import Opened
 
 NOT_RECORDED = ("scores", "weights", "logits", "input")
+_START = re.compile(r"layers\.(\d+)\.residual\.start$")
 EMPTY = "Nothing to look at yet. Type a few words, or start with “Once upon a time”."
 PER_SOURCE_TOKEN, EXTRA = 2, 10  # the most tokens that an encoder-decoder says by itself, as in tasks/translate.py
 
@@ -44,7 +51,7 @@ class Strand:
     name: str
     scope: str
     stack: Stack
-    reading: Reading
+    reading: Encoded
     tokens: Tokens
     source: Strand | None = None
 
@@ -98,10 +105,6 @@ class Pass:
         """What was recorded at a site, without its batch of one. Raises CutawayError for a site that was not."""
         if site in self.trace:
             return self.trace[site][0]
-        start, layer, end = site.rpartition("layers.")
-        number, _, point = end.partition(".")
-        if layer and point == "residual.start" and number.isdigit() and int(number) > 0:
-            return self.tensor(f"{start}layers.{int(number) - 1}.residual.end")
         raise CutawayError(f"This run has no site '{site}'.{near(site, self.trace)}")
 
     def logits(self, first: int, end: int) -> Tensor:
@@ -116,10 +119,21 @@ class Pass:
         return logits
 
     @property
+    def read(self) -> Reading:
+        """What was read, as the lens has it."""
+        return self._read(self.main)
+
+    def _read(self, strand: Strand) -> Reading:
+        ids, texts = torch.tensor([strand.reading.ids]), tuple(token.text for token in strand.reading.tokens)
+        source = None if strand.source is None else self._read(strand.source)
+        return Reading(ids=ids, tokens=strand.tokens, lengths=(len(strand),), texts=(texts,), source=source)
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of what is held."""
         later = [value for value in self.kept.values() if isinstance(value, Tensor)]
-        return self.trace.num_bytes + sum(value.numel() * value.element_size() for value in later)
+        held = {tensor.data_ptr(): tensor for tensor in (*dict(self.trace.items()).values(), *later)}
+        return sum(tensor.numel() * tensor.element_size() for tensor in held.values())
 
 
 @torch.inference_mode()
@@ -129,7 +143,7 @@ def run_pass(opened: Opened, ask: AskRun) -> Pass:
     with opened.lock:
         model = opened.lm.model if ask.positions else placeless(opened.lm.model)
         strands = _pair(opened, model, ask) if opened.lm.config.has_cross else (_single(opened, model, ask),)
-        trace = _record(model, strands)
+        trace = _record(model, strands, ask.edits)
     return Pass(
         ask=ask, opened=opened, model=model, strands=strands, trace=trace, seconds=time.perf_counter() - started
     )
@@ -185,7 +199,7 @@ def _says(model: Transformer, source_ids: Sequence[int]) -> list[int]:
 
 def _read(
     opened: Opened, text: str, stack: StackConfig, before: Sequence[int], after: Sequence[int], more: Sequence[int]
-) -> Reading:
+) -> Encoded:
     config = opened.lm.config
     if not opened.has_tokenizer:
         check_numbers(text, config.vocab_size)
@@ -196,31 +210,68 @@ def _read(
     found = read(opened.tokenizer, text, limit, before=before, after=after, more=more)
     if opened.has_tokenizer:
         return found
-    return Reading(text=found.text, rule=RULE, tokens=found.tokens, cut=found.cut)
+    return Encoded(text=found.text, rule=RULE, tokens=found.tokens, cut=found.cut)
 
 
-def _record(model: Transformer, strands: Sequence[Strand]) -> Trace:
-    """One pass of every stack, watched."""
+def _record(model: Transformer, strands: Sequence[Strand], edits: Sequence[Any]) -> Trace:
+    """One pass of every stack, watched, with the edits made."""
     main, source = strands[-1], strands[-1].source
-    available = sites(model.config, 1, len(main), source=0 if source is None else len(source))
-    names = [site.name for site in available]
-    kept = [name for name in names if not name.endswith(NOT_RECORDED) and not _is_later_start(name)]
-    recorder, memory, device = Recorder(kept, names), None, model.token.weight.device
-    if source is not None:
-        seen = Call(source.tokens.to(device), attend=fused, watch=recorder)
-        memory = model.encode(torch.tensor([source.reading.ids], device=device), seen)
+    found = sites(model.config, 1, len(main), source=0 if source is None else len(source))
+    recorder = Recorder("*", [site.name for site in found])
+    watch = make_edits(
+        edits, found, num_tokens=len(main), num_source=0 if source is None else len(source), then=recorder
+    )
+    check_budget([site for site in found if site.name in watch.steps], MOST_BYTES)
+    kept = [site.name for site in found if site.name in watch.steps or _is_kept(site.name)]
+    recorder.names = frozenset(kept)
+    if watch.to_freeze:
+        plain = Recorder(watch.to_freeze, [site.name for site in found])
+        _run(model, strands, plain, with_logits=_are_logits(watch.to_freeze))
+        watch.frozen = plain.tensors
+    ids = _run(model, strands, watch if watch.steps else recorder, with_logits=_are_logits(watch.steps))
+    tensors, axes = _with_starts(recorder.tensors, found), {site.name: site.axes for site in found}
+    return Trace(tensors, ids, [_texts(main)], axes, [] if source is None else [_texts(source)])
+
+
+def _run(model: Transformer, strands: Sequence[Strand], watch: Watch, *, with_logits: bool) -> Tensor:
+    """A pass to its last site that is wanted. Returns what the last stack read: [batch, position]."""
+    main, memory, device = strands[-1], None, model.token.weight.device
+    if main.source is not None:
+        seen = Call(main.source.tokens.to(device), attend=fused, watch=watch)
+        memory = model.encode(torch.tensor([main.source.reading.ids], device=device), seen)
     ids = torch.tensor([main.reading.ids], device=device)
-    states = model.states(ids, Call(main.tokens.to(device), attend=fused, memory=memory, watch=recorder))
-    call = Call(main.tokens.to(device), watch=recorder)
-    if model.head is not None and model.config.head_transform is not None:
+    call = Call(main.tokens.to(device), attend=fused, memory=memory, watch=watch)
+    states = model.states(ids, call)
+    if model.head is not None and with_logits:
+        model.logits(states, call)
+    elif model.head is not None:
         model.head.transform(states, call)
     elif model.pooler is not None:
         model.pooled(states, call)
     elif model.labels is not None:
         model.labelled(states, call)
-    return recorder.trace(ids, [token.text for token in main.reading.tokens])
+    return ids
 
 
-def _is_later_start(name: str) -> bool:
-    """Whether the site is the start of a layer above the first, which is the end of the one below."""
-    return name.endswith("residual.start") and "layers.0." not in name
+def _with_starts(tensors: Mapping[str, Tensor], found: Sequence[Site]) -> dict[str, Tensor]:
+    """In the order of the way; what starts a layer is what ended the one below, and is held once."""
+    every = dict(tensors)
+    for site in found:
+        layer = _START.search(site.name)
+        if layer and site.name not in every:
+            every[site.name] = every[site.name.replace(layer[0], f"layers.{int(layer[1]) - 1}.residual.end")]
+    return {site.name: every[site.name] for site in found if site.name in every}
+
+
+def _is_kept(name: str) -> bool:
+    """Whether a site is recorded though nothing edits it."""
+    start = _START.search(name)
+    return not name.endswith(NOT_RECORDED) and (start is None or start[1] == "0")
+
+
+def _are_logits(names: Iterable[str]) -> bool:
+    return "output.logits" in names
+
+
+def _texts(strand: Strand) -> list[str]:
+    return [token.text for token in strand.reading.tokens]

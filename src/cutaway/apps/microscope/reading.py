@@ -27,7 +27,7 @@ class Cut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class Encoded:
     """What is read. text: with what was added to it; rule: how this kind of tokenizer cuts text."""
 
     text: str
@@ -49,7 +49,7 @@ def read(
     before: Sequence[int] = (),
     after: Sequence[int] = (),
     more: Sequence[int] = (),
-) -> Reading:
+) -> Encoded:
     """The tokens of a text.
 
     limit: the most tokens, those around the text included. before, after: ids that stand around it; more: ids right behind it.
@@ -66,7 +66,7 @@ def read(
     if len(tokens) < num_tokens:
         cut = Cut(characters=len(text), tokens=num_tokens, kept=len(tokens))
     placed = tuple(replace(token, index=index) for index, token in enumerate(found))
-    return Reading(text=whole, rule=rule, tokens=placed, cut=cut)
+    return Encoded(text=whole, rule=rule, tokens=placed, cut=cut)
 
 
 def shown(data: bytes) -> str | None:

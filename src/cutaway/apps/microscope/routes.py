@@ -11,23 +11,30 @@ from typing import Any
 from ...errors import CutawayError
 from .asks import (
     AskEmbedding,
+    AskGenerate,
     AskHead,
+    AskMemory,
     AskModel,
     AskNothing,
+    AskRollout,
     AskRun,
     AskSays,
     AskTensor,
     AskToken,
     AskUnit,
+    AskWhy,
     of_json,
     of_query,
 )
+from .causes import rollout_of, why_of
 from .described import answer_of
 from .desk import Desk
+from .generating import events_of
 from .insides import embedding_of, head_answer, heads_answer, position_of, says_of
 from .matrices import matrix_of
+from .memory import memory_of
 from .units import unit_of
-from .wire import Answer, Body, json_body, matrix_body
+from .wire import Answer, Body, Lines, json_body, matrix_body
 from .words import texts_of
 
 Route = tuple[type[Any], Callable[[Desk, Any], Answer]]
@@ -68,6 +75,16 @@ def logits(desk: Desk, ask: AskToken) -> Body:
     return matrix_body(found.logits(token, token + 1), None)
 
 
+def generate(desk: Desk, ask: AskGenerate) -> Lines:
+    """A generation, event by event."""
+    return Lines(lines=events_of(desk.find(ask.run), ask))
+
+
+def memory(desk: Desk, ask: AskMemory) -> Body:
+    """Bytes moved for each token."""
+    return json_body(memory_of(desk.shelf.config(ask.model), ask, desk.bandwidth))
+
+
 def vocabulary(desk: Desk, ask: AskModel) -> Body:
     """The text of every id."""
     return json_body({"texts": texts_of(desk.shelf.open(ask.model).words)})
@@ -82,10 +99,14 @@ GETS: Mapping[str, Route] = {
     "/api/models": (AskNothing, models),
     "/api/tensor": (AskTensor, tensor),
     "/api/logits": (AskToken, logits),
+    "/api/memory": (AskMemory, memory),
     "/api/vocabulary": (AskModel, vocabulary),
 }
 POSTS: Mapping[str, Route] = {
     "/api/run": (AskRun, run),
+    "/api/generate": (AskGenerate, generate),
+    "/api/rollout": (AskRollout, _of_run(rollout_of)),
+    "/api/why": (AskWhy, _of_run(why_of)),
     "/api/says": (AskSays, _of_run(says_of)),
     "/api/embedding": (AskEmbedding, _of_run(embedding_of)),
     "/api/position": (AskToken, _of_run(position_of)),

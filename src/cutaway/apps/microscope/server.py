@@ -11,7 +11,8 @@ import ipaddress
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -165,16 +166,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, lines: Iterator[Mapping[str, Any]]) -> None:
+    def _stream(self, lines: Generator[Mapping[str, Any], None, None]) -> None:
         """Line by line, each as soon as it is there. Where the other side has gone, nothing more is made."""
         self.send_response(HTTPStatus.OK)
         more = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked", "Cache-Control": "no-store"}
         for name, value in {**HEADERS, **more}.items():
             self.send_header(name, value)
         self.end_headers()
-        for line in lines:
-            data = json_bytes(line) + b"\n"
-            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        with closing(lines):
+            for line in lines:
+                data = json_bytes(line) + b"\n"
+                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
 
     def _is_far(self) -> bool:

@@ -87,15 +87,17 @@ class Shelf:
         name = self.current if name is None else name
         with self._lock:
             if name not in self._open:
-                if name not in (known := self.names()):
-                    raise CutawayError(
-                        f"The model '{name}' is not open here.{near(name, known)} Others are named when the microscope is "
-                        "opened: cutaway open MODEL --also OTHER"
-                    )
-                self._open[name] = Opened(_load(name), name)
+                lm = load(self._listed(name))
+                self._open[name] = Opened(LM(lm.model, lm.own_tokenizer, name, lm.place), name)
             self._open.move_to_end(name)
             self._put_back()
             return self._open[name]
+
+    def config(self, name: str | None = None) -> ModelConfig:
+        """The architecture of a model, which need not be open. Raises CutawayError for a name that is not listed."""
+        name = self.current if name is None else name
+        with self._lock:
+            return self._open[name].lm.config if name in self._open else read_config(self._listed(name))
 
     def names(self) -> list[str]:
         """Every name that `open` takes: the current one, those named, bundled ones, and runs with their checkpoints."""
@@ -112,6 +114,15 @@ class Shelf:
             found.append({"name": name, "kind": kind_of(config), "note": _note(name, config)})
         return found
 
+    def _listed(self, name: str) -> str:
+        """The place of a name that is listed."""
+        if name not in (known := self.names()):
+            raise CutawayError(
+                f"The model '{name:.80}' is not open here.{near(name, known)} Others are named when the microscope is opened: "
+                "cutaway open MODEL --also OTHER"
+            )
+        return _place(name)
+
     def _put_back(self) -> None:
         while len(self._open) > 1 and sum(each.num_bytes for each in self._open.values()) > MOST_BYTES:
             self._open.popitem(last=False)
@@ -122,11 +133,6 @@ def kind_of(config: ModelConfig) -> str:
     if config.has_cross:
         return "pair"
     return "encoder" if config.decoder is None else "decoder"
-
-
-def _load(name: str) -> LM:
-    lm = load(_place(name))
-    return LM(lm.model, lm.own_tokenizer, name, lm.place)
 
 
 def _place(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ class Body:
 class Lines:
     """An answer that comes line by line, each an object."""
 
-    lines: Iterator[Mapping[str, Any]]
+    lines: Generator[Mapping[str, Any], None, None]
 
 
 Answer = Body | Lines
