@@ -28,7 +28,7 @@ from .parts import check_position, prefix_of, sublayers, written_lengths
 from .trace import Trace
 
 HeadWeights = Literal["written", "plain"]
-BLOCK = 256
+BLOCK = 64
 """Queries at a time: no matrix is larger than [head, BLOCK, key]."""
 
 
@@ -192,15 +192,24 @@ class _Layers:
 
     def mix(self, prefix: str, attention: Attention, layer: int, rows: Tensor) -> Tensor:
         """Where the heads look, together: [query, key] of these queries; every row adds up to 1."""
-        weights = weights_of(self.model, self.trace, prefix, attention, layer, rows, self.row).double().cpu()
-        weights = weights / weights.sum(-1, keepdim=True)  # a softmax of few digits adds up to 1 in few digits only
+        weights = weights_of(self.model, self.trace, prefix, attention, layer, rows, self.row).float().cpu()
+        num_keys = self.trace[f"{prefix}layers.{layer}.{attention.spec.site}key"].shape[2]
         if self.heads == "plain":
-            return weights.mean(0)
+            return _exact(weights.mean(0), num_keys)
         mixed = self.trace[f"{prefix}layers.{layer}.{attention.spec.site}mixed"][self.row]
         lengths = written_lengths(attention, mixed[:, rows.to(mixed.device)])
         total = lengths.sum(0, keepdim=True)
         counts = torch.where(total > 0, lengths / total, 1 / len(lengths))
-        return torch.einsum("hq,hqk->qk", counts, weights)
+        return _exact(torch.einsum("hq,hqk->qk", counts.float(), weights), num_keys)
+
+
+def _exact(mix: Tensor, num_keys: int) -> Tensor:
+    """Rows that add up to 1 in float64, where a softmax does in its own few digits; with zeros for the keys that nobody sees.
+
+    mix: [query, key] -> [query, key].
+    """
+    mix = torch.nn.functional.pad(mix.double(), (0, num_keys - mix.shape[1]))
+    return mix / mix.sum(-1, keepdim=True)
 
 
 def _check(column: int, last: int, heads: str) -> None:

@@ -9,10 +9,10 @@ from hashlib import sha256
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from ...errors import CutawayError, near
+from ...lens.attending import Block
 from ...strict import build
 
 T = TypeVar("T")
-Block = Literal["attention", "cross"]
 
 
 @dataclass(frozen=True, kw_only=True)

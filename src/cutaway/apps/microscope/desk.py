@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from functools import cached_property
 
 from ...errors import CutawayError
@@ -31,6 +32,7 @@ class Desk:
 
     def run(self, ask: AskRun) -> Pass:
         """The run of an ask, from what is kept or now. Raises CutawayError where it cannot be run."""
+        ask = replace(ask, model=ask.model or self.shelf.current)
         with self._lock:
             if ask.name in self._runs:
                 self._runs.move_to_end(ask.name)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...decode import Beam, Decoder, Event, Figures, Sampling, Session, autoregressive, beam_search, run
 from ...errors import CutawayError
 from ...lens.observe import stepping
+from ...model.visibility import causal
 from ...strict import build
 from ...text import StreamDecoder
 from .asks import AskGenerate
@@ -42,7 +43,10 @@ def decoder_of(found: Pass, ask: AskGenerate) -> Decoder:
     _check(found, ask)
     reading = found.read
     source = None if reading.source is None else reading.source.ids[0].tolist()
-    ids = reading.ids[0].tolist()
+    ids: list[int] = reading.ids[0].tolist()
+    if source is not None and found.ask.target is None and not found.ask.more:
+        ids = ids[:1]  # what it says by itself, from the start
+        reading = replace(reading, ids=reading.ids[:, :1], tokens=causal(1), lengths=(1,))
     if ask.decoder == "beam":
         if found.ask.edits:
             raise CutawayError("Beams are searched without edits. Take the edits away, or the decoder autoregressive.")

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import CutawayError
+from ...lens.attending import HIDDEN, Block
 from ...lens.embeddings import map_of, position_similarity
 from ...lens.inputs import neighbours, order_of
 from ...lens.stream import would_say
-from .asks import AskEmbedding, AskHead, AskSays, AskToken, Block
-from .attended import HIDDEN, Survey, heads_of, survey
+from .asks import AskEmbedding, AskHead, AskSays, AskToken
+from .attended import Survey, heads_of, survey
 from .described import columns_of, guess_of
 from .passes import Pass, Strand
 from .words import text_of
@@ -112,13 +113,13 @@ def head_answer(found: Pass, ask: AskHead) -> dict[str, Any]:
     strand = found.strand(ask.stack)
     heads = heads_of(found, strand, ask.layer, ask.block)
     token, head = strand.check(ask.token), strand.head(ask.head)
-    one, kv = slice(head, head + 1), heads.kv_head(head)
+    one, row, kv = slice(head, head + 1), torch.tensor([token]), heads.kv_head(head)
     query, num_keys = heads.q[head, token], heads.k.shape[1]
-    weights = F.pad(heads.weights(one, token, token + 1)[0, 0], (0, num_keys))[:num_keys]
-    scores = F.pad(heads.scores(one, token, token + 1)[0, 0], (0, num_keys), value=HIDDEN)[:num_keys]
+    weights = F.pad(heads.weights(row, one)[0, 0], (0, num_keys))[:num_keys]
+    scores = F.pad(heads.scores(row, one)[0, 0], (0, num_keys), value=HIDDEN)[:num_keys]
     order = torch.sort(weights, descending=True, stable=True).indices[:MOST_SOURCES]
     products = heads.k[kv, order] @ query
-    mixed = found.tensor(heads.site + "mixed")[head, token]
+    mixed = found.tensor(f"{strand.scope}layers.{ask.layer}.{ask.block}.mixed")[head, token]
     others = num_keys - len(order)
     return {
         "query": query.tolist(),
@@ -149,7 +150,7 @@ def _places(found: Pass) -> Iterator[tuple[Strand, int, Block]]:
 
 def _summaries(found: Pass, strand: Strand, layer: int, block: Block, token: int) -> Iterator[dict[str, Any]]:
     seen, heads = survey(found, strand, layer, block), heads_of(found, strand, layer, block)
-    weights = heads.weights(slice(None), token, token + 1)[:, 0] if strand is found.main else None
+    weights = heads.weights(torch.tensor([token]))[:, 0] if strand is found.main else None
     for head in range(len(heads.q)):
         source = None if weights is None else int(weights[head].argmax())
         yield {

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import CutawayError
-from .asks import AskTensor, Block
-from .attended import HIDDEN, ROWS, heads_of, pooled, survey
+from ...lens.attending import HIDDEN, Block
+from .asks import AskTensor
+from .attended import ROWS, heads_of, pooled, survey
 from .passes import Pass, within
 from .wire import Body, matrix_body
 
@@ -67,16 +68,14 @@ def _attended(found: Pass, ask: AskTensor, prefix: str, block: Block) -> Tensor:
     if ask.site.endswith("scores"):
         if ask.level:
             raise CutawayError("Scores are not pooled: hidden ones have no mean. Ask for level 0, or for the weights.")
-        return _wide(heads.scores(head, rows.begin, rows.end)[0], columns, HIDDEN)
+        return _wide(heads.scores(torch.arange(rows.begin, rows.end), head)[0], columns, HIDDEN)
     if ask.level:
         seen = survey(found, strand, int(number), block)
         if ask.level >= seen.level:
             picture, side = pooled(seen.pictures[index], ask.level - seen.level, is_share=True), 2**ask.level
             return picture[rows.begin // side : -(-rows.end // side), columns.begin // side : -(-columns.end // side)]
-    blocks, size = [], max(ROWS, 2**ask.level)
-    for first in range(rows.begin, rows.end, size):
-        weights = heads.weights(head, first, min(first + size, rows.end))[0]
-        blocks.append(pooled(_wide(weights, columns, 0.0), ask.level, is_share=True))
+    parts = torch.arange(rows.begin, rows.end).split(max(ROWS, 2**ask.level))
+    blocks = [pooled(_wide(heads.weights(part, head)[0], columns, 0.0), ask.level, is_share=True) for part in parts]
     return torch.cat(blocks)
 
 

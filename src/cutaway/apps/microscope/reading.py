@@ -14,7 +14,7 @@ from ...lens.tokens import WayToken, tokens_of
 from ...text import StreamDecoder, Tokenizer
 
 MOST_TOKENS = 4096  # of any text, so that memory is bounded where positions go on without end
-_MARKS = {"␣": " ", "↵": "\n", "⇥": "\t"}
+_MARKS = str.maketrans({"␣": " ", "↵": "\n", "⇥": "\t"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def shown(data: bytes) -> str | None:
 
 def unmarked(text: str) -> str:
     """What `text.visible` drew, with spaces, newlines and tabs as they are again."""
-    return "".join(_MARKS.get(character, character) for character in text)
+    return text.translate(_MARKS)
 
 
 def _last(tokenizer: Tokenizer, text: str, room: int) -> tuple[str, list[WayToken], int]:
