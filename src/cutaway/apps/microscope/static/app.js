@@ -131,7 +131,7 @@ class App {
 
   /** Ask for the run of the place, once; what is drawn stays until it is there. */
   ensureRun() {
-    const { context } = this, { model, text, target, positions, off } = context.place, key = JSON.stringify([model, text, target, positions, off]);
+    const { context } = this, { model, text, target, positions, off, more } = context.place, key = JSON.stringify([model, text, target, positions, off, more]);
     if (!model || !text || key === this.asked) return;
     this.asked = key;
     this.running.abort();
@@ -174,7 +174,7 @@ class App {
       const button = h("button", { class: "link" }, name);
       button.addEventListener("click", () => {
         dialog.close();
-        this.context.set({ model: name, target: null, off: [], stack: -1, i: -1, j: -1, c: -1, u: -1, word: -1, against: -1, open: false, cut: 0, l: 0, h: 0 });
+        this.context.set({ model: name, target: null, off: [], more: [], stack: -1, i: -1, j: -1, c: -1, u: -1, word: -1, against: -1, open: false, cut: 0, l: 0, h: 0 });
       });
       return h("tr", {}, h("td", {}, button), h("td", { class: "second" }, note || kind));
     }))));

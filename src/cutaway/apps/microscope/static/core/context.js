@@ -179,8 +179,8 @@ export class Context {
 
   /** @param {AbortSignal} [signal] */
   askRun(signal) {
-    const { model, text, target, positions, off } = this.place;
-    return askRun({ model, text, target, positions, edits: editsOf(off) }, signal);
+    const { model, text, target, positions, off, more } = this.place;
+    return askRun({ model, text, target, positions, edits: editsOf(off), more: more.map(Number) }, signal);
   }
 }
 

@@ -11,16 +11,16 @@ const KEPT = "cutaway.text";
 /** @returns {Place} */
 export function start() {
   return {
-    view: "way", stage: "", model: "", text: "", target: null, positions: true, off: [], stack: -1, i: -1, j: -1, l: 0, h: 0,
+    view: "way", stage: "", model: "", text: "", target: null, positions: true, off: [], more: [], stack: -1, i: -1, j: -1, l: 0, h: 0,
     block: "attention", c: -1, u: -1, open: false, cut: 0, temperature: 1, topk: 0, topp: 1, thrown: 0.062, word: -1, against: -1,
-    dimension: -1, second: -1, b: "", bmodel: "", mode: 0, pass: 1, decoder: "", seed: 0, lesson: "", settings: "", bits: 32,
+    dimension: -1, second: -1, b: "", bmodel: "", mode: 0, pass: 1e9, decoder: "", seed: 0, lesson: "", settings: "", bits: 32,
     cache: true, batch: 1, context: 256, memory: "",
   };
 }
 
 /** Names in the address; what is not here is not kept. @type {Record<string, keyof Place>} */
 const NAMES = {
-  model: "model", text: "text", target: "target", positions: "positions", off: "off", stack: "stack", i: "i", j: "j", layer: "l",
+  model: "model", text: "text", target: "target", positions: "positions", off: "off", more: "more", stack: "stack", i: "i", j: "j", layer: "l",
   head: "h", block: "block", column: "c", unit: "u", open: "open", cut: "cut", temperature: "temperature", topk: "topk", topp: "topp",
   throw: "thrown", word: "word", against: "against", second: "second", b: "b", bmodel: "bmodel", mode: "mode", pass: "pass",
   decoder: "decoder", seed: "seed", lesson: "lesson", settings: "settings", bits: "bits", cache: "cache", batch: "batch",

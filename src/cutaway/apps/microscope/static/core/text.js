@@ -104,6 +104,11 @@ export function size(bytes, unit = "B") {
   return `${scaled >= 99.5 ? Math.round(scaled) : Number(scaled.toPrecision(2))} ${prefix}${unit}`;
 }
 
+/** Three figures, written out. @param {number} value */
+export function figures(value) {
+  return Number(value.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 3 });
+}
+
 /** @param {number} seconds */
 export function duration(seconds) {
   if (seconds >= 1) return `${Number(seconds.toPrecision(3))} s`;

@@ -12,7 +12,8 @@
  * @typedef {{run: string, model: Model, text: string, cut: {characters: number, tokens: number, kept: number} | null,
  *   seconds: number, stacks: Stack[]}} Run
  * @typedef {{site: string, op: string, positions?: number[] | null, heads?: number[] | null}} Edit
- * @typedef {{model: string, text: string, target: string | null, positions: boolean, edits: Edit[]}} Asked
+ * @typedef {{model: string, text: string, target: string | null, positions: boolean, edits: Edit[],
+ *   more: number[]}} Asked
  * @typedef {{rows: number, columns: number, data: Float32Array, deviation: number}} Matrix
  * @typedef {{stack: string, layer: number, head: number, block: "attention" | "cross", label: string,
  *   measured: {first: number, itself: number, previous: number, spread: number, source: number | null, weight: number | null}}} HeadFact
@@ -33,7 +34,7 @@
 
 /**
  * The place and the settings. i: token, j: source, l: layer, h: head, c: column of the stream counted from the sum (0), u: unit.
- * @typedef {{view: string, stage: string, model: string, text: string, target: string | null, positions: boolean, off: string[],
+ * @typedef {{view: string, stage: string, model: string, text: string, target: string | null, positions: boolean, off: string[], more: string[],
  *   stack: number, i: number, j: number, l: number, h: number, block: "attention" | "cross", c: number, u: number, open: boolean,
  *   cut: number, temperature: number, topk: number, topp: number, thrown: number, word: number, against: number,
  *   dimension: number, second: number, b: string, bmodel: string, mode: number, pass: number, decoder: string, seed: number,

@@ -79,11 +79,11 @@ export class Prompt {
   keepNext() {
     const { context } = this, run = context.run, next = run && nextToken(context);
     if (!run || !next) return;
-    const place = context.place, last = run.stacks.length - 1;
-    if (run.model.kind === "pair") {
-      if (place.target === null) return this.hint("The model has said all that it says. Edit the target to make it say something else.");
-      context.set({ target: place.target + next.text, stack: last, i: -1, j: -1 });
-    } else context.set({ text: place.text + next.text, i: -1, j: -1 });
+    const { place } = context;
+    if (run.model.kind === "pair" && place.target === null && run.stacks[1].tokens.length > 1) {
+      return this.hint("The model has said all that it says. Edit the target to make it say something else.");
+    }
+    context.set({ more: [...place.more, String(next.id)], stack: -1, i: -1, j: -1 });
     announce(`${spoken(next.text)} kept`);
   }
 
@@ -91,11 +91,17 @@ export class Prompt {
   startEditing(which = "text") {
     this.editing = which;
     this.element.classList.add("editing");
-    this.edit.value = which === "target" ? this.spokenTarget() : this.context.place.text;
+    this.edit.value = which === "target" ? this.spokenTarget() : this.spokenText();
     this.edit.setAttribute("aria-label", which === "target" ? "Edit the target" : "Edit the text");
     this.edit.focus();
     this.edit.select();
     this.sayEditing();
+  }
+
+  /** The text with the tokens that were kept behind it. */
+  spokenText() {
+    const { place, run } = this.context;
+    return place.more.length && run && run.model.kind !== "pair" && !run.cut ? run.text : place.text;
   }
 
   /** What the target says, without the marks at its ends. */
@@ -115,7 +121,7 @@ export class Prompt {
     if (!text.trim() && this.editing === "text") return this.sayEditing();
     this.element.classList.remove("editing");
     this.saidOf = "";
-    this.context.set(this.editing === "target" ? { target: text, i: -1, j: -1 } : { text, i: -1, j: -1, u: -1, pass: 1 });
+    this.context.set(this.editing === "target" ? { target: text, more: [], i: -1, j: -1 } : { text, target: null, more: [], i: -1, j: -1, u: -1, pass: 1e9 });
   }
 
   sayEditing() {
