@@ -6,6 +6,7 @@ import { Context } from "./core/context.js";
 import { assign, byId, clamp, fill, h } from "./core/dom.js";
 import { fieldsOf } from "./core/draw.js";
 import { listen, showKeys, trouble } from "./core/keys.js";
+import { keptKeys } from "./core/keeping.js";
 import { isSaved, saved } from "./core/saved.js";
 import { fromHash, toHash, VIEWS } from "./core/state.js";
 import { count } from "./core/text.js";
@@ -14,7 +15,8 @@ import { Memory } from "./views/memory.js";
 import { Replay } from "./views/replay.js";
 import { Way } from "./way/way.js";
 
-const FIRST_TEXT = "The cat sat on the mat because it was";
+/** What is shown first; the bundled model of two stacks translates from German. @type {Record<string, string>} */
+const FIRST_TEXTS = { decoder: "The cat sat on the mat because it was", encoder: "The cat sat on the mat because it was tired.", pair: "Die Katze lag auf dem Bett, weil sie müde war." };
 
 class App {
   constructor() {
@@ -39,7 +41,7 @@ class App {
     this.models = models;
     const { place } = this.context;
     if (!place.model) place.model = current;
-    if (!place.text) place.text = saved()?.run.text || text || FIRST_TEXT;
+    if (!place.text) place.text = text || this.firstText(place.model);
     this.context.set();
   }
 
@@ -81,7 +83,7 @@ class App {
 
   /** Follow the address: a whole one sets everything, a bare one leads to a view or a stage. */
   route() {
-    const hash = location.hash || (isSaved() ? `#${saved()?.hash ?? ""}` : ""), { view, stage, place } = fromHash(hash), { context } = this;
+    const hash = location.hash || (isSaved() ? `#${saved()?.state ?? ""}` : ""), { view, stage, place } = fromHash(hash), { context } = this;
     const isMove = view !== context.place.view || stage !== context.place.stage || !place;
     if (place) Object.assign(context.place, place, { model: place.model || context.place.model, text: place.text || context.place.text });
     context.set({ view, stage });
@@ -169,12 +171,18 @@ class App {
     context.set();
   }
 
+  /** @param {string} model */
+  firstText(model) {
+    return FIRST_TEXTS[this.models.find(({ name }) => name === model)?.kind ?? "decoder"] ?? FIRST_TEXTS.decoder;
+  }
+
   chooseModel() {
     const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-label": "Choose a model" }, h("h2", {}, "Models"), h("table", {}, ...this.models.map(({ name, kind, note }) => {
       const button = h("button", { class: "link" }, name);
       button.addEventListener("click", () => {
         dialog.close();
-        this.context.set({ model: name, target: null, off: [], more: [], stack: -1, i: -1, j: -1, c: -1, u: -1, word: -1, against: -1, open: false, cut: 0, l: 0, h: 0 });
+        const { place } = this.context, isOwn = Object.values(FIRST_TEXTS).includes(place.text);
+        this.context.set({ model: name, text: isOwn ? this.firstText(name) : place.text, target: null, off: [], more: [], stack: -1, i: -1, j: -1, c: -1, u: -1, word: -1, against: -1, open: false, cut: 0, l: 0, h: 0 });
       });
       return h("tr", {}, h("td", {}, button), h("td", { class: "second" }, note || kind));
     }))));
@@ -187,7 +195,10 @@ class App {
     const run = this.context.run;
     if (!run) return;
     try {
-      const link = h("a", { download: `${run.model.name}.html` }), url = URL.createObjectURL(await save({ run: run.run, state: toHash(this.context.place).slice(1) }));
+      const { place } = this.context, rows = [0, run.stacks[run.stacks.length - 1].tokens.length], asksWords = run.stacks[run.stacks.length - 1].next.length > 0;
+      const says = asksWords ? await ask("/api/says", { run: run.run, rows }) : null, word = (/** @type {number} */ token) => says?.rows[token]?.at(-1)?.id ?? -1;
+      const page = await save({ run: run.run, state: toHash(place).slice(1), asked: keptKeys(run, place, word) });
+      const link = h("a", { download: `${run.model.name}.html` }), url = URL.createObjectURL(page);
       assign(link, { href: url });
       link.click();
       setTimeout(() => URL.revokeObjectURL(url), 10_000);

@@ -1,7 +1,7 @@
 // Asking the server. In: a path and what is asked. Out: its answer, or the sentence that says why there is none.
 // A server that is away is asked again until it is back; a run that it forgot is asked for anew with the request that made it.
 
-import { isSaved, savedAnswer, savedTensor } from "./saved.js";
+import { isSaved, savedGet, savedLines, savedLogits, savedPost, savedTensor } from "./saved.js";
 
 /** @typedef {import("./types.js").Matrix} Matrix */
 /** @typedef {import("./types.js").Run} Run */
@@ -32,7 +32,7 @@ export async function askRun(asked, signal) {
  * @param {string} path @param {Record<string, any>} body @param {AbortSignal} [signal] @returns {Promise<any>}
  */
 export async function ask(path, body, signal) {
-  if (isSaved()) return savedAnswer(path, body);
+  if (isSaved()) return savedPost(path, body);
   const response = await again(body.run, () => fetch(local(path), {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
   }), signal);
@@ -41,7 +41,7 @@ export async function ask(path, body, signal) {
 
 /** @param {string} path @param {Record<string, any>} [query] @param {AbortSignal} [signal] @returns {Promise<any>} */
 export async function get(path, query = {}, signal) {
-  if (isSaved()) return savedAnswer(path, query);
+  if (isSaved()) return savedGet(path, query);
   const response = await again(query.run, () => fetch(local(path, query), { signal }), signal);
   return response.json();
 }
@@ -52,7 +52,7 @@ export async function get(path, query = {}, signal) {
  * @param {{index?: string, rows?: string, columns?: string, level?: number}} [part] @param {AbortSignal} [signal] @returns {Promise<Matrix>}
  */
 export async function tensor(run, site, part = {}, signal) {
-  if (isSaved()) return savedTensor(site, part);
+  if (isSaved()) return savedTensor(run, site, part);
   const query = { run, site, ...part };
   const response = await again(run, () => fetch(local("/api/tensor", query), { signal }), signal);
   const [rows, columns] = (response.headers.get("X-Shape") ?? "0,0").split(",").map(Number);
@@ -62,7 +62,7 @@ export async function tensor(run, site, part = {}, signal) {
 
 /** The row of logits behind a token. @param {string} run @param {number} token @param {AbortSignal} [signal] @returns {Promise<Float32Array>} */
 export async function logits(run, token, signal) {
-  if (isSaved()) return savedTensor("logits", { index: String(token) }).data;
+  if (isSaved()) return savedLogits(run, token);
   const response = await again(run, () => fetch(local("/api/logits", { run, token }), { signal }), signal);
   return new Float32Array(await response.arrayBuffer());
 }
@@ -72,7 +72,7 @@ export async function logits(run, token, signal) {
  * @param {Record<string, any>} body @param {(event: any) => void} hear @param {AbortSignal} [signal]
  */
 export async function generate(body, hear, signal) {
-  if (isSaved()) throw new Refusal("A saved page runs no model. Open the model with `cutaway open` to write on.");
+  if (isSaved()) return savedLines(body).forEach(hear);
   const response = await again(body.run, () => fetch(local("/api/generate"), {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
   }), signal);

@@ -1,12 +1,13 @@
 // A page saved as one file carries its answers inside. In: what would be asked. Out: the answer that was kept.
-// Heads are not kept: they are computed here from the queries, keys, values and scores of the pass.
+// Heads are computed here, from the queries, keys, values and scores of the pass, where their own answer was not kept.
 
 /** @typedef {import("./types.js").Matrix} Matrix */
-/** @typedef {{shape: [number, number], deviation: number, data?: string, half?: string}} Kept */
-/** @typedef {{hash: string, run: import("./types.js").Run, answers: Record<string, any>, tensors: Record<string, Kept>}} Saved */
+/** @typedef {{json: any} | {lines: any[]} | {shape: [number, number], deviation: number | null, type: "float16" | "float32", data: string}} Kept */
+/** @typedef {{state: string, answers: Record<string, Kept>}} Saved */
 
 /** @type {Map<string, Matrix>} */
 const opened = new Map();
+const MISSING = "This saved page does not hold that. Open the model with `cutaway open` to ask for it.";
 
 /** @returns {Saved | undefined} */
 export function saved() {
@@ -15,35 +16,82 @@ export function saved() {
 
 export const isSaved = () => saved() !== undefined;
 
+/** The name of an answer, as the protocol has it. @param {string} path @param {Record<string, any>} body */
+export function postKey(path, body) {
+  return `POST ${path} ${JSON.stringify(sorted(body))}`;
+}
+
+/** @param {string} path @param {Record<string, any>} query */
+export function getKey(path, query) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => [name, String(value)]);
+  return `GET ${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+}
+
+/** Keys in order, all the way down. @param {any} value @returns {any} */
+function sorted(value) {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, each]) => [name, sorted(each)]));
+}
+
+/** @param {string} key @returns {Kept | undefined} */
+function kept(key) {
+  return saved()?.answers[key];
+}
+
 /** @param {string} path @param {Record<string, any>} body */
-export function savedAnswer(path, body) {
-  const kept = /** @type {Saved} */ (saved());
-  if (path === "/api/run") return kept.run;
-  if (path === "/api/models") return { models: [{ name: kept.run.model.name, kind: kept.run.model.kind, note: "" }],
-    current: kept.run.model.name };
+export function savedPost(path, body) {
+  const found = kept(postKey(path, body));
+  if (found && "json" in found) return found.json;
+  if (path === "/api/run") return onlyRun();
   if (path === "/api/head") return head(body);
-  const answer = kept.answers[`${path} ${canonical(body)}`];
-  if (answer === undefined) throw new Error("This saved page does not hold that. Open the model with `cutaway open` to ask for it.");
-  return answer;
+  throw new Error(MISSING);
 }
 
-/** Keys sorted, the run left out. @param {Record<string, any>} body */
-function canonical(body) {
-  const { run: _, ...rest } = body;
-  return JSON.stringify(Object.fromEntries(Object.entries(rest).sort(([a], [b]) => (a < b ? -1 : 1))));
+/** A saved page holds one run: it answers where the request differs from the one that made it, as by a model's usual name. */
+function onlyRun() {
+  const runs = Object.entries(saved()?.answers ?? {}).filter(([key]) => key.startsWith("POST /api/run "));
+  const first = runs[0]?.[1];
+  if (runs.length !== 1 || !first || !("json" in first)) throw new Error(MISSING);
+  return first.json;
 }
 
-/** @param {string} site @param {{index?: string, rows?: string, columns?: string, level?: number}} part @returns {Matrix} */
-export function savedTensor(site, part) {
-  const whole = open(part.index === undefined ? site : `${site}|${part.index}`);
+/** @param {string} path @param {Record<string, any>} query */
+export function savedGet(path, query) {
+  const found = kept(getKey(path, query));
+  if (found && "json" in found) return found.json;
+  throw new Error(MISSING);
+}
+
+/** @param {Record<string, any>} body @returns {any[]} */
+export function savedLines(body) {
+  const found = kept(postKey("/api/generate", body));
+  if (found && "lines" in found) return found.lines;
+  throw new Error("A saved page runs no model. Open the model with `cutaway open` to write on.");
+}
+
+/**
+ * A matrix that was kept, or a part of a whole one.
+ * @param {string} run @param {string} site @param {{index?: string, rows?: string, columns?: string, level?: number}} part @returns {Matrix}
+ */
+export function savedTensor(run, site, part) {
+  const exact = open(getKey("/api/tensor", { run, site, ...part }));
+  if (exact) return exact;
+  const whole = open(getKey("/api/tensor", { run, site, ...(part.index === undefined ? {} : { index: part.index }) }));
+  if (!whole || part.level) throw new Error(MISSING);
   const [top, bottom] = ends(part.rows, whole.rows), [left, right] = ends(part.columns, whole.columns);
-  if (bottom - top === whole.rows && right - left === whole.columns && !part.level) return whole;
   const rows = bottom - top, columns = right - left, data = new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) {
     const from = (row + top) * whole.columns + left;
     data.set(whole.data.subarray(from, from + columns), row * columns);
   }
   return { rows, columns, data, deviation: whole.deviation };
+}
+
+/** The logits of one token, from its own answer or from those of all. @param {string} run @param {number} token @returns {Float32Array} */
+export function savedLogits(run, token) {
+  const own = open(getKey("/api/logits", { run, token }));
+  return own ? own.data : savedTensor(run, "output.logits", { rows: `${token}:${token + 1}` }).data;
 }
 
 /** @param {string | undefined} text @param {number} most @returns {[number, number]} */
@@ -53,15 +101,14 @@ function ends(text, most) {
   return [begin, Math.min(end, most)];
 }
 
-/** @param {string} key @returns {Matrix} */
+/** @param {string} key @returns {Matrix | null} */
 function open(key) {
-  const known = opened.get(key);
+  const known = opened.get(key), found = kept(key);
   if (known) return known;
-  const kept = /** @type {Saved} */ (saved()).tensors[key];
-  if (!kept) throw new Error("This saved page does not hold that tensor. Open the model with `cutaway open` to see it.");
-  const raw = Uint8Array.from(atob(kept.half ?? kept.data ?? ""), (c) => c.charCodeAt(0)).buffer;
-  const data = kept.half === undefined ? new Float32Array(raw) : Float32Array.from(new Uint16Array(raw), halved);
-  const matrix = { rows: kept.shape[0], columns: kept.shape[1], data, deviation: kept.deviation };
+  if (!found || !("shape" in found)) return null;
+  const raw = Uint8Array.from(atob(found.data), (c) => c.charCodeAt(0)).buffer;
+  const data = found.type === "float32" ? new Float32Array(raw) : Float32Array.from(new Uint16Array(raw), halved);
+  const matrix = { rows: found.shape[0], columns: found.shape[1], data, deviation: found.deviation ?? 0 };
   opened.set(key, matrix);
   return matrix;
 }
@@ -73,24 +120,29 @@ function halved(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
+/** What a head's answers share: one of them is kept for each layer. @param {Record<string, any>} asked */
+function facts(asked) {
+  const found = kept(postKey("/api/head", { ...asked, head: 0, token: 0 }));
+  if (!found || !("json" in found)) throw new Error(MISSING);
+  const { scale, softcap, has_bias } = found.json;
+  return { scale, softcap, has_bias };
+}
+
 /** @param {Record<string, any>} asked @returns {import("./types.js").Head} */
 function head(asked) {
-  const run = /** @type {Saved} */ (saved()).run, prefix = asked.stack ? `${asked.stack}.` : "";
-  const at = `${prefix}layers.${asked.layer}.${asked.block}.`, heads = run.model.num_heads;
-  const kvHead = Math.floor(asked.head * run.model.kv_heads / heads);
-  const query = open(`${at}query|${asked.head}`), scores = open(`${at}scores|${asked.head}`), weights = open(`${at}weights|${asked.head}`);
-  const key = open(`${at}key|${kvHead}`), value = open(`${at}value|${kvHead}`);
+  const at = `${asked.stack ? `${asked.stack}.` : ""}layers.${asked.layer}.${asked.block}.`, { run, token } = asked;
+  const get = (/** @type {string} */ name, /** @type {number} */ index) => savedTensor(run, `${at}${name}`, { index: String(index) });
   const row = (/** @type {Matrix} */ m, /** @type {number} */ r) => [...m.data.subarray(r * m.columns, (r + 1) * m.columns)];
-  const sources = row(weights, asked.token).map((w, j) => ({ w, j })).sort((a, b) => b.w - a.w).slice(0, 64).map(({ j }) => j);
-  const q = row(query, asked.token), keys = sources.map((j) => row(key, j)), values = sources.map((j) => row(value, j));
-  const products = keys.map((k) => k.reduce((sum, number, d) => sum + number * q[d], 0));
-  const kept = row(weights, asked.token), score = row(scores, asked.token);
-  const facts = saved()?.answers[`/scale ${at}`] ?? { scale: query.columns ** -0.5, softcap: null, has_bias: false };
-  const used = sources.reduce((sum, j) => sum + kept[j], 0);
+  const { num_heads, kv_heads } = onlyRun().model, group = Math.floor(asked.head * kv_heads / num_heads);
+  const key = get("key", group), value = get("value", group), shared = facts(asked), q = row(get("query", asked.head), token);
+  const weights = row(get("weights", asked.head), token), scores = row(get("scores", asked.head), token);
+  const sources = weights.map((w, j) => ({ w, j })).sort((a, b) => b.w - a.w).slice(0, 64).map(({ j }) => j);
+  const keys = sources.map((j) => row(key, j)), values = sources.map((j) => row(value, j));
+  const products = keys.map((k) => k.reduce((sum, number, d) => sum + number * q[d], 0)), used = sources.reduce((sum, j) => sum + weights[j], 0);
   return {
-    query: q, keys, values, products, scaled: products.map((p) => p * facts.scale), sources, ...facts, kv_head: kvHead,
-    scores: sources.map((j) => (score[j] < -1e30 ? null : score[j])), weights: sources.map((j) => kept[j]),
-    mixed: q.map((_, d) => values.reduce((sum, v, k) => sum + v[d] * kept[sources[k]], 0)),
-    others: { count: kept.length - sources.length, weight: Math.max(0, 1 - used) },
+    query: q, keys, values, products, scaled: products.map((p) => p * shared.scale), sources, ...shared, kv_head: group,
+    scores: sources.map((j) => (scores[j] < -1e30 ? null : scores[j])), weights: sources.map((j) => weights[j]),
+    mixed: q.map((_, d) => values.reduce((sum, v, k) => sum + v[d] * weights[sources[k]], 0)),
+    others: { count: weights.length - sources.length, weight: Math.max(0, 1 - used) },
   };
 }

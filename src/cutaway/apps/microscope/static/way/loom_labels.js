@@ -72,7 +72,7 @@ export class LoomLabels {
   /** @param {Shape} s @param {import("../core/rows.js").Rows} rows */
   signs(s, rows) {
     const seen = this.context.seen, row = seen.stack === this.index ? rowOfToken(rows, seen.i) : 0;
-    if (s.isNarrow || s.inputs < 3) return [];
+    if (s.isNarrow || s.inputs < 3 || seen.stack !== this.index) return [];
     return ["+", "="].map((sign, k) => h("span", { class: "sign", style: { left: `${s.xs[k] + s.strip + s.join / 2}px`, top: `${middle(s, row)}px` } }, sign));
   }
 

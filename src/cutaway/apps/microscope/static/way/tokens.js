@@ -18,6 +18,7 @@ const TOP = 8, DEEP = 118, TALL = 132;
  * @param {Token} token @returns {Node_[]} one node where everything was joined
  */
 export function treeOf(token) {
+  if (!token.symbols.length) return [{ text: token.text, rank: -1, length: lettersOf(token).reduce((sum, { wide }) => sum + wide, 0), left: null, right: null }];
   /** @type {Node_[]} */
   const nodes = token.symbols.map((text) => ({ text, rank: -1, length: 1, left: null, right: null }));
   for (const join of token.joins) {
@@ -33,6 +34,14 @@ export function treeOf(token) {
 export function cutAt(node, joins) {
   if (!node.left || !node.right || node.rank < joins) return [node];
   return [...cutAt(node.left, joins), ...cutAt(node.right, joins)];
+}
+
+/** What stands above a token: its symbols; its characters where nothing was joined; a mark such as the end of a text as a whole.
+ * @param {Token} token @returns {{text: string, wide: number}[]} wide: in cells */
+function lettersOf(token) {
+  if (token.symbols.length) return token.symbols.map((text) => ({ text, wide: 1 }));
+  if (/^<.*>$/s.test(token.text) || token.start === token.end) return [{ text: token.text, wide: Math.max(2, Math.ceil(token.text.length / 2.4)) }];
+  return [...token.text].map((text) => ({ text, wide: 1 }));
 }
 
 export class Tokens {
@@ -109,7 +118,7 @@ export class Tokens {
 
   draw() {
     const { stack } = this.context, width = this.chunks.clientWidth, chunks = grouped(this.shown());
-    const letters = chunks.reduce((sum, chunk) => sum + chunk.reduce((n, { token }) => n + Math.max(1, token.symbols.length), 0), 0);
+    const letters = chunks.reduce((sum, chunk) => sum + chunk.reduce((n, { token }) => n + lettersOf(token).reduce((wide, each) => wide + each.wide, 0), 0), 0);
     const cell = width > 600 ? clamp(Math.floor(width / letters), 22, 26) : Math.floor(width / 19.2), isOneLine = letters * cell <= width;
     this.drawRail();
     fill(this.chunks, ...chunks.map((chunk) => this.chunk(chunk, cell, isOneLine)), this.joins > 1 ? this.cut : null);
@@ -129,19 +138,19 @@ export class Tokens {
 
   /** @param {{token: Token, i: number}[]} chunk @param {number} cell @param {boolean} isOneLine */
   chunk(chunk, cell, isOneLine) {
-    const letters = chunk.flatMap(({ token }) => token.symbols.length ? token.symbols : [token.text]);
-    const picture = canvas({ "aria-hidden": "true" }), pen = fit(picture, letters.length * cell, TALL), buttons = [];
+    const letters = chunk.flatMap(({ token }) => lettersOf(token)), width = cell * letters.reduce((sum, { wide }) => sum + wide, 0);
+    const picture = canvas({ "aria-hidden": "true" }), pen = fit(picture, width, TALL), buttons = [];
     let at = 0;
     for (const { token, i } of chunk) {
-      for (const node of token.symbols.length ? treeOf(token) : [symbol(token.text)]) {
+      for (const node of treeOf(token)) {
         this.drawTree(pen, node, at, cell);
         for (const piece of cutAt(node, this.now)) buttons.push(this.piece(piece, node, i, cell));
         at += node.length;
       }
     }
-    if (!isOneLine && this.joins > 1) this.dotted(pen, letters.length * cell);
+    if (!isOneLine && this.joins > 1) this.dotted(pen, width);
     return h("div", { class: "chunk" },
-      h("div", { class: "chars" }, ...letters.map((text) => h("span", { style: { width: `${cell}px` } }, ...drawn(text)))), picture, h("div", { class: "toks" }, ...buttons));
+      h("div", { class: "chars" }, ...letters.map(({ text, wide }) => h("span", { style: { width: `${wide * cell}px` } }, ...drawn(text)))), picture, h("div", { class: "toks" }, ...buttons));
   }
 
   /** @param {Node_} piece @param {Node_} whole @param {number} i @param {number} cell */
@@ -162,7 +171,7 @@ export class Tokens {
     };
     /** @type {(node: Node_, at: number) => {x: number, y: number}} */
     const walk = (node, at) => {
-      if (!node.left || !node.right) return this.end(node, (at + .5) * cell, 0, stroke);
+      if (!node.left || !node.right) return this.end(node, (at + node.length / 2) * cell, 0, stroke);
       const a = walk(node.left, at), b = walk(node.right, at + node.left.length), y = this.depth(node.rank + 1);
       stroke(node.rank < this.now, [[a.x, a.y], [a.x, y], [b.x, y], [b.x, b.y]]);
       return this.end(node, (a.x + b.x) / 2, y, stroke);
@@ -217,11 +226,6 @@ export class Tokens {
       token.joins.map(({ left, right, rank }) => `${plain(left)}+${plain(right)} (${rank + 1})`).join(", "),
     ]) };
   }
-}
-
-/** @param {string} text @returns {Node_} */
-function symbol(text) {
-  return { text, rank: -1, length: 1, left: null, right: null };
 }
 
 /** Tokens that stand in one word go together. @param {{token: Token, i: number}[]} tokens */

@@ -163,7 +163,7 @@ export class Wall {
     this.built = key;
     const pic = (/** @type {Block} */ b, /** @type {number} */ layer, /** @type {number} */ head) => h("button", {
       class: "headpic", tabindex: -1, data: { stack: b.stack, block: b.block, layer, head, across: b.heads + (b.units ? 1 : 0), key: `pic${b.stack}${b.block}${layer}.${head}` },
-    }, canvas(), h("span", { class: "lab" }, h("b", {}, head < 0 ? "feed-forward" : `head ${head}`), h("span")));
+    }, canvas(), h("span", { class: "lab" }, h("b", {}, head < 0 ? h("span", { class: "word" }, "feed-forward") : h("span", { class: "word" }, "head "), head < 0 ? "" : String(head)), h("span")));
     fill(this.wall, ...blocks.map((b) => h("div", { class: "block" }, b.title ? h("p", { class: "title" }, b.title) : null,
       ...range(b.layers).flatMap((layer) => [
         h("div", { class: "layer", data: { layer } }, h("span", { class: "name" }, `layer ${layer}`),
@@ -185,6 +185,7 @@ export class Wall {
     const { stack, block, layer, head } = placeOf(button), { context } = this, { place } = context, run = /** @type {import("../core/types.js").Run} */ (context.run);
     const size = this.sizeFor(Number(button.dataset.across)), picture = /** @type {HTMLCanvasElement} */ (button.querySelector("canvas")), { tokens } = run.stacks[stack];
     this.wall.classList.toggle("small", size < 56 && !isNarrow());
+    button.style.width = `${size}px`;
     if (picture.width < 2 || picture.clientWidth !== size) fit(picture, size, size);
     const isOff = head >= 0 && place.off.includes(this.nameOf(stack, block, layer, head)), isOn = head >= 0 && place.stack === stack && place.block === block && place.l === layer && place.h === head;
     const row = clamp(context.seen.stack === stack ? context.seen.i : tokens.length - 1, 0, tokens.length - 1), share = size / tokens.length;
@@ -196,7 +197,7 @@ export class Wall {
     if (head >= 0) button.setAttribute("aria-expanded", String(isOn && place.open));
     const said = head < 0 ? this.drawUnits(picture, stack, layer, size) : this.drawWeights(picture, stack, block, layer, head, size, facts);
     if (said === null) return;
-    const label = /** @type {HTMLElement} */ (button.querySelector(".lab span"));
+    const label = /** @type {HTMLElement} */ (button.querySelector(".lab > span"));
     label.textContent = label.title = said;
     button.setAttribute("aria-label", `layer ${layer}, ${head < 0 ? "feed-forward" : `${block === "cross" ? "cross-attention " : ""}head ${head}`}: ${said}${isOff ? ", switched off" : ""}`);
   }

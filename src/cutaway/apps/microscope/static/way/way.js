@@ -5,6 +5,7 @@ import { closest, fill, h } from "../core/dom.js";
 import { hide } from "../core/reading.js";
 import { STAGES } from "../core/state.js";
 import { spoken, token as drawn } from "../core/text.js";
+import { Crossings } from "./crossings.js";
 import { Embedding } from "./embedding.js";
 import { FeedForward } from "./feedforward.js";
 import { Loom } from "./loom.js";
@@ -33,7 +34,8 @@ export class Way {
       ...STAGES.map((stage) => h("a", { href: `#${stage}` }, stage === "feedforward" ? "feed-forward" : stage)));
     this.ruler = h("div", { class: "ruler", inert: true }, h("div", {}, this.rulerText, this.place), this.nav);
     this.prompt = new Prompt(context, this.rulerText);
-    this.looms = h("div");
+    this.looms = h("div", { class: "looms" });
+    this.crossings = new Crossings(context);
     this.wall = new Wall(context);
     /** @type {Stage[]} */
     this.stages = [new Tokens(context), new Embedding(context), new Position(context), this.wall, new FeedForward(context), new Stream(context), new Output(context),
@@ -67,7 +69,9 @@ export class Way {
     if (!run) return;
     if (this.all.length !== run.stacks.length) {
       this.all = run.stacks.map((_, s) => new Loom(context, s, (layer, to, from) => this.unfold(s, layer, to, from)));
-      fill(this.looms, ...this.all.flatMap((loom) => [loom.element, loom.table]));
+      fill(this.looms, ...this.all.flatMap((loom) => [loom.element, loom.table]), run.stacks.length > 1 ? this.crossings.element : null);
+      this.crossings.looms = this.all;
+      this.drawn.set(this.crossings, { key: "", whole: false, arrived: -1, box: this.looms });
       for (const loom of this.all) this.drawn.set(loom, { key: "", whole: false, arrived: -1, box: loom.element });
     }
     const { place } = context, token = run.stacks[place.stack].tokens[place.i];
@@ -87,7 +91,8 @@ export class Way {
 
   drawNear() {
     if (!this.context.run || this.element.hidden) return;
-    for (const part of [...this.all, ...this.stages]) this.drawPart(part);
+    const crossings = this.all.length > 1 ? [this.crossings] : [];
+    for (const part of [...this.all, ...crossings, ...this.stages]) this.drawPart(part);
   }
 
   /** @param {{depends: () => any[], draw: () => void}} part */
