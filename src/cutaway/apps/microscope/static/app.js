@@ -38,6 +38,7 @@ class App {
     this.route();
     this.context.waiting++;
     const { models, current, text } = await get("/api/models").finally(() => this.context.waiting--);
+    this.context.answers.set("models", { value: { models }, size: 0 });
     this.models = models;
     const { place } = this.context;
     if (!place.model) place.model = current;
@@ -156,7 +157,7 @@ class App {
   /** @param {import("./core/types.js").Run} run */
   arrive(run) {
     const { context } = this, { place } = context, isOther = context.run?.model.name !== run.model.name;
-    context.giveUp([run.run]);
+    context.giveUp([run.run, context.other?.run ?? ""]);
     if (isOther) context.windows.clear();
     context.run = run;
     const last = run.stacks.length - 1, stack = place.stack < 0 || place.stack > last ? last : place.stack, { tokens, columns } = run.stacks[stack];

@@ -25,9 +25,8 @@ export class Prompt {
       h("span", {}, "− ", h("canvas", { data: { ramp: "learned-signed" } }), " + learned"),
       h("span", {}, "− ", h("canvas", { data: { ramp: "computed-signed" } }), " + computed from your text"),
       h("span", {}, h("i"), "what you are looking at"));
-    this.beside = h("div", { class: "beside", hidden: true });
     this.element = h("div", { class: "prompt" }, h("h1", { class: "hidden" }, "The way of a text through the model"),
-      this.lines, this.edit, h("div", { class: "under" }, this.says, this.legend), this.beside);
+      this.lines, this.edit, h("div", { class: "under" }, this.says, this.legend));
     this.saidOf = this.drawn = "";
     /** @type {"text" | "target"} which text is being edited */
     this.editing = "text";

@@ -5,6 +5,7 @@ import { closest, fill, h } from "../core/dom.js";
 import { hide } from "../core/reading.js";
 import { STAGES } from "../core/state.js";
 import { spoken, token as drawn } from "../core/text.js";
+import { Beside, isBeside } from "./beside.js";
 import { Crossings } from "./crossings.js";
 import { Embedding } from "./embedding.js";
 import { FeedForward } from "./feedforward.js";
@@ -37,8 +38,11 @@ export class Way {
     this.looms = h("div", { class: "looms" });
     this.crossings = new Crossings(context);
     this.wall = new Wall(context);
+    this.beside = new Beside(context);
+    this.open = h("button", { class: "link" }, "Put another text or model beside it");
+    this.open.addEventListener("click", () => this.beside.begin());
     /** @type {Stage[]} */
-    this.stages = [new Tokens(context), new Embedding(context), new Position(context), this.wall, new FeedForward(context), new Stream(context), new Output(context),
+    this.stages = [this.beside, new Tokens(context), new Embedding(context), new Position(context), this.wall, new FeedForward(context), new Stream(context), new Output(context),
       new Why(context, (stack, block, layer, head) => this.wall.open(stack, block, layer, head, true))];
     /** @type {Map<object, {key: string, whole: boolean, arrived: number, box: HTMLElement}>} */
     this.drawn = new Map();
@@ -49,7 +53,7 @@ export class Way {
 
   build() {
     document.body.insertBefore(this.ruler, document.querySelector("main"));
-    fill(this.element, this.prompt.element, this.looms, h("p", { class: "note" }, NOTE, h("a", { class: "link", href: "#why" }, "Why"), " measures.)"),
+    fill(this.element, this.prompt.element, this.looms, h("p", { class: "note" }, NOTE, h("a", { class: "link", href: "#why" }, "Why"), " measures.)"), h("p", { class: "second" }, this.open),
       ...this.stages.map((stage) => {
         const box = h("section", { class: "stage", id: stage.id, "aria-labelledby": `h-${stage.id}` },
           h("div", { class: "rail" }, h("h2", { id: `h-${stage.id}` }, stage.title), stage.rail), h("div", { class: "fig" }, stage.figure));
@@ -76,6 +80,8 @@ export class Way {
     }
     const { place } = context, token = run.stacks[place.stack].tokens[place.i];
     fill(this.place, "looking at ", h("span", { class: "look" }, ...drawn(token)), `, layer ${place.l}, head ${place.h}`);
+    /** @type {HTMLElement} */ (this.drawn.get(this.beside)?.box).hidden = !isBeside(place);
+    this.open.hidden = isBeside(place);
     this.drawNear();
     this.follow();
   }
@@ -99,6 +105,7 @@ export class Way {
   drawPart(part) {
     const state = this.drawn.get(part), { context } = this;
     if (!state) return;
+    if (state.box.hidden) return;
     const box = state.box.getBoundingClientRect();
     if (box.bottom < -innerHeight || box.top > 2 * innerHeight) return;
     const key = JSON.stringify([...part.depends(), document.documentElement.dataset.theme, innerWidth, devicePixelRatio]);
