@@ -34,6 +34,11 @@ class AskRun:
         """A hash of all of it: equal asks have equal names, on every machine and after every restart."""
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def request(self) -> dict[str, Any]:
+        """The same as a mapping that asks for it."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AskTensor:
@@ -147,6 +152,15 @@ class AskModel:
     """A model by name, None for the one that was opened."""
 
     model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskSave:
+    """A run as one file. state: the address of what the page shows first; asked: names of answers that it is to hold, too."""
+
+    run: str
+    state: str = ""
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

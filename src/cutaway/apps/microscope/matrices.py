@@ -6,21 +6,26 @@ survives. Squares are counted from the matrix's own corner: beginnings are moved
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import CutawayError
-from ...lens.attending import HIDDEN, Block
+from ...errors import CutawayError, near
+from ...lens.attending import HIDDEN, Block, module_of
+from ...lens.parts import matrix_of as matrix_of_module
+from ...lens.rollout import mix_of
 from .asks import AskTensor
 from .attended import ROWS, heads_of, pooled, survey
-from .passes import Pass, within
+from .passes import Pass, Strand, within
 from .wire import Body, matrix_body
 
 MOST_NUMBERS = 2**24  # of one answer
 MOST_LEVELS = 13
+LEARNED = "weights."  # what addresses of learned matrices begin with
+_LAYER = re.compile(r"(?:(encoder|decoder)\.)?layers\.(\d{1,4})\.")
 
 
 class _Span(NamedTuple):
@@ -35,9 +40,14 @@ def matrix_of(found: Pass, ask: AskTensor) -> Body:
     block = prefix.rpartition(".")[2]
     with torch.inference_mode():
         if name in ("weights", "scores") and block in ("attention", "cross"):
-            return matrix_body(_attended(found, ask, prefix, "cross" if block == "cross" else "attention"), None)
+            return matrix_body(_attended(found, ask, "cross" if block == "cross" else "attention"), None)
         if ask.site == "output.logits":
             return matrix_body(_logits(found, ask), None)
+        if ask.site.startswith(LEARNED):
+            learned = _learned(found, ask)
+            return matrix_body(learned, float(learned.double().std(correction=0)))
+        if name == "mix":
+            return matrix_body(_mix(found, ask), None)
         return _recorded(found, ask, is_share=name == "router")
 
 
@@ -54,14 +64,10 @@ def _recorded(found: Pass, ask: AskTensor, *, is_share: bool) -> Body:
     )
 
 
-def _attended(found: Pass, ask: AskTensor, prefix: str, block: Block) -> Tensor:
+def _attended(found: Pass, ask: AskTensor, block: Block) -> Tensor:
     """Scores (the smallest float32 where a key is hidden) or weights of one head."""
-    scope, _, place = prefix.rpartition("layers.")
-    number = place.partition(".")[0]
-    if not number.isdigit():
-        raise CutawayError(f"This run has no site '{ask.site}'.")
-    strand = found.strand(scope.rstrip("."))
-    heads = heads_of(found, strand, int(number), block)
+    strand, layer = _layer(found, ask.site)
+    heads = heads_of(found, strand, layer, block)
     (index,) = _index(ask, 1)
     head = slice(strand.head(index), index + 1)
     rows, columns = _spans(ask, heads.q.shape[1], heads.k.shape[1])
@@ -70,13 +76,57 @@ def _attended(found: Pass, ask: AskTensor, prefix: str, block: Block) -> Tensor:
             raise CutawayError("Scores are not pooled: hidden ones have no mean. Ask for level 0, or for the weights.")
         return _wide(heads.scores(torch.arange(rows.begin, rows.end), head)[0], columns, HIDDEN)
     if ask.level:
-        seen = survey(found, strand, int(number), block)
+        seen = survey(found, strand, layer, block)
         if ask.level >= seen.level:
             picture, side = pooled(seen.pictures[index], ask.level - seen.level, is_share=True), 2**ask.level
             return picture[rows.begin // side : -(-rows.end // side), columns.begin // side : -(-columns.end // side)]
     parts = torch.arange(rows.begin, rows.end).split(max(ROWS, 2**ask.level))
     blocks = [pooled(_wide(heads.weights(part, head)[0], columns, 0.0), ask.level, is_share=True) for part in parts]
     return torch.cat(blocks)
+
+
+def _mix(found: Pass, ask: AskTensor) -> Tensor:
+    """What each vector behind a layer keeps and takes of those before it, as rollout has it; cross.mix: of the source."""
+    strand, layer = _layer(found, ask.site)
+    block: Block = "cross" if ask.site.endswith("cross.mix") else "attention"
+    heads, has_cross = heads_of(found, strand, layer, block), strand.source is not None
+    rows, columns = _spans(ask, heads.q.shape[1], heads.k.shape[1])
+    attention = module_of(strand.stack, layer, block)
+    mixes = []
+    for part in torch.arange(rows.begin, rows.end).split(ROWS):
+        mix = 0.5 * mix_of(found.model, found.trace, strand.scope, attention, layer, part)
+        if block == "attention":
+            mix[torch.arange(len(part)), part] += 0.5
+            mix = 0.5 * mix if has_cross else mix
+        mixes.append(mix[:, columns.begin : columns.end])
+    return pooled(torch.cat(mixes), ask.level, is_share=True)
+
+
+def _learned(found: Pass, ask: AskTensor) -> Tensor:
+    """One head of a learned matrix: [d_head, d_model], of the output [d_model, d_head]."""
+    strand, layer = _layer(found, ask.site.removeprefix(LEARNED))
+    block, name = ask.site.rsplit(".", 2)[1:]
+    attention = module_of(strand.stack, layer, "cross" if block == "cross" else "attention")
+    projections = {
+        "query": attention.query, "key": attention.key, "value": attention.value, "output": attention.output
+    }  # fmt: skip
+    if block not in ("attention", "cross") or name not in projections:
+        raise CutawayError(f"There are no learned numbers '{ask.site}'.{near(name, projections)}")
+    matrix, (index,), width = matrix_of_module(projections[name]), _index(ask, 1), strand.config.d_head
+    count = matrix.shape[1 if name == "output" else 0] // width
+    start = width * within("index", index, count, "heads of this matrix")
+    part = matrix[:, start : start + width] if name == "output" else matrix[start : start + width]
+    rows, columns = _spans(ask, *part.shape)
+    return pooled(part[rows.begin : rows.end, columns.begin : columns.end], ask.level, is_share=False)
+
+
+def _layer(found: Pass, site: str) -> tuple[Strand, int]:
+    """The stack and the layer that a site names. Raises CutawayError where it names none."""
+    place = _LAYER.match(site)
+    if place is None:
+        raise CutawayError(f"This run has no site '{site:.80}'.")
+    strand = found.strand(place[1] or "")
+    return strand, strand.layer(int(place[2]))
 
 
 def _logits(found: Pass, ask: AskTensor) -> Tensor:

@@ -38,7 +38,7 @@ from .placeless import placeless
 from .reading import MOST_TOKENS, Encoded, read
 from .shelf import Opened
 
-NOT_RECORDED = ("scores", "weights", "logits", "input")
+NOT_RECORDED = ("scores", "weights", "logits", "feedforward.input")
 _START = re.compile(r"layers\.(\d+)\.residual\.start$")
 EMPTY = "Nothing to look at yet. Type a few words, or start with “Once upon a time”."
 PER_SOURCE_TOKEN, EXTRA = 2, 10  # the most tokens that an encoder-decoder says by itself, as in tasks/translate.py

@@ -6,6 +6,7 @@ Each line of the tables is one line of docs/reference/microscope.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ...errors import CutawayError
@@ -18,6 +19,7 @@ from .asks import (
     AskNothing,
     AskRollout,
     AskRun,
+    AskSave,
     AskSays,
     AskTensor,
     AskToken,
@@ -33,6 +35,7 @@ from .generating import events_of
 from .insides import embedding_of, head_answer, heads_answer, position_of, says_of
 from .matrices import matrix_of
 from .memory import memory_of
+from .saving import saved_page
 from .units import unit_of
 from .wire import Answer, Body, Lines, json_body, matrix_body
 from .words import texts_of
@@ -85,6 +88,13 @@ def memory(desk: Desk, ask: AskMemory) -> Body:
     return json_body(memory_of(desk.shelf.config(ask.model), ask, desk.bandwidth))
 
 
+def save(desk: Desk, ask: AskSave) -> Body:
+    """The page as one file."""
+    page, name = saved_page(desk, ask, partial(answer, desk)), desk.find(ask.run).opened.file_name
+    headers = {"Content-Disposition": f'attachment; filename="{name}.html"'}
+    return Body(data=page, kind="text/html; charset=utf-8", headers=headers)
+
+
 def vocabulary(desk: Desk, ask: AskModel) -> Body:
     """The text of every id."""
     return json_body({"texts": texts_of(desk.shelf.open(ask.model).words)})
@@ -104,6 +114,7 @@ GETS: Mapping[str, Route] = {
 }
 POSTS: Mapping[str, Route] = {
     "/api/run": (AskRun, run),
+    "/api/save": (AskSave, save),
     "/api/generate": (AskGenerate, generate),
     "/api/rollout": (AskRollout, _of_run(rollout_of)),
     "/api/why": (AskWhy, _of_run(why_of)),

@@ -6,14 +6,13 @@ other file read, and never reaches the network.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-from torch import Tensor
 
 from ...config import ModelConfig
 from ...cost import num_parameters
@@ -47,15 +46,15 @@ class Opened:
         """Its ids as texts."""
         return Words(self.tokenizer, self.lm.config.vocab_size)
 
-    @cached_property
-    def are_words(self) -> Tensor:
-        """Whether each id is a word: [vocab] of bool."""
-        return self.words.are_words()
-
     @property
     def has_tokenizer(self) -> bool:
         """Whether it came with a tokenizer."""
         return self.lm.own_tokenizer is not None
+
+    @property
+    def file_name(self) -> str:
+        """Its name as that of a file."""
+        return re.sub(r"[^A-Za-z0-9.@-]+", "-", Path(self.name).name) or "model"
 
     @property
     def kind(self) -> str:
