@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import capture
 import generate
 import machine
 import opening
@@ -28,6 +29,7 @@ FIGURES = {
     "startup": startup.measure,
     "generate": generate.measure,
     "taps": taps.measure,
+    "capture": capture.measure,
     "opening": opening.measure,
 }
 
