@@ -20,6 +20,7 @@ from .decode import Decoder, Engine, Event, Figures, Sampling, Session, StopText
 from .errors import CutawayError, near
 from .lens import observe
 from .lens.observe import Change
+from .lens.of_model import ModelLens
 from .lens.places import Places
 from .lens.reading import Prompt, Reader, Reading, check_rows, rows_of_ids
 from .lens.sites import Site
@@ -232,6 +233,11 @@ class LM:
             edits=edits,
             max_bytes=max_bytes,
         )
+
+    @property
+    def lens(self) -> ModelLens:
+        """Experiments on prompts: contributions, rollout, patching, ablation, induction, embeddings. See `lens.of_model`."""
+        return ModelLens(self._reader)
 
     @property
     def _reader(self) -> Reader:

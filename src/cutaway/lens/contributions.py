@@ -13,6 +13,7 @@ The sum is exact; it is no cause. A part that changes also changes what later pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,13 +22,14 @@ from torch import Tensor
 
 from ..model import Transformer
 from ..model.head import Head, Transform
+from .charts import Bar, Grid, bars, ramp
+from .numerals import number
 from .parts import (
     Sublayer,
     bias_behind,
     bias_of,
     check_position,
     check_token,
-    logits_at,
     matrix_of,
     prefix_of,
     row_of,
@@ -36,7 +38,12 @@ from .parts import (
     through_norm,
     written,
 )
+from .passes import logits_at
+from .result import Result
+from .sheet import MARGIN, SMALL, Scale, Sheet
 from .trace import Trace
+
+NUM_BARS = 16
 
 PartKind = Literal["token", "position", "type", "head", "cross", "feedforward", "bias"]
 
@@ -65,10 +72,11 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contributions:
+class Contributions(Result):
     """Every part, in the order of the way. Their values add up to `total`, less `against_total` where there is one.
 
     position: whose logits; token_id: the token; against: the other token. total, against_total: the two logits of the pass.
+    text, against_text: of the two tokens; tokens: of the pass, where they are known.
     """
 
     position: int
@@ -77,11 +85,18 @@ class Contributions:
     parts: tuple[Part, ...]
     total: float
     against_total: float | None
+    text: str
+    against_text: str
+    tokens: tuple[str, ...]
 
     @property
     def sum(self) -> float:
         """The parts added up."""
         return sum(part.value for part in self.parts)
+
+    def draw(self) -> Sheet:
+        """The strongest parts as bars, and every head and feed-forward layer in its place."""
+        return _drawn(self)
 
 
 def contribution_sites(model: Transformer) -> tuple[str, ...]:
@@ -97,11 +112,19 @@ def contribution_sites(model: Transformer) -> tuple[str, ...]:
 
 
 def contributions(
-    model: Transformer, trace: Trace, position: int, token_id: int, against: int | None = None, *, row: int = 0
+    model: Transformer,
+    trace: Trace,
+    position: int,
+    token_id: int,
+    against: int | None = None,
+    *,
+    row: int = 0,
+    texts: Callable[[int], str] = "id {}".format,
 ) -> Contributions:
     """What every part adds to the logit of a token at a position; with `against`, to its lead over the logit of that token.
 
-    trace: of one pass without edits, with the sites of `contribution_sites`. row: of its batch. Raises CutawayError for a
+    trace: of one pass without edits, with the sites of `contribution_sites`. row: of its batch;
+    texts: id -> its text. Raises CutawayError for a
     position, row or id that does not exist, and for a model without a head.
     """
     check_position(trace, position, row)
@@ -109,7 +132,8 @@ def contributions(
     if against is not None:
         check_token(model, against, "against")
     walk = _Walk(model, trace, position, row)
-    logits = logits_at(model, trace, position, row)
+    with torch.no_grad():
+        logits = logits_at(model, trace[f"{walk.prefix}output.norm"][row : row + 1], position)[0]
     walk.begin(token_id, 1.0)
     if against is not None:
         walk.begin(against, -1.0)
@@ -121,6 +145,9 @@ def contributions(
         parts=tuple(walk.found[::-1]),
         total=float(logits[token_id]),
         against_total=None if against is None else float(logits[against]),
+        text=texts(token_id),
+        against_text="" if against is None else texts(against),
+        tokens=trace.texts[row] if trace.texts else (),
     )
 
 
@@ -214,3 +241,57 @@ def _head_row(head: Head, states: Tensor, token_id: int) -> tuple[Tensor, float]
         whole = (float(direction @ states) + bias) * head.scale
         factor *= float(torch.tanh(torch.tensor(whole / head.softcap))) * head.softcap / whole if whole else 1.0
     return direction * factor, bias * factor
+
+
+def _drawn(found: Contributions) -> Sheet:
+    sheet = Sheet()
+    other = f" rather than {found.against_text}" if found.against is not None else ""
+    whole = found.total - (found.against_total or 0.0)
+    said = f"Logit {number(found.total)}" if found.against is None else f"A lead of {number(whole)}"
+    place = f" behind {found.tokens[found.position]}" if found.tokens else f" at position {found.position}"
+    y = sheet.title(f"What pushed {found.text}{other}", f"{said}{place}. The parts add up to it.")
+    strong = sorted(found.parts, key=lambda part: abs(part.value), reverse=True)
+    shown, rest = strong[:NUM_BARS], strong[NUM_BARS:]
+    rows = [Bar(name=part.name, value=part.value, scale=_scale(part.kind)) for part in shown]
+    if rest:
+        rows.append(Bar(name=f"{len(rest)} others together", value=sum(part.value for part in rest), scale=None))
+    sheet.text(MARGIN, y + 8, "The strongest parts", size=SMALL)
+    end = bars(sheet, MARGIN, y + 20, rows, label=164, room=324)
+    x = MARGIN + 552
+    for kind in ("head", "cross"):
+        if any(part.kind == kind for part in found.parts):
+            y = _grid(found, kind).draw(sheet, x, y) + 20
+    y = max(end, y) + 16
+    ramp(sheet, MARGIN, y, "learned", "−", "+ a table or a bias")
+    ramp(sheet, MARGIN + 240, y, "computed", "−", "+ computed from the text")
+    sheet.caption(y + 16, "Exact sums, with each norm's length held at that of this pass. They are not causes: a part that "
+                  "changes also changes what later parts compute.")  # fmt: skip
+    return sheet
+
+
+def _grid(found: Contributions, kind: str) -> Grid:
+    """Layers down, heads across, the feed-forward layer last."""
+    layers = 1 + max(part.layer for part in found.parts if part.layer is not None)
+    heads = 1 + max(part.head for part in found.parts if part.kind == kind and part.head is not None)
+    values: list[list[float | None]] = [[None] * (heads + (kind == "head")) for _ in range(layers)]
+    for part in found.parts:
+        if part.layer is not None and part.kind == kind and part.head is not None:
+            values[part.layer][part.head] = part.value
+        if part.layer is not None and kind == "head" and part.kind == "feedforward":
+            values[part.layer][heads] = part.value
+    most = max(abs(part.value) for part in found.parts if part.kind in ("head", "cross", "feedforward"))
+    names = [str(head) for head in range(heads)] + (["f-f"] if kind == "head" else [])
+    return Grid(
+        values=values,
+        rows=[f"layer {layer}" for layer in range(layers)],
+        columns=names,
+        scale="computed",
+        most=most,
+        shown=lambda row, column: number(values[row][column] or 0.0, 1),
+        label=52,
+        head="Heads, and feed-forward layers (f-f)" if kind == "head" else "Heads of cross-attention",
+    )
+
+
+def _scale(kind: PartKind) -> Scale:
+    return "computed" if kind in ("head", "cross", "feedforward") else "learned"

@@ -20,22 +20,32 @@ from ..errors import CutawayError
 from ..model import Transformer
 from ..model.embedding import PositionTable
 from ..model.position import Rotary
+from .charts import Bar, Grid, bars, ramp
 from .inputs import Neighbour, nearest, neighbours
+from .numerals import chance, number
 from .parts import stack_name
+from .result import Result
+from .sheet import INK, MARGIN, RULE_2, SMALL, Sheet, shade
 from .words import Words
 
 
 @dataclass(frozen=True, kw_only=True)
-class Neighbourhood:
+class Neighbourhood(Result):
     """A word and the words nearest to it."""
 
     id: int
     text: str
     neighbours: tuple[Neighbour, ...]
 
+    def draw(self) -> Sheet:
+        """A bar for each neighbour."""
+        return _near(
+            f"What lies near {self.text}", "The largest cosines between rows of the token table.", self.neighbours
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class Analogy:
+class Analogy(Result):
     """a − b + c, and the words nearest to it; a, b and c themselves are left out, as is usual. cosine_c: of c with the sum."""
 
     a: str
@@ -44,9 +54,14 @@ class Analogy:
     cosine_c: float
     neighbours: tuple[Neighbour, ...]
 
+    def draw(self) -> Sheet:
+        """A bar for each word near the sum."""
+        under = f"The words nearest to the sum, these three left out; {self.c} itself has {number(self.cosine_c)}."
+        return _near(f"{self.a} − {self.b} + {self.c}", under, self.neighbours)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Map:
+class Map(Result):
     """Words in the plane of their two widest directions. points: [word][2]; shares: of the spread, along each of the two."""
 
     ids: tuple[int, ...]
@@ -54,14 +69,32 @@ class Map:
     points: tuple[tuple[float, float], ...]
     shares: tuple[float, float]
 
+    def draw(self) -> Sheet:
+        """The words where they lie, on one scale for both directions."""
+        return _mapped(self)
+
 
 @dataclass(frozen=True, kw_only=True)
-class PositionSimilarity:
+class PositionSimilarity(Result):
     """The cosine between the rows of every two positions: cosines[p][q]. kind: learned, sinusoidal or rotary."""
 
     stack: str
     kind: str
     cosines: tuple[tuple[float, ...], ...]
+
+    def draw(self) -> Sheet:
+        """A square of boxes, from 0 at the upper left."""
+        sheet, names = Sheet(720), [str(position) for position in range(len(self.cosines))]
+        said = (
+            "cosines between rows of the table" if self.kind != "rotary" else "mean cosines of the angles between them"
+        )
+        y = sheet.title("Which positions are alike", f"Positions of the {self.stack} ({self.kind}): {said}.")
+        box = min(24.0, 560 / len(names))
+        grid = Grid(values=self.cosines, rows=names, columns=names, scale="learned", box=(box, box), label=28)
+        y = grid.draw(sheet, MARGIN, y) + 20
+        ramp(sheet, MARGIN, y, "learned", "−1", "+1: the same direction")
+        sheet.caption(y + 16, "What the model does with the likeness of positions shows in its attention, not here.")
+        return sheet
 
 
 def word_ids(words: Words, texts: Sequence[str | int]) -> tuple[int, ...]:
@@ -172,3 +205,51 @@ def _checked_count(model: Transformer, count: int) -> int:
     if not 1 <= count <= model.config.context:
         raise CutawayError(f"num_positions is {count}. This model has positions 1 to {model.config.context}.")
     return count
+
+
+def _near(title: str, under: str, found: Sequence[Neighbour]) -> Sheet:
+    sheet = Sheet(560)
+    y = sheet.title(title, under)
+    rows = [Bar(name=each.text, value=each.cosine, scale="learned") for each in found]
+    y = bars(sheet, MARGIN, y, rows, label=96, room=380, most=1.0)
+    sheet.caption(y + 16, "Rows of a table are what the model begins with, not what a token comes to mean in a text.")
+    return sheet
+
+
+def _mapped(found: Map) -> Sheet:
+    sheet = Sheet(720)
+    across, down = map(chance, found.shares)
+    under = (
+        f"Their rows of the token table along the two widest directions: {across} of the spread across, {down} down."
+    )
+    y = sheet.title("Where words lie", under) + 12
+    room = sheet.room - 120
+    xs, ys = zip(*found.points, strict=True)
+    unit = min(room / ((max(xs) - min(xs)) or 1.0), 480 / ((max(ys) - min(ys)) or 1.0))
+    places = [(MARGIN + 12 + (px - min(xs)) * unit, y + (max(ys) - py) * unit) for px, py in found.points]
+    zero = MARGIN + 12 - min(xs) * unit, y + max(ys) * unit
+    bottom = y + (max(ys) - min(ys)) * unit
+    sheet.line([zero[0], zero[0]], [y, bottom], RULE_2)
+    sheet.line([MARGIN + 12, MARGIN + 12 + (max(xs) - min(xs)) * unit], [zero[1], zero[1]], RULE_2)
+    sheet.dots([x for x, _ in places], [y for _, y in places], shade("learned", 0.5))
+    taken: list[tuple[float, float, float, float]] = []
+    for (x, level), text in zip(places, found.texts, strict=True):
+        _name(sheet, x, level, text, taken)
+    sheet.caption(bottom + 24, "All other directions are left out: words that look near here need not be near.")
+    return sheet
+
+
+def _name(sheet: Sheet, x: float, y: float, text: str, taken: list[tuple[float, float, float, float]]) -> None:
+    """A name beside its point, at the first of four sides where no other name is; else at the right."""
+    width = 6.4 * len(text)
+    sides = (("left", x + 8, y), ("right", x - 8, y), ("center", x, y - 12), ("center", x, y + 12))
+    starts = {"left": 0.0, "right": width, "center": width / 2}
+    places = [(at - starts[align], level - 7, at - starts[align] + width, level + 7) for align, at, level in sides]
+    free = [index for index, place in enumerate(places) if not any(_overlap(place, other) for other in taken)]
+    align, at, level = sides[free[0] if free else 0]
+    taken.append(places[free[0] if free else 0])
+    sheet.text(at, level, text, size=SMALL, colour=INK, align=align)
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

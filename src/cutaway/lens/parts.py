@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CutawayError
-from ..model import Call, Transformer
-from ..model import visibility as visible
+from ..model import Transformer
 from ..model.adapter import Adapter
 from ..model.attention import Attention
 from ..model.block import Block, CrossBlock, ParallelBlock, Post, Pre
@@ -127,14 +126,6 @@ def bias_behind(norm: nn.Module, direction: Tensor) -> float:
     if not isinstance(norm, LayerNorm) or norm.bias is None:
         return 0.0
     return float(norm.bias.detach().double().cpu() @ direction)
-
-
-def logits_at(model: Transformer, trace: Trace, position: int, row: int = 0) -> Tensor:
-    """The logits that the model gave at a position, by its own head, from `output.norm`: [vocab] float64."""
-    states = trace[f"{prefix_of(model)}output.norm"][row : row + 1, position : position + 1]
-    call = Call(visible.full(1, device=states.device))
-    with torch.no_grad():
-        return model.logits(states, call)[0, 0].double().cpu()
 
 
 def prefix_of(model: Transformer, *, of_encoder: bool = False) -> str:

@@ -24,7 +24,11 @@ from ..errors import CutawayError
 from ..model import Transformer
 from ..model.attention import Attention
 from .attending import weights_of
+from .loom import BOX, Loom, cross
+from .numerals import number
 from .parts import check_position, prefix_of, sublayers, written_lengths
+from .result import Result
+from .sheet import MARGIN, Sheet
 from .trace import Trace
 
 HeadWeights = Literal["written", "plain"]
@@ -53,7 +57,7 @@ class Flow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollout:
+class Rollout(Result):
     """Where a vector came from: the one at `position` and `column` of the stack whose output becomes logits.
 
     heads: how they were averaged. main: that stack's flow. source: the encoder's, None for one stack; crossings: for each
@@ -69,6 +73,10 @@ class Rollout:
     crossings: tuple[tuple[Thread, ...], ...]
     tokens: tuple[str, ...]
     source_tokens: tuple[str, ...] = ()
+
+    def draw(self) -> Sheet:
+        """The loom: boxes and threads, on one scale."""
+        return _drawn(self)
 
 
 def rollout_sites(model: Transformer) -> tuple[str, ...]:
@@ -91,7 +99,6 @@ def rollout(
     heads: HeadWeights = "written",
     threshold: float = 0.004,
     row: int = 0,
-    source_tokens: tuple[str, ...] = (),
 ) -> Rollout:
     """Which tokens a vector came from. position, column: which vector; None: the last column, behind all layers.
 
@@ -118,8 +125,8 @@ def rollout(
         main=main,
         source=flow,
         crossings=crossings,
-        tokens=trace.tokens,
-        source_tokens=source_tokens,
+        tokens=trace.texts[row] if trace.texts else (),
+        source_tokens=trace.source_texts[row] if trace.source_texts else (),
     )
 
 
@@ -237,3 +244,67 @@ def _check(column: int, last: int, heads: str) -> None:
         raise CutawayError(
             f"heads is '{heads}'. Allowed: 'written' (by the length of what they write), 'plain' (alike)."
         )
+
+
+LABELS = 176
+"""Pixels at the left of a loom for its tokens and their shares."""
+
+
+def _drawn(found: Rollout) -> Sheet:
+    sheet = Sheet()
+    words = found.tokens or tuple(map(str, range(len(found.main.shares[0]))))
+    how = "by the length of what they write" if found.heads == "written" else "alike"
+    depth = f"what layer {found.column - 1} gives" if found.column else "what enters the first layer"
+    y = sheet.title(
+        f"Where {words[found.position]} came from",
+        f"Attention rollout of {depth}; heads counted {how}; each layer keeps half.",
+    )
+    room = sheet.room - LABELS - 2 * BOX
+    if found.source is None:
+        pitch = room / max(1, len(found.main.shares) - 1)
+        y = _loom(found.main, words, MARGIN + LABELS, pitch, (found.position, found.column)).draw(sheet, y)
+    else:
+        y = _crossed(sheet, found, y, room)
+    return _explained(sheet, found, y)
+
+
+def _explained(sheet: Sheet, found: Rollout, y: float) -> Sheet:
+    left_out = max((*found.main.left_out, *(found.source.left_out if found.source else ())), default=0.0)
+    sheet.caption(
+        y + 12,
+        "Rows are tokens; heights and widths are shares of the vector in the frame, and every column adds up to 1. Threads below "
+        f"{number(found.threshold, 3)} are left out (at most {number(left_out)} of a layer). This is a sketch: it follows "
+        "weights and not values, and knows nothing of feed-forward layers. Contributions measure.",
+    )
+    return sheet
+
+
+def _loom(flow: Flow, words: tuple[str, ...], begin: float, pitch: float, look: tuple[int, int] | None) -> Loom:
+    return Loom(
+        tokens=words,
+        shares=flow.shares,
+        threads=[_triples(threads) for threads in flow.threads],
+        names=["input", *(f"layer {layer}" for layer in range(len(flow.threads)))],
+        look=look,
+        begin=begin,
+        pitch=pitch,
+    )
+
+
+def _crossed(sheet: Sheet, found: Rollout, y: float, room: float) -> float:
+    """The source at the upper left, the target at the lower right, threads from the end of one into the layers of the other."""
+    assert found.source is not None, "the source of a crossing"
+    sources = found.source_tokens or tuple(map(str, range(len(found.source.shares[0]))))
+    words = found.tokens or tuple(map(str, range(len(found.main.shares[0]))))
+    columns = len(found.source.shares) + len(found.main.shares)
+    pitch = (room - LABELS / 2) / (columns - 1)
+    upper = _loom(found.source, sources, MARGIN + LABELS, pitch, None)
+    begin = MARGIN + LABELS * 1.5 + pitch * len(found.source.shares)
+    lower = _loom(found.main, words, begin, pitch, (found.position, found.column))
+    lower.top = upper.draw(sheet, y) + 12
+    cross(sheet, upper, lower, [_triples(threads) for threads in found.crossings])
+    return lower.draw(sheet, lower.top)
+
+
+def _triples(threads: tuple[Thread, ...]) -> list[tuple[int, int, float]]:
+    return [(each.origin, each.to, each.share) for each in threads]

@@ -8,30 +8,12 @@ from __future__ import annotations
 import math
 
 from ...lens.heads import Head, HeadSummary
+from ...lens.numerals import chance as chance
+from ...lens.numerals import count as count
+from ...lens.numerals import number as number
 from ...lens.output import Output
 from ...lens.stream import Reading
 from ...lens.way import Way
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A signed number; what rounds to zero has no sign."""
-    text = f"{value:,.{digits}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else f"{0:.{digits}f}"
-
-
-def chance(share: float) -> str:
-    """A share as a percentage with two figures: 19 %, 6.0 %, 0.04 %."""
-    percent = 100 * share
-    if percent < 0.005:
-        return "< 0.01 %" if percent else "0 %"
-    if percent < 0.995:
-        return f"{percent:.2f} %" if percent < 0.095 else f"{percent:.1f} %"
-    return f"{percent:.1f} %" if percent < 9.95 else f"{percent:.0f} %"
-
-
-def count(number_of: int, one: str, many: str = "") -> str:
-    """1 token, 1,024 tokens."""
-    return f"{number_of:,} {one if number_of == 1 else many or one + 's'}"
 
 
 def size(way: Way) -> str:

@@ -1,0 +1,154 @@
+"""The shapes that figures share. In: a sheet, a place and numbers. Out: a grid of boxes, rows of bars, a scale.
+
+Rows are tokens, or layers where there are no tokens. A grid that is too high for words is drawn without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .numerals import number
+from .sheet import INK, INK_2, INK_3, LOOK, PAGE, RULE_2, SMALL, Scale, Sheet, on, shade
+
+LABEL, GAP = 80, 12
+WIDEST, HIGHEST = 944, 1056
+"""Pixels: what is larger gets smaller boxes."""
+LEAST = 14
+"""Pixels: smaller boxes have no words in them, and are drawn as one picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Boxes. values: [row][column], None for an empty box. shown: what is written in a box; None: nothing.
+
+    scale, most: the colour of a value, divided by most. look: the row that is looked at. label: pixels for the rows' names.
+    """
+
+    values: Sequence[Sequence[float | None]]
+    rows: Sequence[str]
+    columns: Sequence[str]
+    scale: Scale
+    most: float = 1.0
+    shown: Callable[[int, int], str] | None = None
+    box: tuple[float, float] = (36, 22)
+    look: int | None = None
+    strong: frozenset[int] = frozenset()
+    label: int = LABEL
+    head: str = ""
+
+    @property
+    def width(self) -> float:
+        """Pixels from the names of the rows to the last box."""
+        return self.label + GAP + len(self.columns) * self.size[0]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Pixels of a box."""
+        wide = min(self.box[0], WIDEST / len(self.columns))
+        high = self.box[1] if len(self.rows) * self.box[1] <= HIGHEST else max(1.0, HIGHEST / len(self.rows))
+        return wide, high
+
+    def draw(self, sheet: Sheet, x: float, y: float) -> float:
+        """Draw it with its left upper corner there. Returns the next free place below."""
+        wide, high = self.size
+        left = x + self.label + GAP
+        if self.head:
+            sheet.text(left, y + 8, self.head, size=SMALL, colour=INK_2)
+            y += 20
+        for index in every(len(self.columns), wide, max(map(len, self.columns), default=1) * 6.4):
+            sheet.text(
+                left + wide * (index + 0.5) - 1, y + 8, self.columns[index], size=SMALL, colour=INK_3, align="center"
+            )
+        top = y + 20
+        for index in every(len(self.rows), high, 16):
+            colour, is_bold = (LOOK, False) if index == self.look else (INK, index in self.strong)
+            name = self.rows[index]
+            sheet.text(left - GAP, top + high * (index + 0.5), name, colour=colour, align="right", is_bold=is_bold)
+        (self._image if min(wide, high) < LEAST else self._boxes)(sheet, left, top)
+        return sheet.reach(top + high * len(self.rows))
+
+    def colour(self, row: int, column: int) -> str | None:
+        """The colour of a box, None for an empty one."""
+        value = self.values[row][column]
+        return None if value is None else shade(self.scale, value / (self.most or 1.0))
+
+    def _boxes(self, sheet: Sheet, left: float, top: float) -> None:
+        wide, high = self.size
+        for row in range(len(self.rows)):
+            for column in range(len(self.columns)):
+                colour = self.colour(row, column)
+                x, y = left + column * wide, top + row * high
+                if colour is not None:
+                    sheet.box(x, y, wide - 2, high - 2, colour)
+                if self.shown is not None:
+                    ink = INK_2 if colour is None else on(colour)
+                    words = self.shown(row, column)
+                    sheet.text(x + wide / 2 - 1, y + high / 2 - 1, words, size=SMALL, colour=ink, align="center")
+
+    def _image(self, sheet: Sheet, left: float, top: float) -> None:
+        wide, high = self.size
+        colours = [[self.colour(r, c) or PAGE for c in range(len(self.columns))] for r in range(len(self.rows))]
+        sheet.image(left, top, wide * len(self.columns), high * len(self.rows), colours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One row of bars. scale: whether it was learned or computed, None for both; look: whether it is the place looked at."""
+
+    name: str
+    value: float
+    scale: Scale | None
+    look: bool = False
+    note: str = ""
+
+
+def bars(
+    sheet: Sheet, x: float, y: float, rows: Sequence[Bar], *, label: int, room: int, most: float | None = None
+) -> float:
+    """Rows of bars about a common zero; longer is stronger, to the left is negative. Returns the next free place.
+
+    label: pixels for the names; room: for the bars and the numbers at their ends; most: the value of the longest, if not theirs.
+    """
+    lowest = max((-bar.value for bar in rows if bar.value < 0), default=0.0)
+    highest = most or max((bar.value for bar in rows if bar.value > 0), default=0.0)
+    number_room, high = 52, 22 if len(rows) * 22 <= HIGHEST else max(2.0, HIGHEST / len(rows))
+    sides = number_room * ((lowest > 0) + (highest > 0))
+    unit = (room - sides) / ((lowest + highest) or 1.0)
+    zero = x + label + GAP + (number_room + unit * lowest if lowest else 0)
+    for index, bar in enumerate(rows):
+        middle, length = y + high * (index + 0.5), bar.value * unit
+        if high >= LEAST:
+            ink = LOOK if bar.look else INK
+            sheet.text(x + label, middle, bar.name, colour=ink, align="right")
+            side = -1 if bar.value < 0 else 1
+            align = "right" if side < 0 else "left"
+            words = bar.note or number(bar.value)
+            sheet.text(zero + length + 6 * side, middle, words, size=SMALL, align=align)
+        colour = RULE_2 if bar.scale is None else shade(bar.scale, 0.5)
+        thick = high - 8 if high >= LEAST else high - 1
+        sheet.box(min(zero, zero + length), middle - thick / 2, max(abs(length), 0.75), thick, colour)
+    sheet.line([zero, zero], [y, y + high * len(rows)], RULE_2)
+    return sheet.reach(y + high * len(rows))
+
+
+def ramp(sheet: Sheet, x: float, y: float, scale: Scale, low: str, high: str) -> float:
+    """What light and dark stand for. Returns where it ends on the right."""
+    sheet.text(x, y, low, size=SMALL)
+    start = x + len(low) * 6.4 + 6
+    steps = 33
+    colours = [[shade(scale, at if scale == "share" else 2 * at - 1) for at in (i / (steps - 1) for i in range(steps))]]
+    sheet.image(start, y - 6, 64, 12, colours)
+    sheet.text(start + 70, y, high, size=SMALL)
+    return start + 70 + len(high) * 6.4
+
+
+def cut(words: str, width: float) -> str:
+    """Words that fit into a width, with … for what does not."""
+    most = max(1, int(width / 6.6))
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def every(count: int, size: float, needed: float) -> range:
+    """Which of so many rows have room for a name."""
+    return range(0, count, max(1, -(-int(needed) // max(1, int(size)))) if size < needed else 1)

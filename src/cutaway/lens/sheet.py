@@ -1,0 +1,179 @@
+"""A sheet to draw on. In: words, boxes, ribbons and lines at places in pixels. Out: a matplotlib Figure that fits them.
+
+Places count from the top left. Colours say where a number comes from: blue was learned, green was computed from the text, and
+orange is the place looked at, and nothing else. Sign and size are lightness; boxes have no borders, and nothing is rescaled to
+look busy.
+"""
+
+from __future__ import annotations
+
+import logging
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from .colour import SCALES, mixed, readable_on
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Scale = Literal["learned", "computed", "share"]
+PAGE, INK, INK_2, INK_3, RULE, RULE_2, LOOK = (
+    "#fbfbf9", "#191b1d", "#50565b", "#6b7176", "#e5e5e0", "#bfc1bb", "#c2410c",
+)  # fmt: skip
+FONTS: Final = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
+PIXELS: Final = 96  # to an inch
+MARGIN: Final = 32
+SMALL, TEXT, TITLE = 11, 13, 18
+WIDTHS: Final = {SMALL: 5.6, TEXT: 6.6, TITLE: 9.6}
+"""What a letter takes at most on average, in pixels: so captions break before the margin, whatever the font."""
+
+
+class Sheet:
+    """Grows downward as it is drawn on. width: in pixels, margins included."""
+
+    def __init__(self, width: int = 944 + 2 * MARGIN) -> None:
+        # Before the import, which tells about its fonts on the first run of an account and about a home without room.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.width, self.bottom = width, 0.0
+        self._figure = Figure(dpi=PIXELS, facecolor=PAGE)
+        FigureCanvasAgg(self._figure)
+        self.axes = self._figure.add_axes((0, 0, 1, 1))
+        self.axes.set_axis_off()
+        self.fonts = _fonts()
+        self.drawn = 0
+
+    @property
+    def figure(self) -> Figure:
+        """The figure, as high as what was drawn on it."""
+        height = self.bottom + MARGIN
+        self._figure.set_size_inches(self.width / PIXELS, height / PIXELS)
+        self.axes.set_xlim(0, self.width)
+        self.axes.set_ylim(height, 0)
+        return self._figure
+
+    @property
+    def room(self) -> int:
+        """Pixels between the margins."""
+        return self.width - 2 * MARGIN
+
+    def next(self) -> int:
+        """The order of drawing: what comes later lies above."""
+        self.drawn += 1
+        return self.drawn
+
+    def title(self, words: str, under: str = "") -> float:
+        """What the figure shows, and the numbers in one line. Returns the next free place."""
+        self.text(MARGIN, MARGIN + 8, words, size=TITLE, colour=INK, is_bold=True)
+        y = MARGIN + 24
+        return self.caption(y + 4, under, size=TEXT) + 20 if under else y + 20
+
+    def caption(
+        self, y: float, words: str, *, size: int = SMALL, x: float = MARGIN, room: float | None = None
+    ) -> float:
+        """A paragraph. Returns the next free place."""
+        line = size + (5 if size == SMALL else 7)
+        broken = textwrap.wrap(words, max(20, int((room or self.room) / WIDTHS[size])))
+        for number, each in enumerate(broken):
+            self.text(x, y + line * (number + 0.5), each, size=size)
+        return self.reach(y + line * len(broken))
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: int = TEXT,
+        colour: str = INK_2,
+        align: str = "left",
+        is_bold: bool = False,
+    ) -> None:
+        """Words whose middle line is at y; `$` and `_` are themselves."""
+        self.axes.text(
+            x,
+            y,
+            words,
+            fontsize=size * 72 / PIXELS,
+            fontfamily=self.fonts,
+            color=colour,
+            ha=align,
+            va="center_baseline",
+            fontweight="bold" if is_bold else "normal",
+            parse_math=False,
+            zorder=self.next(),
+        )
+        self.reach(y + size / 2)
+
+    def box(self, x: float, y: float, width: float, height: float, colour: str, *, has_frame: bool = False) -> None:
+        """A filled box, or with has_frame an empty one."""
+        from matplotlib.patches import Rectangle
+
+        fill: dict[str, Any] = {"facecolor": colour, "linewidth": 0}
+        if has_frame:
+            fill = {"facecolor": "none", "edgecolor": colour, "linewidth": 1.5 * 72 / PIXELS}
+        self.axes.add_patch(Rectangle((x, y), width, height, zorder=self.next(), **fill))
+        self.reach(y + height)
+
+    def line(self, xs: Sequence[float], ys: Sequence[float], colour: str = RULE, *, width: float = 1.0) -> None:
+        """A line through points."""
+        self.axes.plot(xs, ys, color=colour, linewidth=width * 72 / PIXELS, solid_capstyle="butt", zorder=self.next())
+        self.reach(max(ys))
+
+    def dots(self, xs: Sequence[float], ys: Sequence[float], colour: str, *, size: float = 6) -> None:
+        """Points."""
+        self.axes.scatter(xs, ys, s=(size * 72 / PIXELS) ** 2, c=colour, linewidths=0, zorder=self.next())
+        self.reach(max(ys))
+
+    def ribbon(
+        self, start: tuple[float, float], end: tuple[float, float], width: float, colour: str, alpha: float
+    ) -> None:
+        """A thread of some width between two places, level at both. Places: the middle of its ends."""
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
+
+        (x0, y0), (x1, y1), half = start, end, width / 2
+        middle = (x0 + x1) / 2
+        upper = [(x0, y0 - half), (middle, y0 - half), (middle, y1 - half), (x1, y1 - half)]
+        lower = [(x1, y1 + half), (middle, y1 + half), (middle, y0 + half), (x0, y0 + half)]
+        curve = [Path.CURVE4] * 3
+        path = Path([*upper, *lower, upper[0]], [Path.MOVETO, *curve, Path.LINETO, *curve, Path.CLOSEPOLY])
+        self.axes.add_patch(PathPatch(path, facecolor=colour, alpha=alpha, linewidth=0, zorder=self.next()))
+        self.reach(max(y0, y1) + half)
+
+    def image(self, x: float, y: float, width: float, height: float, colours: Sequence[Sequence[str]]) -> None:
+        """Many boxes as one picture. colours: [row][column]."""
+        from matplotlib.colors import to_rgb
+
+        rows = [[to_rgb(colour) for colour in row] for row in colours]
+        place = (x, x + width, y + height, y)
+        self.axes.imshow(rows, extent=place, interpolation="nearest", aspect="auto", zorder=self.next())
+        self.reach(y + height)
+
+    def reach(self, y: float) -> float:
+        """Make the sheet reach down to y."""
+        self.bottom = max(self.bottom, y)
+        return y
+
+
+def shade(scale: Scale, value: float) -> str:
+    """The colour of a value: signed from −1 to 1 for learned and computed, from 0 to 1 for a share; beyond, its end."""
+    place = 2 * value if scale == "share" else value + 1
+    return mixed(SCALES["light"][scale], min(max(place, 0.0), 2.0))
+
+
+def on(colour: str) -> str:
+    """The ink that can be read on a colour."""
+    return INK if readable_on(colour) == "#000000" else PAGE
+
+
+def _fonts() -> list[str]:
+    """Those of FONTS that are here, and then whatever else has letters that they lack."""
+    from matplotlib import font_manager
+
+    here = {font.name for font in font_manager.fontManager.ttflist}
+    others = sorted(name for name in here if name.startswith(("Noto Sans CJK", "Noto Sans", "WenQuanYi", "Hiragino")))
+    return [name for name in FONTS if name in here] + others[:8]
