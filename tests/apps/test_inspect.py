@@ -16,10 +16,11 @@ from rich.console import Console
 from cutaway import cost
 from cutaway.apps.cli import main
 from cutaway.apps.inspect import wording
+from cutaway.apps.inspect.characters import COMPUTED, LEARNED, LOOK, QUIET
 from cutaway.apps.inspect.colour import SCALES, contrast, mixed, palettes, readable_on
 from cutaway.apps.inspect.html import page
 from cutaway.apps.inspect.markup import as_script
-from cutaway.apps.inspect.terminal import COMPUTED, LEARNED, LOOK, QUIET, show
+from cutaway.apps.inspect.terminal import show
 from cutaway.apps.inspect.tree import tree
 from cutaway.config import AttentionConfig, ExpertsConfig, FeedForwardConfig, PositionConfig
 from cutaway.decode import Sampling

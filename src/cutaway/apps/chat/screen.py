@@ -23,7 +23,7 @@ from ...tasks.chat import Reply
 from ...tasks.conversation import Message
 from ...text.visible import printable
 from ..cli.shared import print_json
-from ..inspect.terminal import COMPUTED, QUIET
+from ..inspect.characters import COMPUTED, QUIET
 
 YOU: Final = "you"
 _GOES_ON: Final = "\\"  # at the end of a line: the message has another one

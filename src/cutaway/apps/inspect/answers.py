@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ...tasks.answer import Answer, Answers
 from ...text.visible import printable
-from .terminal import COMPUTED, LOOK, QUIET
+from .characters import COMPUTED, LOOK, QUIET
 from .wording import chance
 
 NOTHING = "no answer"

@@ -13,7 +13,7 @@ from rich.text import Text
 from ... import cost
 from ...config import ModelConfig
 from ...weights.provenance import Provenance
-from .terminal import LEARNED, QUIET
+from .characters import LEARNED, QUIET
 
 BYTES_PER_WEIGHT: Final = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0}
 

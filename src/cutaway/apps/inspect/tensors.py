@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...lens import Site, Trace
 from ...lm import LM
-from .terminal import QUIET
+from .characters import QUIET
 from .wording import number
 
 MOST_VALUES = 4096

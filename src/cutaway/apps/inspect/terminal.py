@@ -1,8 +1,6 @@
 """The way in a terminal. In: a `Way` and a rich console. Out: its stages from text to chosen token, in characters.
 
-Blue was learned, green was computed from the text, orange is the place looked at and nothing else. The three tones have a
-contrast of 4.5 : 1 on black and on white, and shading says by ink what a page says by colour, so the picture is the same
-without any colour. Everything keeps to the console's width, from 72 to 100 cells.
+Colours and shades are those of `characters`. Everything keeps to the console's width, from 72 to 100 cells.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -19,19 +16,26 @@ from rich.text import Text
 from ...lens.output import Candidate
 from ...lens.way import Way, window
 from . import wording
+from .characters import (
+    BROAD,
+    COMPUTED,
+    LEARNED,
+    LOOK,
+    NARROW,
+    QUIET,
+    bar,
+    fit,
+    make_table,
+    put,
+    say,
+    shade,
+    stage,
+)
 from .wording import chance, count, number
 
-LEARNED: Final = "#4f6fd5"
-COMPUTED: Final = "#28855f"
-LOOK: Final = "#c5521c"
-QUIET: Final = "#767676"
 ROWS: Final = 24
 LABEL: Final = 14
 WIDE: Final = 92
-NARROW: Final = 72
-BROAD: Final = 100
-SHADES: Final = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, "  "))
-EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
 def show(way: Way, console: Console, name: str, *, is_short: bool = False) -> None:
@@ -39,9 +43,9 @@ def show(way: Way, console: Console, name: str, *, is_short: bool = False) -> No
     console.width = max(NARROW, min(console.width, BROAD))
     stages = (tokens, inputs, attention, output) if is_short else STAGES
     opening(way, console, name)
-    for stage in stages:
+    for draw in stages:
         console.print()
-        stage(way, console)
+        draw(way, console)
 
 
 def opening(way: Way, console: Console, name: str) -> None:
@@ -57,7 +61,7 @@ def opening(way: Way, console: Console, name: str) -> None:
 
 def tokens(way: Way, console: Console) -> None:
     """Text -> tokens and ids, with the joins."""
-    _stage(console, "Tokens", wording.cut(way))
+    stage(console, "Tokens", wording.cut(way))
     has_joins = any(token.joins for token in way.tokens)
     columns = [
         ">#",
@@ -66,26 +70,26 @@ def tokens(way: Way, console: Console) -> None:
         "<bytes",
         *(["<joins in order, each with its rank"] * has_joins),
     ]
-    table = _table(*columns)
+    table = make_table(*columns)
     for index in _shown(way):
         token = way.tokens[index]
         joins = ", ".join(f"{join.left}+{join.right} {join.rank:,}" for join in token.joins)
         cells: list[Text | str] = [_index(way, index), _token(way, index), str(token.id), _bytes(token.bytes)]
         table.add_row(*cells, *([joins or "–"] * has_joins))
-    _print(console, table)
+    put(console, table)
 
 
 def inputs(way: Way, console: Console) -> None:
     """Vectors, their lengths, and what is word and what is position."""
     place = way.place.position
-    _stage(
+    stage(
         console,
         "Input",
         f"An id picks its row of the learned table: {way.shape.d_model} numbers. {wording.shares(way)}",
     )
-    _print(console, _vectors(way, place, room=console.width - 26))
+    put(console, _vectors(way, place, room=console.width - 26))
     console.print()
-    table = _table(">#", "<token", ">|word|", ">|position|", ">|input|", "<word █ and position ░", ">", ">")
+    table = make_table(">#", "<token", ">|word|", ">|position|", ">|input|", "<word █ and position ░", ">", ">")
     for index in _shown(way):
         found = way.inputs[index]
         parts = round(20 * found.word_share)
@@ -93,28 +97,28 @@ def inputs(way: Way, console: Console) -> None:
         norms = [number(norm) for norm in (found.word_norm, found.position_norm, found.sum_norm)]
         both = (chance(found.word_share), chance(found.position_share))
         table.add_row(_index(way, index), _token(way, index), *norms, bar, *both)
-    _print(console, table)
+    put(console, table)
 
 
 def neighbours(way: Way, console: Console) -> None:
     """The nearest words of each token."""
-    _stage(
+    stage(
         console,
         "Nearest words",
         "Rows of the token table that point the same way. 1.00 is the same direction, 0 a right angle.",
     )
-    table = _table("<token", "<nearest, with the cosine")
+    table = make_table("<token", "<nearest, with the cosine")
     for index in dict.fromkeys({way.tokens[i].id: i for i in _shown(way)}.values()):
         found = way.inputs[index].neighbours[: 8 if index == way.place.position else 4]
         line = Text("  ").join(Text.assemble((word.text, LEARNED), f" {number(word.cosine)}") for word in found)
         table.add_row(_token(way, index), line)
-    _print(console, table)
+    put(console, table)
 
 
 def attention(way: Way, console: Console) -> None:
     """One head as a picture in characters, then the row of the token looked at as a ledger."""
     legend = "A row is a token that looks, a column a token that it looks at. ░ from 0.05, ▒ 0.25, ▓ 0.50, █ 0.75; · is hidden."
-    _stage(console, wording.head_title(way), legend, wording.head_choice(way))
+    stage(console, wording.head_title(way), legend, wording.head_choice(way))
     shown = _shown(way)
     label = min(LABEL, (console.width - 2 * len(shown) - 12) // 2)
     console.print(Text(" " * (label + 6) + "".join(f"{index % 100:<2}" for index in shown), QUIET))
@@ -126,13 +130,13 @@ def attention(way: Way, console: Console) -> None:
         )
         for key in shown:
             is_hidden = way.head.scores[query][key] is None
-            line.append("· " if is_hidden else _shade(way.head.weights[query][key]), QUIET if is_hidden else COMPUTED)
-        line.append(f" {_fit(way.tokens[strongest].text, min(10, label))} {weight:.2f}")
+            line.append("· " if is_hidden else shade(way.head.weights[query][key]), QUIET if is_hidden else COMPUTED)
+        line.append(f" {fit(way.tokens[strongest].text, min(10, label))} {weight:.2f}")
         console.print(line)
     console.print()
-    _print(console, _ledger(way))
+    put(console, _ledger(way))
     if steps := wording.score_steps(way.head):
-        _say(console, steps)
+        say(console, steps)
 
 
 def stream(way: Way, console: Console) -> None:
@@ -141,50 +145,50 @@ def stream(way: Way, console: Console) -> None:
         "Its vector on the way up: how long it is, how long what was added is, and what the model would say from there "
         "(logit lens)."
     )
-    _stage(console, f"Stream of {way.tokens[way.place.position].text}", said)
+    stage(console, f"Stream of {way.tokens[way.place.position].text}", said)
     longest = max(reading.norm for reading in way.stream)
     has_bars = console.width >= WIDE
-    table = _table("<after", ">length", *(["<"] * has_bars), ">added", "<would say")
+    table = make_table("<after", ">length", *(["<"] * has_bars), ">added", "<would say")
     for reading in way.stream:
         guesses = Text("  ").join(
             Text.assemble(guess.text, (f" {chance(guess.probability)}", QUIET)) for guess in reading.guesses
         )
         added = "" if reading.added is None else number(reading.added)
-        bars = [_bar(reading.norm / longest, 10)] * has_bars
+        bars = [bar(reading.norm / longest, 10)] * has_bars
         table.add_row(wording.after(reading), number(reading.norm), *bars, added, guesses)
-    _print(console, table)
+    put(console, table)
 
 
 def units(way: Way, console: Console) -> None:
     """The feed-forward layer of the token looked at."""
     found = way.units
     if found.experts:
-        _stage(
+        stage(
             console, f"Experts of layer {found.layer}", "The router gives each expert a chance; the likeliest are used."
         )
-        table = _table(">expert", ">chance")
+        table = make_table(">expert", ">chance")
         for expert in found.experts:
             table.add_row(str(expert.index), chance(expert.chance))
-        _print(console, table)
+        put(console, table)
         return
     said = (
         f"{found.num_firing:,} of {found.num_units:,} units are above 0 before the activation. Each writes its learned "
         "direction, toward some words and away from others; the strongest:"
     )
-    _stage(console, f"Feed-forward of layer {found.layer}", said)
-    table = _table(">unit", ">before", ">active", ">writes", "<toward", "<away from")
+    stage(console, f"Feed-forward of layer {found.layer}", said)
+    table = make_table(">unit", ">before", ">active", ">writes", "<toward", "<away from")
     for unit in found.units:
         values = (number(value) for value in (unit.before, unit.active, unit.strength))
         both = (" ".join(words[: 3 if console.width >= WIDE else 2]) for words in (unit.toward, unit.away))
         table.add_row(str(unit.index), *values, *both)
-    _print(console, table)
+    put(console, table)
 
 
 def output(way: Way, console: Console) -> None:
     """The top of the distribution with its arithmetic, and the chosen token."""
     found = way.output
     asked = "next token" if found.actual is None else f"token after {way.tokens[found.position].text}"
-    _stage(
+    stage(
         console,
         "Output",
         f"The last vector gives every token a logit; softmax makes them shares for the {asked}.",
@@ -192,7 +196,7 @@ def output(way: Way, console: Console) -> None:
     )
     is_warm, longest = found.temperature != 1, wording.longest_share(found)
     heads = ["<token", ">logit", *([f">÷ {found.temperature:g}"] * is_warm), ">exp(z − m)", ">share", "<"]
-    table = _table(*heads)
+    table = make_table(*heads)
     for candidate in found.candidates:
         table.add_row(*_candidate(way, candidate, is_warm, longest), style=None if candidate.is_kept else QUIET)
     blanks = [""] * (2 + is_warm)
@@ -200,10 +204,10 @@ def output(way: Way, console: Console) -> None:
         Text(f"{found.num_others:,} others", QUIET),
         *blanks,
         chance(found.others_share),
-        _bar(found.others_share / longest, 24),
+        bar(found.others_share / longest, 24),
     )
-    _print(console, table)
-    _say(console, wording.actual(way))
+    put(console, table)
+    say(console, wording.actual(way))
     console.print()
     console.print(
         Text.assemble(
@@ -221,7 +225,7 @@ def _vectors(way: Way, place: int, room: int) -> Table:
     """The three vectors of one token, as many numbers as fit."""
     found = way.inputs[place]
     first = max(2, min(8, room // 8))
-    table = _table("<", f"<{way.tokens[place].text}: the first {first} of {len(found.word)} numbers", ">length")
+    table = make_table("<", f"<{way.tokens[place].text}: the first {first} of {len(found.word)} numbers", ">length")
     rows = (
         ("word", found.word, found.word_norm),
         ("+ position", found.position, found.position_norm),
@@ -240,65 +244,43 @@ def _ledger(way: Way) -> Table:
     head, place = way.head, way.place.position
     ranked = sorted(head.sources, key=lambda source: -source.weight)
     shown = sorted((source for source in ranked[:6] if source.score is not None), key=lambda source: source.index)
-    table = _table(
+    table = make_table(
         f"<{way.tokens[place].text} looks at", ">q · k", f">{wording.score_column(head)}", "<softmax", ">", ">|value|"
     )
     for source in shown:
         assert source.score is not None, "hidden sources are left out"
         numbers = (number(source.product), number(source.score))
-        bar = _bar(source.weight, 20)
-        table.add_row(_token(way, source.index), *numbers, bar, number(source.weight), number(source.value_norm))
+        table.add_row(
+            _token(way, source.index),
+            *numbers,
+            bar(source.weight, 20),
+            number(source.weight),
+            number(source.value_norm),
+        )
     hidden = sum(source.score is None for source in head.sources)
     others = len(head.sources) - hidden - len(shown)
     if others:
         rest = max(0.0, 1.0 - sum(source.weight for source in shown))
-        table.add_row(Text(count(others, "other"), QUIET), "", "", _bar(rest, 20), number(rest), "")
+        table.add_row(Text(count(others, "other"), QUIET), "", "", bar(rest, 20), number(rest), "")
     return table
 
 
 def _candidate(way: Way, candidate: Candidate, is_warm: bool, longest: float) -> Iterable[Text | str]:
     is_chosen = candidate.id == way.output.choice.id
     style = "bold" if is_chosen else "" if candidate.is_kept else "strike"
-    yield Text(_fit(candidate.text, LABEL).rstrip(), style)
+    yield Text(fit(candidate.text, LABEL).rstrip(), style)
     yield number(candidate.logit)
     if is_warm:
         yield number(candidate.scaled)
     yield f"{candidate.exponential:.4f}"
     yield chance(candidate.share) if candidate.is_kept else "cut"
-    yield _bar(candidate.share / longest, 24)
-
-
-def _stage(console: Console, title: str, *sentences: str) -> None:
-    console.print(Text(title, "bold"))
-    for sentence in sentences:
-        _say(console, sentence)
-    console.print()
-
-
-def _say(console: Console, sentence: str) -> None:
-    if sentence:
-        console.print(Padding(Text(sentence), (0, 0, 0, 2), expand=False))
-
-
-def _table(*heads: str) -> Table:
-    """heads: a column's alignment, < or >, then its name."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=QUIET)
-    for head in heads:
-        is_right = head.startswith(">")
-        table.add_column(Text(head[1:]), justify="right" if is_right else "left", no_wrap=is_right, overflow="fold")
-    return table
-
-
-def _print(console: Console, table: Table) -> None:
-    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    yield bar(candidate.share / longest, 24)
 
 
 def _before(way: Way, console: Console) -> None:
     shown = _shown(way)
     if len(shown) < len(way.tokens):
-        _say(
-            console, f"{len(way.tokens):,} tokens; shown are {shown.start} to {shown.stop - 1}, all of them were read."
-        )
+        say(console, f"{len(way.tokens):,} tokens; shown are {shown.start} to {shown.stop - 1}, all of them were read.")
 
 
 def _shown(way: Way) -> range:
@@ -311,26 +293,10 @@ def _index(way: Way, index: int) -> Text:
 
 def _token(way: Way, index: int, width: int | None = None) -> Text:
     """A token's label, cut to the width of its column."""
-    text = _fit(way.tokens[index].text, width or LABEL)
+    text = fit(way.tokens[index].text, width or LABEL)
     return Text(text if width else text.rstrip(), LOOK if index == way.place.position else "")
-
-
-def _fit(text: str, width: int) -> str:
-    """Exactly `width` cells: padded, or cut with an ellipsis."""
-    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def _bytes(data: bytes) -> str:
     shown = " ".join(f"{byte:02x}" for byte in data[:8])
     return shown if len(data) <= 8 else f"{shown} … {len(data)}"
-
-
-def _shade(weight: float) -> str:
-    return next(block for least, block in SHADES if weight >= least)
-
-
-def _bar(share: float, width: int) -> Text:
-    """A bar of up to `width` cells, exact to an eighth of one; anything above 0 is seen."""
-    eighths = max(round(share * width * 8), 1 if share > 0 else 0)
-    full, rest = divmod(min(eighths, width * 8), 8)
-    return Text("█" * full + (EIGHTHS[rest] if rest else ""), COMPUTED)

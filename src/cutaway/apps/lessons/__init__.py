@@ -1,0 +1,1 @@
+"""Lessons as people read them. In: a `Lesson`. Out: text and figures in a terminal."""

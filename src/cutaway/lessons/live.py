@@ -1,0 +1,90 @@
+"""What the experiments share. In: a model, words, switches. Out: ids, one pass, what it gave at some sites; or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import CutawayError
+from ..lens.edits import Edit, make_edits
+from ..lens.sites import sites
+from ..lens.words import Words
+from ..lm import LM
+from ..model import Call
+from ..model.visibility import Tokens, causal
+from ..text import Tokenizer
+from .figures import Role, Strip
+
+SPREAD = 2.6  # deviations that a strip's strongest cell stands for
+
+
+def run(lm: LM, ids: Sequence[int], tokens: Tokens | None = None, edits: Sequence[Edit] = ()) -> Tensor:
+    """What the last stack makes of ids: [position, d_model].
+
+    tokens: who sees whom, None: what came before. edits: see `lens.edits`.
+    """
+    tokens = causal(len(ids)) if tokens is None else tokens
+    watch = make_edits(edits, sites(lm.config, 1, len(ids)), num_tokens=len(ids)) if edits else None
+    return lm.model.states(torch.tensor([list(ids)]), Call(tokens, watch=watch))[0]
+
+
+def logits(lm: LM, states: Tensor) -> Tensor:
+    """states: [position, d_model] -> [position, vocab]."""
+    return lm.model.logits(states.unsqueeze(0), Call(causal(len(states))))[0]
+
+
+def need_decoder(lm: LM, take: str = "stories") -> Tokenizer:
+    """The tokenizer of a model that continues texts from one stack. Raises CutawayError for any other."""
+    if lm.config.decoder is None or lm.config.has_cross or lm.model.head is None or lm.config.predicts != "next":
+        raise CutawayError(
+            f"This lesson is about models that continue a text, and '{lm.name}' is none. Take --model {take}."
+        )
+    return lm.tokenizer
+
+
+def need_table(lm: LM) -> None:
+    """Raises CutawayError for a model that adds no vector for the position."""
+    if not lm.config.main.position.is_table:
+        raise CutawayError(
+            f"'{lm.name}' adds no vector for the position, so there is none to look at or to switch off. Take --model stories."
+        )
+
+
+def words_of(lm: LM) -> Words:
+    """The texts of the model's ids."""
+    return Words(lm.tokenizer, lm.config.vocab_size)
+
+
+def one_token(lm: LM, word: str) -> int:
+    """The id of a word with a space before it. Raises CutawayError where it is not one token."""
+    ids = lm.tokenizer.encode(" " + word.strip())
+    if len(ids) != 1:
+        cut = " ".join(lm.tokenizer.token_text(i) for i in ids)
+        raise CutawayError(
+            f"“{word.strip():.40}” is {len(ids)} tokens to this model ({cut:.60}), and this lesson needs words that "
+            "are one. Choose a more common word, or take --model stories."
+        )
+    return ids[0]
+
+
+def some_tokens(lm: LM, text: str, least: int = 1, most: int = 64) -> list[int]:
+    """The ids of a text, behind what begins every text. Raises CutawayError outside `least` to `most` tokens."""
+    ids = lm.ids(text)
+    most = min(most, lm.config.context)
+    if not least <= len(ids) <= most:
+        raise CutawayError(
+            f"The text is {len(ids):,} tokens. This lesson takes {least} to {most}: give a text of that size."
+        )
+    return ids
+
+
+def strip(label: str, vector: Tensor, role: Role = "computed", note: str = "") -> Strip:
+    """A vector as a strip. vector: [d_model]."""
+    return Strip(label=label, values=tuple(vector.double().tolist()), role=role, note=note)
+
+
+def spread(*vectors: Tensor) -> float:
+    """The scale of strips that are drawn together: SPREAD times the deviation of all their numbers."""
+    return SPREAD * float(torch.cat([vector.flatten().double() for vector in vectors]).std()) or 1.0

@@ -1,0 +1,1 @@
+"""Lessons: their numbers against a second computation, and each one's own test made to fail."""
