@@ -164,6 +164,15 @@ class AskSave:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskLesson:
+    """A lesson by name. model: None for the one that it is written for. settings: what is changed in its experiment."""
+
+    name: str
+    model: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AskNothing:
     """An ask without settings."""
 

@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any
 
 from ...errors import CutawayError
+from ...lessons import entries, entry, read, refusal
 from .asks import (
     AskEmbedding,
     AskGenerate,
     AskHead,
+    AskLesson,
     AskMemory,
     AskModel,
     AskNothing,
@@ -100,6 +102,29 @@ def vocabulary(desk: Desk, ask: AskModel) -> Body:
     return json_body({"texts": texts_of(desk.shelf.open(ask.model).words)})
 
 
+def lessons(desk: Desk, ask: AskModel) -> Body:
+    """All lessons, and of each why a model does not suit it; null where it does. model: None for the one that was opened."""
+    lm = desk.shelf.open(ask.model).lm
+    found = [
+        {
+            "name": each.name,
+            "title": each.title,
+            "line": each.line,
+            "model": each.model,
+            "refusal": refusal(each.name, lm),
+        }
+        for each in entries()
+    ]
+    return json_body({"lessons": found})
+
+
+def lesson(desk: Desk, ask: AskLesson) -> Body:
+    """One lesson, its experiment run now."""
+    opened = desk.shelf.open(ask.model or entry(ask.name).model)
+    with opened.lock:
+        return json_body(read(ask.name, opened.lm, ask.settings).as_dict())
+
+
 def _of_run(function: Callable[[Any, Any], Any]) -> Callable[[Desk, Any], Body]:
     """A route whose answer is a function of the run and the ask."""
     return lambda desk, ask: json_body(function(desk.find(ask.run), ask))
@@ -108,6 +133,7 @@ def _of_run(function: Callable[[Any, Any], Any]) -> Callable[[Desk, Any], Body]:
 GETS: Mapping[str, Route] = {
     "/api/models": (AskNothing, models),
     "/api/tensor": (AskTensor, tensor),
+    "/api/lessons": (AskModel, lessons),
     "/api/logits": (AskToken, logits),
     "/api/memory": (AskMemory, memory),
     "/api/vocabulary": (AskModel, vocabulary),
@@ -115,6 +141,7 @@ GETS: Mapping[str, Route] = {
 POSTS: Mapping[str, Route] = {
     "/api/run": (AskRun, run),
     "/api/save": (AskSave, save),
+    "/api/lesson": (AskLesson, lesson),
     "/api/generate": (AskGenerate, generate),
     "/api/rollout": (AskRollout, _of_run(rollout_of)),
     "/api/why": (AskWhy, _of_run(why_of)),
