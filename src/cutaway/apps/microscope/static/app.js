@@ -115,6 +115,7 @@ class App {
 
   draw() {
     this.ensureRun();
+    this.normalise();
     const { context } = this, { view } = context.place;
     this.header();
     if (view === "way") this.way.draw();
@@ -141,10 +142,10 @@ class App {
     this.running = new AbortController();
     context.isRunning = true;
     context.waiting++;
-    const { signal } = this.running;
+    const { signal } = this.running, { stack, i, c } = context.place, wanted = { ...(stack < 0 ? { stack } : {}), ...(i < 0 ? { i } : {}), ...(c < 0 ? { c } : {}) };
     context.askRun(signal).then((run) => {
       trouble(null);
-      this.arrive(run);
+      this.arrive(run, wanted);
     }, (error) => {
       if (error.name !== "AbortError") trouble(error.message);
     }).finally(() => {
@@ -154,12 +155,23 @@ class App {
     });
   }
 
-  /** @param {import("./core/types.js").Run} run */
-  arrive(run) {
-    const { context } = this, { place } = context, isOther = context.run?.model.name !== run.model.name;
+  /**
+   * @param {import("./core/types.js").Run} run @param {Partial<import("./core/types.js").Place>} wanted where to look in it: −1 is the end
+   */
+  arrive(run, wanted) {
+    const { context } = this;
     context.giveUp([run.run, context.other?.run ?? ""]);
-    if (isOther) context.windows.clear();
+    if (context.run?.model.name !== run.model.name) context.windows.clear();
     context.run = run;
+    Object.assign(context.place, wanted);
+    context.preview = {};
+    context.set();
+  }
+
+  /** Keep the place inside of what is drawn; what is left open is the last token and the last column of the last stack. */
+  normalise() {
+    const { place, run } = this.context;
+    if (!run) return;
     const last = run.stacks.length - 1, stack = place.stack < 0 || place.stack > last ? last : place.stack, { tokens, columns } = run.stacks[stack];
     const layers = columns.filter(({ site }) => site.endsWith("residual.end")).length;
     place.stack = stack;
@@ -167,9 +179,7 @@ class App {
     place.c = place.c < 0 || place.c > layers ? layers : place.c;
     place.l = clamp(place.l, 0, layers - 1);
     place.h = clamp(place.h, 0, run.model.num_heads - 1);
-    if (run.model.kind !== "pair") place.block = "attention";
-    context.preview = {};
-    context.set();
+    if (run.model.kind !== "pair" || stack === 0) place.block = "attention";
   }
 
   /** @param {string} model */

@@ -62,8 +62,9 @@ function spaced(pen, field, scale, gap) {
   }
 }
 
-/** @param {Field} field @param {number} wide @param {number} high @param {number} scale @returns {ImageData} */
-function image(field, wide, high, scale) {
+/** The pixels of a field, one for each cell or for those that share it. @param {Field} field @param {number} wide @param {number} high
+ * @param {number} scale @returns {ImageData} */
+export function image(field, wide, high, scale) {
   const picture = new ImageData(wide, high), ramp = bytes(field.ramp), data = picture.data;
   for (let y = 0; y < high; y++) {
     for (let x = 0; x < wide; x++) {

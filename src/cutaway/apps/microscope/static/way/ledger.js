@@ -68,7 +68,7 @@ export class Ledger {
     const token = this.sources()[source], minus = "−∞";
     return h("tr", { class: `${isMasked ? "future" : "past"}${source === j ? " source" : ""}`, data: { j: source } },
       h("td", {}, isMasked ? drawn(token) : h("button", { class: "rowpick", data: { key: `from${source}` }, tabindex: source === j ? 0 : -1,
-        "aria-label": `${spoken(token)}, position ${source}, weight ${fixed(weight)}` }, ...drawn(token))),
+        "aria-label": `${spoken(token)}, position ${source}, weight ${fixed(weight)}` }, ...drawn(token), found.others.count || found.sources.length > 40 ? h("small", { class: "quiet" }, ` ${count(source)}`) : "")),
       isWide ? h("td", {}, canvas({ data: { keyAt: at } })) : null, h("td", { class: "num" }, fixed(found.products[at])),
       h("td", { class: "num" }, isMasked && !hasMore ? minus : fixed(found.scaled[at])), hasMore ? h("td", { class: "num" }, isMasked ? minus : fixed(score)) : null,
       h("td", { class: "soft" }, isMasked ? "masked" : h("span", { class: "bar" }, h("span", {}, h("i", { style: { width: `${Math.max(1, Math.round(full * weight))}px` } })), fixed(weight))),

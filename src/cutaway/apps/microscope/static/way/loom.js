@@ -4,9 +4,9 @@
 import { css, tone } from "../core/colour.js";
 import { siteOf } from "../core/context.js";
 import { dimensions } from "../core/dimensions.js";
-import { arrows, canvas, clamp, closest, fill, h, isCalm, range } from "../core/dom.js";
-import { cells, dashed, fieldsOf, fit, frame, line, reach, rowOf } from "../core/draw.js";
-import { read, readable } from "../core/reading.js";
+import { arrows, canvas, clamp, closest, h, isCalm, range } from "../core/dom.js";
+import { dashed, fit, frame, image, line, reach, remember, rowOf } from "../core/draw.js";
+import { readable } from "../core/reading.js";
 import { rowOfToken, span, tokenOfRow, WHOLE } from "../core/rows.js";
 import { fromCanvases, tableLink } from "../core/table.js";
 import { exact, many, percent, spoken, token } from "../core/text.js";
@@ -39,7 +39,10 @@ export class Loom {
     /** @type {import("./loom_shape.js").Ribbon | null} */
     this.hot = null;
     this.motion = this.aboveRow = 0;
-    this.movedFor = "";
+    this.movedFor = this.readyFor = "";
+    /** @type {OffscreenCanvas | null} */
+    this.sheet = null;
+    this.wide = 1;
     /** @type {import("./rollout.js").Flow | null} */
     this.flow = null;
     this.listen();
@@ -212,38 +215,67 @@ export class Loom {
 
   /** @param {CanvasRenderingContext2D} pen @param {import("./loom_shape.js").Shape} s @param {import("./rollout.js").Flow | null} flow */
   paintStrips(pen, s, flow) {
-    const columns = /** @type {Matrix[]} */ (this.columns), rows = this.context.rows(this.index);
-    const shares = this.sharesDrawn(flow, rows.count), added = reach(columns[s.inputs - 1]);
+    const columns = /** @type {Matrix[]} */ (this.columns), rows = this.context.rows(this.index), shares = this.sharesDrawn(flow, rows.count);
+    this.ready(s, columns);
     columns.forEach((matrix, c) => {
-      const isInput = c < s.inputs - 1, scale = c < s.inputs ? added : reach(matrix);
-      const isOff = isInput && this.stack.columns[c].site.endsWith("position") && matrix.deviation === 0;
+      const isInput = c < s.inputs - 1, isOff = isInput && this.stack.columns[c].site.endsWith("position") && matrix.deviation === 0;
       for (const row of range(rows.count)) {
         const share = shares[Math.max(0, c - s.inputs + 1)][row], least = isInput ? 5 : THINNEST, high = Math.max(least, share * s.full);
-        const top = middle(s, row) - high / 2;
         if (isOff) dashed(pen, s.xs[c], middle(s, row) - 2, s.strip, 4);
-        else this.paintStrip(pen, { x: s.xs[c], y: top, width: s.strip, height: high }, c, row, scale, isInput);
+        else this.paintStrip(pen, { x: s.xs[c], y: middle(s, row) - high / 2, width: s.strip, height: high }, c, row, isInput);
       }
     });
   }
 
+  /** The colours of all strips, one row of pixels each, made once: a strip that grows is only stretched. @param {import("./loom_shape.js").Shape} s
+   * @param {Matrix[]} columns */
+  ready(s, columns) {
+    const { run } = this.context, rows = this.context.rows(this.index), key = JSON.stringify([run?.run, rows, s.strip, devicePixelRatio, document.documentElement.dataset.theme, this.order(columns[0].columns)[1]]);
+    if (key === this.readyFor) return;
+    this.readyFor = key;
+    const wide = Math.max(1, Math.round(s.strip * devicePixelRatio)), sheet = new OffscreenCanvas(wide * columns.length, rows.count);
+    const pen = /** @type {OffscreenCanvasRenderingContext2D} */ (sheet.getContext("2d")), added = reach(columns[s.inputs - 1]);
+    columns.forEach((matrix, c) => {
+      for (const row of range(rows.count)) {
+        const field = this.field({ x: 0, y: 0, width: s.strip, height: 1 }, c, row);
+        if (field) pen.putImageData(image(field, Math.min(wide, field.columns), 1, c < s.inputs ? added : reach(matrix)), c * wide, row);
+      }
+    });
+    [this.sheet, this.wide] = [sheet, wide];
+  }
+
+  /** @param {number} width */
+  order(width) {
+    return dimensions(this.context, /** @type {import("../core/types.js").Run} */ (this.context.run), width);
+  }
+
   /**
    * @param {CanvasRenderingContext2D} pen @param {{x: number, y: number, width: number, height: number}} box @param {number} c
-   * @param {number} row @param {number} scale @param {boolean} isInput
+   * @param {number} row @param {boolean} isInput
    */
-  paintStrip(pen, box, c, row, scale, isInput) {
-    const { context, stack } = this, rows = context.rows(this.index), t = tokenOfRow(rows, row), { site } = stack.columns[c];
-    if (t < 0) {  // the folded row stands for many vectors: it has a share and no numbers
-      pen.fillStyle = tone(isInput ? "learned-share" : "computed-share", .3);
-      for (const k of range(3)) pen.fillRect(box.x, box.y + k * box.height / 3, box.width, Math.max(1, box.height / 3 - 1));
+  paintStrip(pen, box, c, row, isInput) {
+    const field = this.field(box, c, row);
+    if (field) {
+      remember(this.canvas, field);
+      pen.imageSmoothingEnabled = false;
+      pen.drawImage(/** @type {OffscreenCanvas} */ (this.sheet), c * this.wide, row, Math.min(this.wide, field.columns), 1, box.x, box.y, box.width, box.height);
       return;
     }
-    const matrix = /** @type {Matrix[]} */ (this.columns)[c], numbers = rowOf(matrix, rows.before || rows.after ? t - rows.first : t);
-    const order = dimensions(context, /** @type {import("../core/types.js").Run} */ (context.run), matrix.columns);
-    cells(pen, {
+    pen.fillStyle = tone(isInput ? "learned-share" : "computed-share", .3);  // the folded row stands for many vectors: it has a share and no numbers
+    for (const k of range(3)) pen.fillRect(box.x, box.y + k * box.height / 3, box.width, Math.max(1, box.height / 3 - 1));
+  }
+
+  /** The numbers of one strip; null for the folded row. @param {{x: number, y: number, width: number, height: number}} box @param {number} c
+   * @param {number} row @returns {import("../core/types.js").Field | null} */
+  field(box, c, row) {
+    const { context, stack } = this, rows = context.rows(this.index), t = tokenOfRow(rows, row), { site } = stack.columns[c];
+    if (t < 0) return null;
+    const matrix = /** @type {Matrix[]} */ (this.columns)[c], numbers = rowOf(matrix, rows.before || rows.after ? t - rows.first : t), order = this.order(matrix.columns);
+    const isInput = c < /** @type {import("./loom_shape.js").Shape} */ (this.shape).inputs - 1;
+    return {
       ...box, rows: 1, columns: matrix.columns, ramp: isInput ? "learned-signed" : "computed-signed", label: `${site}[${t}] ${spoken(stack.tokens[t])}`,
-      value: (_, d) => numbers[order[d]], site: (_, d) => `${site}[${t}, ${order[d]}]`, says: (_, d) => exact(numbers[order[d]]),
-      note: () => this.origin(c, t),
-    }, scale);
+      value: (_, d) => numbers[order[d]], site: (_, d) => `${site}[${t}, ${order[d]}]`, says: (_, d) => exact(numbers[order[d]]), note: () => this.origin(c, t),
+    };
   }
 
   /** How a number of a strip came about. @param {number} c @param {number} t */

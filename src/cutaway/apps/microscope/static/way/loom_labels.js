@@ -103,7 +103,7 @@ export class LoomLabels {
 
   /** @param {Shape} s @param {import("../core/types.js").Says | undefined} says @param {import("../core/rows.js").Rows} rows */
   says(s, says, rows) {
-    const seen = this.context.seen, top = `${s.top + rows.count * s.row + 16}px`, out = [];
+    const seen = this.context.seen, top = `${s.top + rows.count * s.row + (rows.after ? 26 : 16)}px`, out = [];
     if (rows.after) out.push(h("span", { class: "say right cap", style: { left: `${s.lead}px`, top: `${s.top + rows.count * s.row + 2}px` } },
       `${many(rows.after, "token")} after`));
     if (!says || seen.stack !== this.index) return out;

@@ -51,7 +51,7 @@ export class Loupe {
     if (whole) this.paintOverview(whole, `${site}[${index}`, 2 ** level);
     if (near) this.paintClose(near, `${site}[${index}`, i, j);
     const by = 2 ** level;
-    this.note.textContent = `The picture keeps the largest of every ${by} × ${by} weights, so that a single strong one survives. The loupe shows real cells; arrow keys move it.`;
+    this.note.textContent = by === 1 ? "Left, the whole matrix. The loupe shows some of its cells larger; arrow keys move it." : `The picture keeps the largest of every ${by} × ${by} weights, so that a single strong one survives. The loupe shows real cells; arrow keys move it.`;
   }
 
   /** @param {import("../core/types.js").Matrix} whole @param {string} site @param {number} by */

@@ -20,14 +20,7 @@ import { rowOfToken, WHOLE } from "../core/rows.js";
 export function rollout(context) {
   const run = /** @type {import("../core/types.js").Run} */ (context.run), { stack, i, c } = context.seen;
   const long = run.stacks.some((each) => each.tokens.length > WHOLE);
-  return long || !hasMatrices(context, run, stack) ? asked(context, run, stack, i, c) : rolled(context, run, stack, i, c);
-}
-
-/** @param {Context} context @param {import("../core/types.js").Run} run @param {number} stack */
-function hasMatrices(context, run, stack) {
-  const key = `run:${run.run} tensor ${siteOf(run.stacks[stack], "layers.0.mix")} {}`;
-  context.maybe(() => context.tensor(run, siteOf(run.stacks[stack], "layers.0.mix")));
-  return context.answers.get(key)?.error === undefined;
+  return long ? asked(context, run, stack, i, c) : rolled(context, run, stack, i, c);
 }
 
 /** @param {number} layers @param {number} rows @param {number} tokens @returns {Flow} */
@@ -124,7 +117,7 @@ function taken(whole, mix, place, rows, sources, total) {
 }
 
 /**
- * For long texts, and for servers that give no matrices, the server rolls out; the page folds.
+ * For long texts the server rolls out; the page folds.
  * @param {Context} context @param {import("../core/types.js").Run} run @param {number} stack @param {number} i @param {number} c
  * @returns {Rolled | undefined}
  */

@@ -32,6 +32,14 @@ export class Wall {
     this.figure = h("div", {}, this.wall, tableLink(() => [...this.facts(), ...fromCanvases(this.chosenCanvas())], "the heads"));
     this.unfolded = new Unfolded(context, () => this.close(), () => this.toggle(context.place));
     this.built = this.railed = "";
+    /** The unfolded head follows the pointer; the pictures of the wall need not be drawn for that. */
+    this.opened = {
+      depends: () => {
+        const { run, place, seen } = context;
+        return [run?.run, place.open, place.stack, place.i, place.l, place.h, place.block, place.off, seen.i, seen.j, this.built];
+      },
+      draw: () => this.drawOpen(),
+    };
     this.listen();
   }
 
@@ -130,8 +138,8 @@ export class Wall {
   }
 
   depends() {
-    const { run, place, seen } = this.context;
-    return [run?.run, place.stack, place.i, place.j, place.l, place.h, place.block, place.open, place.off, seen.i, seen.j];
+    const { run, place } = this.context;
+    return [run?.run, place.stack, place.i, place.l, place.h, place.block, place.off];
   }
 
   draw() {
@@ -140,7 +148,6 @@ export class Wall {
     this.build();
     const facts = context.maybe(() => headFacts(context));
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.wall.querySelectorAll(".headpic"))) this.drawPicture(button, facts);
-    this.drawOpen();
   }
 
   /** @param {import("../core/types.js").Run} run */
@@ -188,13 +195,12 @@ export class Wall {
     button.style.width = `${size}px`;
     if (picture.width < 2 || picture.clientWidth !== size) fit(picture, size, size);
     const isOff = head >= 0 && place.off.includes(this.nameOf(stack, block, layer, head)), isOn = head >= 0 && place.stack === stack && place.block === block && place.l === layer && place.h === head;
-    const row = clamp(context.seen.stack === stack ? context.seen.i : tokens.length - 1, 0, tokens.length - 1), share = size / tokens.length;
+    const row = clamp(place.stack === stack ? place.i : tokens.length - 1, 0, tokens.length - 1), share = size / tokens.length;
     button.style.setProperty("--y", `${Math.min(size - 3, row * share)}px`);
-    button.style.setProperty("--c", context.seen.stack === stack ? `${Math.max(3, share)}px` : "0px");
+    button.style.setProperty("--c", place.stack === stack ? `${Math.max(3, share)}px` : "0px");
     button.classList.toggle("on", isOn);
     button.classList.toggle("off", isOff);
     if (!this.wall.contains(document.activeElement) || !document.activeElement?.classList.contains("headpic")) button.tabIndex = isOn ? 0 : -1;
-    if (head >= 0) button.setAttribute("aria-expanded", String(isOn && place.open));
     const said = head < 0 ? this.drawUnits(picture, stack, layer, size) : this.drawWeights(picture, stack, block, layer, head, size, facts);
     if (said === null) return;
     const label = /** @type {HTMLElement} */ (button.querySelector(".lab > span"));
@@ -246,7 +252,8 @@ export class Wall {
   }
 
   drawOpen() {
-    const { place } = this.context;
+    const { place } = this.context, chosen = this.picture(place.stack, place.block, place.l, place.h);
+    for (const button of this.wall.querySelectorAll('.headpic:not([data-head="-1"])')) button.setAttribute("aria-expanded", String(place.open && button === chosen));
     for (const unfold of /** @type {NodeListOf<HTMLElement>} */ (this.wall.querySelectorAll(".unfold"))) {
       const isOn = place.open && unfold.dataset.stack === String(place.stack) && unfold.dataset.block === place.block && unfold.dataset.layer === String(place.l);
       const inside = /** @type {HTMLElement} */ (unfold.firstElementChild);
@@ -254,8 +261,7 @@ export class Wall {
       unfold.classList.toggle("open", isOn);
       unfold.inert = !isOn;
       if (!isOn) continue;
-      const picture = this.picture(place.stack, place.block, place.l, place.h);
-      if (picture) this.unfolded.draw(picture.getBoundingClientRect(), unfold.getBoundingClientRect());
+      if (chosen) this.unfolded.draw(chosen.getBoundingClientRect(), unfold.getBoundingClientRect());
     }
   }
 

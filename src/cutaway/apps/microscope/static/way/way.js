@@ -44,7 +44,7 @@ export class Way {
     /** @type {Stage[]} */
     this.stages = [this.beside, new Tokens(context), new Embedding(context), new Position(context), this.wall, new FeedForward(context), new Stream(context), new Output(context),
       new Why(context, (stack, block, layer, head) => this.wall.open(stack, block, layer, head, true))];
-    /** @type {Map<object, {key: string, whole: boolean, arrived: number, box: HTMLElement}>} */
+    /** @type {Map<object, {key: string, whole: boolean, arrived: number, box: HTMLElement, near?: HTMLElement}>} */
     this.drawn = new Map();
     /** @type {Loom[]} */
     this.all = [];
@@ -58,6 +58,7 @@ export class Way {
         const box = h("section", { class: "stage", id: stage.id, "aria-labelledby": `h-${stage.id}` },
           h("div", { class: "rail" }, h("h2", { id: `h-${stage.id}` }, stage.title), stage.rail), h("div", { class: "fig" }, stage.figure));
         this.drawn.set(stage, { key: "", whole: false, arrived: -1, box });
+        if (stage === this.wall) this.drawn.set(this.wall.opened, { key: "", whole: false, arrived: -1, box: this.wall.unfolded.element, near: box });
         return box;
       }));
     addEventListener("scroll", () => { hide(); this.follow(); this.drawNear(); }, { passive: true });
@@ -98,7 +99,7 @@ export class Way {
   drawNear() {
     if (!this.context.run || this.element.hidden) return;
     const crossings = this.all.length > 1 ? [this.crossings] : [];
-    for (const part of [...this.all, ...crossings, ...this.stages]) this.drawPart(part);
+    for (const part of [...this.all, ...crossings, ...this.stages.flatMap((stage) => (stage === this.wall ? [stage, this.wall.opened] : [stage]))]) this.drawPart(part);
   }
 
   /** @param {{depends: () => any[], draw: () => void}} part */
@@ -106,7 +107,7 @@ export class Way {
     const state = this.drawn.get(part), { context } = this;
     if (!state) return;
     if (state.box.hidden) return;
-    const box = state.box.getBoundingClientRect();
+    const box = (state.near ?? state.box).getBoundingClientRect();
     if (box.bottom < -innerHeight || box.top > 2 * innerHeight) return;
     const key = JSON.stringify([...part.depends(), document.documentElement.dataset.theme, innerWidth, devicePixelRatio]);
     if (key === state.key && (state.whole || state.arrived === context.arrived)) return;
