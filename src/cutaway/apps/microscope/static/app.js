@@ -65,7 +65,8 @@ class App {
   flip() {
     const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     try {
-      localStorage.setItem("cutaway.theme", theme);
+      if (theme === ofSystem()) localStorage.removeItem("cutaway.theme");
+      else localStorage.setItem("cutaway.theme", theme);
     } catch {
       // No storage, as in some file:// pages: the theme then holds for this visit.
     }
@@ -219,6 +220,10 @@ class App {
   }
 }
 
+function ofSystem() {
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
 /** The one in the address, the one chosen before, or that of the system. */
 function preferredTheme() {
   let kept = null;
@@ -227,7 +232,7 @@ function preferredTheme() {
   } catch {
     // No storage: the system decides.
   }
-  return new URLSearchParams(location.search).get("theme") ?? kept ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  return new URLSearchParams(location.search).get("theme") ?? kept ?? ofSystem();
 }
 
 /**
@@ -259,5 +264,6 @@ async function settled(context) {
 }
 
 const app = new App();
-Object.assign(window, { microscope: { context: app.context, readings, settled: () => settled(app.context), ask } });
+Object.assign(window, { microscope: { context: app.context, looms: app.way.all, stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
+  readings, settled: () => settled(app.context), ask } });
 app.start().catch((error) => trouble(error instanceof Error ? error.message : String(error)));

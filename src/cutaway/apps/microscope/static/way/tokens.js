@@ -53,7 +53,7 @@ export class Tokens {
     this.context = context;
     this.rail = h("div");
     this.chunks = h("div", { class: "chunks" });
-    this.cut = h("div", { id: "cut", tabindex: "0", role: "slider", "aria-label": "Joins learned", "aria-orientation": "vertical" });
+    this.cut = h("div", { id: "cut", data: { key: "cut" }, tabindex: "0", role: "slider", "aria-label": "Joins learned", "aria-orientation": "vertical" });
     this.caption = h("p", { class: "cap", style: { "margin-top": "8px" } });
     this.figure = h("div", {}, this.chunks, this.caption, tableLink(() => [this.table()], "the tokens"));
     this.listen();

@@ -73,7 +73,7 @@ export class Way {
     this.prompt.draw();
     if (!run) return;
     if (this.all.length !== run.stacks.length) {
-      this.all = run.stacks.map((_, s) => new Loom(context, s, (layer, to, from) => this.unfold(s, layer, to, from)));
+      this.all.splice(0, this.all.length, ...run.stacks.map((_, s) => new Loom(context, s, (layer, to, from) => this.unfold(s, layer, to, from))));
       fill(this.looms, ...this.all.flatMap((loom) => [loom.element, loom.table]), run.stacks.length > 1 ? this.crossings.element : null);
       this.crossings.looms = this.all;
       this.drawn.set(this.crossings, { key: "", whole: false, arrived: -1, box: this.looms });
