@@ -88,6 +88,6 @@ def _check(config: ModelConfig, ask: AskMemory) -> None:
     for name, bits in (("bits", ask.bits), ("cache_bits", ask.cache_bits)):
         if bits is not None and bits not in BITS:
             raise CutawayError(f"{name} is {bits}. Allowed: {', '.join(map(str, BITS))}.")
-    for name, value, most in (("batch", ask.batch, MOST_BATCH), ("context", ask.context or 1, MOST_CONTEXT)):
-        if not 1 <= value <= most:
+    for name, value, most in (("batch", ask.batch, MOST_BATCH), ("context", ask.context, MOST_CONTEXT)):
+        if value is not None and not 1 <= value <= most:
             raise CutawayError(f"{name} is {value}. It is from 1 to {most:,}.")

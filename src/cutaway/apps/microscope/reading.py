@@ -13,6 +13,7 @@ from ...errors import CutawayError
 from ...lens.tokens import WayToken, tokens_of
 from ...text import StreamDecoder, Tokenizer
 
+LONGEST_PIECE = 2048  # tokens before the first that is read, in one piece with it; of longer ones no joins are told
 MOST_TOKENS = 4096  # of any text, so that memory is bounded where positions go on without end
 _MARKS = str.maketrans({"␣": " ", "↵": "\n", "⇥": "\t"})
 
@@ -85,21 +86,28 @@ def unmarked(text: str) -> str:
 def _last(tokenizer: Tokenizer, text: str, room: int) -> tuple[str, list[WayToken], int]:
     """The rule, the last tokens that there is room for, and how many the whole text has."""
     encoding = tokenizer.encoding(text)
-    num_tokens, first = len(encoding.ids), max(0, len(encoding.ids) - room)
-    begin = first
-    while 0 < begin < num_tokens and encoding.word_ids[begin] == encoding.word_ids[begin - 1]:
+    ids, spans, pieces = encoding.ids, encoding.offsets, encoding.word_ids
+    first = max(0, len(ids) - room)
+    begin = first  # moved to where its piece begins, since joins are told piece by piece
+    while 0 < begin < len(ids) and pieces[begin] == pieces[begin - 1]:
         begin -= 1
-    start = encoding.offsets[begin][0] if begin < num_tokens else len(text)
-    num_framing = len(tokenizer.frame[0])
+    start = spans[begin][0] if begin < len(ids) else len(text)
+    is_far = first - begin > LONGEST_PIECE
+    rule, tokens = _explained(tokenizer, "" if is_far else text[start:])
+    if [token.id for token in tokens] == ids[begin:]:
+        moved = [replace(token, start=token.start + start, end=token.end + start) for token in tokens[first - begin :]]
+    else:
+        moved = [_bare(tokenizer, ids[place], *spans[place]) for place in range(first, len(ids))]
+    return rule, moved, len(ids)
+
+
+def _explained(tokenizer: Tokenizer, text: str) -> tuple[str, tuple[WayToken, ...]]:
+    """The rule and the tokens with their joins; no tokens where a piece is too long to be taken apart."""
     try:
-        rule, tokens = tokens_of(tokenizer, text[start:])
-    except CutawayError:  # a piece too long to be taken apart: its tokens are shown without their joins
-        rule, tokens = tokens_of(tokenizer, "")[0], ()
-    moved = [replace(token, start=token.start + start, end=token.end + start) for token in tokens[num_framing:]]
-    if [token.id for token in moved] != encoding.ids[begin:]:
-        pairs = zip(encoding.ids[begin:], encoding.offsets[begin:], strict=True)
-        moved = [_bare(tokenizer, token_id, *span) for token_id, span in pairs]
-    return rule, moved[first - begin :], num_tokens
+        rule, tokens = tokens_of(tokenizer, text)
+    except CutawayError:
+        return tokens_of(tokenizer, "")[0], ()
+    return rule, tokens[len(tokenizer.frame[0]) :]
 
 
 def _added(tokenizer: Tokenizer, text: str, more: Sequence[int]) -> tuple[list[WayToken], str]:

@@ -26,6 +26,7 @@ from .routes import NoSuchPathError, answer
 from .wire import Body, Lines, json_body, json_bytes
 
 MOST_BYTES = 2**20  # of a request's body
+MOST_IGNORED = 2**24  # bytes that are let pass before a refusal
 SECONDS = 60  # without a word, and a connection is closed
 GZIP_BYTES = 1400  # what fits in one packet gains nothing
 POLICY = (
@@ -141,8 +142,15 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isdecimal():
             return HTTPStatus.LENGTH_REQUIRED
         if int(length) > MOST_BYTES:
+            self._let_pass(int(length))
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return self.rfile.read(int(length))
+
+    def _let_pass(self, length: int) -> None:
+        """Read what is not wanted, within reason: whoever still sends does not hear the answer."""
+        for _ in range(0, min(length, MOST_IGNORED), MOST_BYTES):
+            self.rfile.read(min(length, MOST_BYTES))
+            length -= MOST_BYTES
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer a request whose body was not read, and close."""
