@@ -1,14 +1,12 @@
 // Asking the server. In: a path and what is asked. Out: its answer, or the sentence that says why there is none.
 // A server that is away is asked again until it is back; a run that it forgot is asked for anew with the request that made it.
 
+import { Refusal } from "./refusal.js";
 import { isSaved, savedGet, savedLines, savedLogits, savedPost, savedTensor } from "./saved.js";
 
 /** @typedef {import("./types.js").Matrix} Matrix */
 /** @typedef {import("./types.js").Run} Run */
 /** @typedef {import("./types.js").Asked} Asked */
-
-/** What the server refuses, in its own words. */
-export class Refusal extends Error {}
 
 /** @type {Map<string, Asked>} what each run was made from */
 const requests = new Map();

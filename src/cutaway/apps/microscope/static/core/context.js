@@ -1,6 +1,7 @@
 // What every stage is given: the run, the place, the answers. In: changes of the place. Out: one drawing a frame, and the address.
 
-import { askRun, Refusal, tensor } from "./api.js";
+import { askRun, tensor } from "./api.js";
+import { Refusal } from "./refusal.js";
 import { rowsFor } from "./rows.js";
 import { start, toHash } from "./state.js";
 

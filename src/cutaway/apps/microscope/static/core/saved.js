@@ -1,6 +1,8 @@
 // A page saved as one file carries its answers inside. In: what would be asked. Out: the answer that was kept.
 // Heads are computed here, from the queries, keys, values and scores of the pass, where their own answer was not kept.
 
+import { Refusal } from "./refusal.js";
+
 /** @typedef {import("./types.js").Matrix} Matrix */
 /** @typedef {{json: any} | {lines: any[]} | {shape: [number, number], deviation: number | null, type: "float16" | "float32", data: string}} Kept */
 /** @typedef {{state: string, answers: Record<string, Kept>}} Saved */
@@ -45,29 +47,46 @@ export function savedPost(path, body) {
   if (found && "json" in found) return found.json;
   if (path === "/api/run") return onlyRun();
   if (path === "/api/head") return head(body);
-  throw new Error(MISSING);
+  if (path === "/api/says") return says(body);
+  if (path === "/api/embedding") return sameWord(body);
+  throw new Refusal(MISSING);
 }
 
 /** A saved page holds one run: it answers where the request differs from the one that made it, as by a model's usual name. */
 function onlyRun() {
   const runs = Object.entries(saved()?.answers ?? {}).filter(([key]) => key.startsWith("POST /api/run "));
   const first = runs[0]?.[1];
-  if (runs.length !== 1 || !first || !("json" in first)) throw new Error(MISSING);
+  if (runs.length !== 1 || !first || !("json" in first)) throw new Refusal(MISSING);
   return first.json;
+}
+
+/** Some rows of what all rows would say. @param {Record<string, any>} body */
+function says(body) {
+  const { stacks } = onlyRun(), found = kept(postKey("/api/says", { ...body, rows: [0, stacks[stacks.length - 1].tokens.length] }));
+  if (!found || !("json" in found)) throw new Refusal(MISSING);
+  return { ...found.json, first: body.rows[0], rows: found.json.rows.slice(body.rows[0], body.rows[1]) };
+}
+
+/** The neighbours of a word are the same wherever it stands. @param {Record<string, any>} body */
+function sameWord(body) {
+  const { tokens } = onlyRun().stacks.find((/** @type {any} */ stack) => stack.name === body.stack);
+  const first = tokens.findIndex((/** @type {any} */ each) => each.id === tokens[body.token].id), found = kept(postKey("/api/embedding", { ...body, token: first }));
+  if (!found || !("json" in found)) throw new Refusal(MISSING);
+  return found.json;
 }
 
 /** @param {string} path @param {Record<string, any>} query */
 export function savedGet(path, query) {
   const found = kept(getKey(path, query));
   if (found && "json" in found) return found.json;
-  throw new Error(MISSING);
+  throw new Refusal(MISSING);
 }
 
 /** @param {Record<string, any>} body @returns {any[]} */
 export function savedLines(body) {
   const found = kept(postKey("/api/generate", body));
   if (found && "lines" in found) return found.lines;
-  throw new Error("A saved page runs no model. Open the model with `cutaway open` to write on.");
+  throw new Refusal("A saved page runs no model. Open the model with `cutaway open` to write on.");
 }
 
 /**
@@ -78,7 +97,7 @@ export function savedTensor(run, site, part) {
   const exact = open(getKey("/api/tensor", { run, site, ...part }));
   if (exact) return exact;
   const whole = open(getKey("/api/tensor", { run, site, ...(part.index === undefined ? {} : { index: part.index }) }));
-  if (!whole || part.level) throw new Error(MISSING);
+  if (!whole || part.level) throw new Refusal(MISSING);
   const [top, bottom] = ends(part.rows, whole.rows), [left, right] = ends(part.columns, whole.columns);
   const rows = bottom - top, columns = right - left, data = new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) {
@@ -123,7 +142,7 @@ function halved(bits) {
 /** What a head's answers share: one of them is kept for each layer. @param {Record<string, any>} asked */
 function facts(asked) {
   const found = kept(postKey("/api/head", { ...asked, head: 0, token: 0 }));
-  if (!found || !("json" in found)) throw new Error(MISSING);
+  if (!found || !("json" in found)) throw new Refusal(MISSING);
   const { scale, softcap, has_bias } = found.json;
   return { scale, softcap, has_bias };
 }

@@ -48,6 +48,12 @@ export function spoken(token) {
   return text ? "space" : "nothing";
 }
 
+/** Words in which ␣ stands for the space of a token: drawn as elsewhere; other spaces part words. @param {string} text @returns {Node[]} */
+export function marked(text) {
+  if (text && !text.trim()) return token(text);
+  return text.split(/(␣)/).filter(Boolean).map((part) => (part === "␣" ? h("i", { class: "sp" }) : document.createTextNode(part)));
+}
+
 /** The same in a line of canvas or SVG text. @param {string} text */
 export function plain(text) {
   return text.replace(/ /g, "␣").replace(/\n/g, "↵").replace(/\t/g, "⇥");

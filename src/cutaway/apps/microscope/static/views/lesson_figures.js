@@ -5,7 +5,7 @@ import { canvas, fill, h, isNarrow, svg } from "../core/dom.js";
 import { cells, fit, line, remember, write } from "../core/draw.js";
 import { readable } from "../core/reading.js";
 import { fromCanvases, tableLink } from "../core/table.js";
-import { exact, fixed, percent, plain, token as drawn } from "../core/text.js";
+import { exact, fixed, marked, percent } from "../core/text.js";
 
 /** @typedef {{label: string, values: number[], role: string, note: string}} Strip */
 /** @typedef {Record<string, any> & {kind: string, title: string, caption: string, source: string}} Figure */
@@ -30,7 +30,7 @@ function stripOf(row, width, height, scale, isShare, source) {
 /** @param {Figure} figure @param {number} width */
 function strips(figure, width) {
   const wide = Math.max(80, Math.min(512, width - (isNarrow() ? 150 : 320)));
-  return h("div", {}, ...figure.rows.map((/** @type {Strip} */ row) => h("div", { class: "lessonrow" }, h("span", { class: "pre" }, ...drawn(row.label)), stripOf(row, wide, 14, figure.scale, figure.is_share, figure.source), h("span", { class: "second" }, row.note))));
+  return h("div", {}, ...figure.rows.map((/** @type {Strip} */ row) => h("div", { class: "lessonrow" }, h("span", { class: "pre" }, ...marked(row.label)), stripOf(row, wide, 14, figure.scale, figure.is_share, figure.source), h("span", { class: "second" }, row.note))));
 }
 
 /** @param {Figure} figure @param {number} width */
@@ -38,7 +38,7 @@ function matrix(figure, width) {
   const rows = figure.rows.length, columns = figure.columns.length, left = isNarrow() ? 68 : 96, cell = Math.max(6, Math.min(44, Math.floor((width - left) / Math.max(1, columns))));
   const high = Math.min(cell, 26), picture = canvas({ role: "img", "aria-label": figure.title }), pen = fit(picture, columns * cell, rows * high), scale = figure.scale || 1;
   const ramp = `${figure.role}-${figure.is_share ? "share" : "signed"}`, value = (/** @type {number} */ r, /** @type {number} */ c) => figure.values[r][c];
-  cells(pen, { x: 0, y: 0, width: columns * cell, height: rows * high, rows, columns, ramp, label: figure.title, value, site: (r, c) => `${figure.source}: ${plain(figure.rows[r])}, ${plain(figure.columns[c])}` }, scale, { gap: 1 });
+  cells(pen, { x: 0, y: 0, width: columns * cell, height: rows * high, rows, columns, ramp, label: figure.title, value, site: (r, c) => `${figure.source}: ${(figure.rows[r])}, ${(figure.columns[c])}` }, scale, { gap: 1 });
   for (let r = 0; r < rows && cell >= 30; r++) {
     for (let c = 0; c < columns; c++) {
       const v = value(r, c);
@@ -50,8 +50,8 @@ function matrix(figure, width) {
   readable(picture);
   const step = Math.max(1, Math.ceil(14 / cell));
   return h("div", { class: "lessonmatrix", style: { "padding-left": `${left}px`, "padding-top": "56px", position: "relative" } }, picture,
-    ...figure.rows.map((/** @type {string} */ text, /** @type {number} */ r) => h("span", { class: "rl pre", style: { top: `${56 + r * high + high / 2 - 8}px`, width: `${left - 8}px` } }, ...drawn(text))),
-    ...figure.columns.filter((/** @type {string} */ _, /** @type {number} */ c) => c % step === 0).map((/** @type {string} */ text, /** @type {number} */ k) => h("span", { class: "cl pre", style: { left: `${left + k * step * cell + cell / 2}px`, top: "36px" } }, ...drawn(text))));
+    ...figure.rows.map((/** @type {string} */ text, /** @type {number} */ r) => h("span", { class: "rl pre", style: { top: `${56 + r * high + high / 2 - 8}px`, width: `${left - 8}px` } }, ...marked(text))),
+    ...figure.columns.filter((/** @type {string} */ _, /** @type {number} */ c) => c % step === 0).map((/** @type {string} */ text, /** @type {number} */ k) => h("span", { class: "cl pre", style: { left: `${left + k * step * cell + cell / 2}px`, top: "36px" } }, ...marked(text))));
 }
 
 /** @param {Figure} figure @param {number} width */
@@ -59,7 +59,7 @@ function bars(figure, width) {
   const left = isNarrow() ? 84 : 176, room = Math.max(60, Math.min(520, width - left - 96)), low = Math.min(0, ...figure.rows.map((/** @type {any} */ r) => r.value)) < 0 ? room / 2 : 0, scale = (room - low) / (figure.scale || 1), row = 22;
   const parts = figure.rows.flatMap((/** @type {any} */ bar, /** @type {number} */ k) => {
     const wide = Math.max(1, Math.abs(bar.value) * scale), x = left + low - (bar.value < 0 ? wide : 0), y = k * row;
-    return [svg("text", { x: 0, y: y + 14, fill: css(bar.is_looked ? "look" : "ink") }, plain(bar.label)), svg("rect", { x, y: y + 4, width: wide, height: 11, fill: tone(`${bar.role}-share`, bar.value < 0 ? .3 : .55) }),
+    return [svg("text", { x: 0, y: y + 14, fill: css(bar.is_looked ? "look" : "ink") }, (bar.label)), svg("rect", { x, y: y + 4, width: wide, height: 11, fill: tone(`${bar.role}-share`, bar.value < 0 ? .3 : .55) }),
       svg("text", { x: (bar.value < 0 ? left + low : x + wide) + 6, y: y + 14, fill: css("ink-2") }, bar.text)];
   });
   if (low) parts.push(svg("path", { d: `M${left + low + .5} 0V${figure.rows.length * row}`, stroke: css("rule-2") }));
@@ -72,7 +72,7 @@ function table(figure) {
   const right = figure.heads.map((/** @type {string} */ head) => head.startsWith(">"));
   return h("div", { class: "tablebox" }, h("table", { class: "numbers" }, h("thead", {}, h("tr", {}, ...figure.heads.map((/** @type {string} */ head, /** @type {number} */ c) => h("th", { scope: "col", class: right[c] ? "num" : false }, head.replace(/^>\s?/, ""))))),
     h("tbody", {}, ...figure.rows.map((/** @type {string[]} */ row, /** @type {number} */ r) => h("tr", {}, ...row.map((cell, c) =>
-      h(c ? "td" : "th", { class: [right[c] ? "num" : "", figure.looked?.[0] === r && figure.looked?.[1] === c ? "framed" : ""].join(" ").trim() || false, scope: c ? null : "row" }, cell)))))));
+      h(c ? "td" : "th", { class: [right[c] ? "num" : "", figure.looked?.[0] === r && figure.looked?.[1] === c ? "framed" : ""].join(" ").trim() || false, scope: c ? null : "row" }, ...marked(cell))))))));
 }
 
 /** @param {Figure} figure @param {number} width */
@@ -135,9 +135,9 @@ function pairs(figure, width) {
     out.push(h("span", { class: "d", style: { left: `${bezier([from, from + bend, to - bend, to])}px`, top: `${bezier([y0, y0, y1, y1])}px` } }, text));
   }
   const draw = (/** @type {Strip} */ each, /** @type {number} */ k, /** @type {number} */ x) => cells(pen, { x, y: y(k) - 9, width: strip, height: 18, rows: 1, columns: each.values.length, ramp: `${each.role}-signed`, label: each.label, value: (_, d) => each.values[d], site: (_, d) => `${figure.source}[${d}]`,
-    says: (_, d) => `${plain(each.label)}, dimension ${d}: ${exact(each.values[d])}` }, figure.scale || 1);
-  figure.left.forEach((/** @type {Strip} */ each, /** @type {number} */ k) => { draw(each, k, left); out.push(h("span", { class: "t", style: { left: "0px", top: `${y(k) - 10}px` } }, ...drawn(each.label))); });
-  figure.right.forEach((/** @type {Strip} */ each, /** @type {number} */ k) => { draw(each, k, right); out.push(h("span", { class: "t", style: { left: `${wide - label + 8}px`, top: `${y(k) - 10}px` } }, ...drawn(each.label))); });
+    says: (_, d) => `${(each.label)}, dimension ${d}: ${exact(each.values[d])}` }, figure.scale || 1);
+  figure.left.forEach((/** @type {Strip} */ each, /** @type {number} */ k) => { draw(each, k, left); out.push(h("span", { class: "t", style: { left: "0px", top: `${y(k) - 10}px` } }, ...marked(each.label))); });
+  figure.right.forEach((/** @type {Strip} */ each, /** @type {number} */ k) => { draw(each, k, right); out.push(h("span", { class: "t", style: { left: `${wide - label + 8}px`, top: `${y(k) - 10}px` } }, ...marked(each.label))); });
   readable(picture);
   const box = h("div", { class: "cross", style: { height: `${tall}px` } });
   fill(box, picture, ...out);

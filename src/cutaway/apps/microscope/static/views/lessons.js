@@ -3,6 +3,7 @@
 
 import { ask, get } from "../core/api.js";
 import { closest, fill, h } from "../core/dom.js";
+import { marked } from "../core/text.js";
 import { figureOf } from "./lesson_figures.js";
 
 /**
@@ -36,16 +37,27 @@ export class Lessons {
   draw() {
     const { context } = this, { place } = context;
     context.refused = null;
-    const list = /** @type {{name: string, title: string}[] | undefined} */ (context.want("lessons", (signal) => get("/api/lessons", {}, signal).then((found) => found.lessons ?? found)));
+    const list = /** @type {{name: string, title: string, model: string}[] | undefined} */ (context.want("lessons", (signal) => get("/api/lessons", {}, signal).then((found) => found.lessons ?? found)));
     if (!list) return fill(this.article, h("p", { class: "second" }, context.refused ?? ""));
     const name = place.lesson || list[0]?.name;
     fill(this.list, ...list.map((each) => h("li", {}, h("button", { data: { lesson: each.name, key: `lesson${each.name}` }, "aria-current": each.name === name ? "page" : null }, each.title))));
-    const settings = place.settings ? JSON.parse(place.settings) : {}, model = place.model;
-    const lesson = /** @type {Lesson | undefined} */ (context.want(`lesson ${model} ${name} ${place.settings}`, (signal) => ask("/api/lesson", { name, model, settings }, signal)));
+    const entry = list.find((each) => each.name === name), lesson = this.ask(name, place.model) ?? (context.refused && entry && entry.model !== place.model ? this.again(name, entry.model) : undefined);
     this.article.classList.toggle("stale", !lesson && !context.refused);
     if (lesson) this.show(lesson);
     else if (context.refused) this.refuse(context.refused, list.find((each) => each.name === name)?.title ?? "");
     else if (!this.drawn) fill(this.article, h("p", { class: "second" }, "The experiment is running on the model."));
+  }
+
+  /** @param {string} name @param {string} model @returns {Lesson | undefined} */
+  ask(name, model) {
+    const { settings } = this.context.place;
+    return this.context.want(`lesson ${model} ${name} ${settings}`, (signal) => ask("/api/lesson", { name, model, settings: settings ? JSON.parse(settings) : {} }, signal));
+  }
+
+  /** A lesson that the open model cannot show runs on the one that is bundled for it. @param {string} name @param {string} model */
+  again(name, model) {
+    this.context.refused = null;
+    return this.ask(name, model);
   }
 
   /** @param {string} words @param {string} title */
@@ -60,9 +72,9 @@ export class Lessons {
     if (key === this.drawn) return;
     this.drawn = key;
     const width = this.article.clientWidth, { wrong } = lesson;
-    fill(this.article, h("h2", {}, lesson.title), h("div", { class: "body" }, ...lesson.text.map((text) => h("p", {}, text))), this.controls(lesson),
+    fill(this.article, h("h2", {}, lesson.title), lesson.model === this.context.place.model ? null : h("p", { class: "cap" }, `on the model ${lesson.model}`), h("div", { class: "body" }, ...lesson.text.map((text) => h("p", {}, ...marked(text)))), this.controls(lesson),
       h("div", { class: "exp" }, ...lesson.figures.map((figure) => figureOf(figure, width))),
-      lesson.findings.length ? h("dl", { class: "findings" }, ...lesson.findings.flatMap(({ label, value }) => [h("dt", {}, label), h("dd", {}, value)])) : null,
+      lesson.findings.length ? h("dl", { class: "findings" }, ...lesson.findings.flatMap(({ label, value }) => [h("dt", {}, label), h("dd", {}, ...marked(value))])) : null,
       h("div", { class: "check" }, h("b", {}, "What would show this wrong?"), h("p", {}, `${wrong.claim} Threshold: ${wrong.threshold}. Found here, just now: ${wrong.found}. ${wrong.holds ? "It holds." : "It does not hold on this model."}`),
         h("b", {}, "A fair test"), h("p", { class: "second" }, lesson.fair),
         ...(lesson.next ? [h("b", {}, "Next"), h("p", {}, h("button", { class: "link", data: { lesson: lesson.next.name } }, lesson.next.title))] : [])));

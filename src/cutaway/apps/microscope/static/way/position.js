@@ -60,11 +60,11 @@ export class Position {
 
   draw() {
     const { context } = this, run = /** @type {import("../core/types.js").Run} */ (context.run), { stack, place } = context, i = place.i;
-    const found = /** @type {Places | undefined} */ (context.of(run, `position ${stack.name} ${i}`, (signal) =>
-      ask("/api/position", { run: run.run, stack: stack.name, token: i }, signal)));
+    const table = /** @type {Places | undefined} */ (context.of(run, `position ${stack.name}`, (signal) =>
+      ask("/api/position", { run: run.run, stack: stack.name, token: 0 }, signal)));
     const parts = ["token", "position", "sum"].map((part) => context.tensor(run, siteOf(stack, `embedding.${part}`), { rows: `${i}:${i + 1}` }));
-    if (!found || parts.some((part) => !part)) return;
-    const added = run.model.adds_positions, matrices = /** @type {Matrix[]} */ (parts);
+    if (!table || parts.some((part) => !part)) return;
+    const added = run.model.adds_positions, matrices = /** @type {Matrix[]} */ (parts), found = placed(table, matrices);
     this.drawRail(found, matrices[0].columns);
     this.other.hidden = this.top.hidden = !added;
     this.drawStrips(found, matrices);
@@ -157,6 +157,17 @@ export class Position {
     this.similar.setAttribute("aria-label", `How alike position ${i} is to the others; thirty places on ${fixed(similar[far])}.`);
     this.similarCaption.textContent = `How alike position ${i} is to each of the others: near places look alike.`;
   }
+}
+
+/** What the table and the vectors of one token say about its place: the table is asked for once. @param {Places} table @param {Matrix[]} parts @returns {Places} */
+function placed(table, parts) {
+  const squares = parts.map(({ data }) => data.reduce((sum, v) => sum + v * v, 0)), place = parts[1].data, word = squares[0] / (squares[0] + squares[1] || 1);
+  const similarity = table.table && squares[1] ? table.table.map((row) => {
+    let dot = 0, own = 0;
+    row.forEach((v, d) => { dot += v * place[d]; own += v * v; });
+    return dot / Math.sqrt(own * squares[1] || 1);
+  }) : null;
+  return { ...table, similarity, word_share: word, position_share: 1 - word, lengths: squares.map(Math.sqrt) };
 }
 
 /** @param {number[]} order @param {number} d @param {number} row */
