@@ -264,6 +264,6 @@ async function settled(context) {
 }
 
 const app = new App();
-Object.assign(window, { microscope: { context: app.context, looms: app.way.all, stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
+Object.assign(window, { microscope: { context: app.context, looms: app.way.all, replay: app.views.replay, stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
   readings, settled: () => settled(app.context), ask } });
 app.start().catch((error) => trouble(error instanceof Error ? error.message : String(error)));

@@ -18,8 +18,10 @@ export function sheet(events) {
   const masks = events.some(({ kind }) => kind === "remask") || isOutOfOrder(events);
   /** @type {(Cell | null)[]} what is written so far */
   let written = range(length).map(() => null);
+  /** @type {Map<number, string>} what was drafted at each place */
+  const drafts = new Map();
   const lines = passes.map((pass) => {
-    const line = ofPass(events.filter((event) => event.pass === pass), written, first, masks, pass);
+    const line = ofPass(events.filter((event) => event.pass === pass), written, drafts, first, masks, pass);
     written = line.after;
     return line.line;
   });
@@ -33,15 +35,17 @@ function isOutOfOrder(events) {
 }
 
 /**
- * @param {Happening[]} events @param {(Cell | null)[]} written @param {number} first @param {boolean} masks @param {number} pass
+ * @param {Happening[]} events @param {(Cell | null)[]} written @param {Map<number, string>} drafts @param {number} first
+ * @param {boolean} masks @param {number} pass
  * @returns {{line: Line, after: (Cell | null)[]}}
  */
-function ofPass(events, written, first, masks, pass) {
+function ofPass(events, written, drafts, first, masks, pass) {
   const cells = written.map((cell) => (cell ? { ...cell, kind: "kept", probability: null, was: null } : masks ? blank("mask") : null)), after = [...written];
   let fresh = 0, lost = 0;
   for (const event of events) {
     const at = event.position - first, before = cells[at], cell = { kind: event.kind, text: event.text ?? "", id: event.new, probability: event.probability, was: null };
-    if (event.kind === "reject") cells[at] = { ...blank("reject"), text: before?.text || event.text || "", probability: event.probability };
+    if (event.kind === "draft") drafts.set(at, cell.text);
+    if (event.kind === "reject") cells[at] = { ...blank("reject"), text: drafts.get(at) ?? event.text ?? "", probability: event.probability };
     else if (event.kind === "remask") {
       cells[at] = { ...cell, was: before?.text ?? null };
       after[at] = null;
