@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = arguments.model or bundled()
     desk = Desk(Shelf(model, arguments.also), arguments.text)
-    token = arguments.token or (None if arguments.host in LOOPBACK else secrets.token_urlsafe(16))
+    for name in arguments.also:
+        desk.shelf.config(name)
+    token = token_of(arguments.host, arguments.token)
     server = listen(desk, arguments.host, arguments.port, token)
     with server:
         desk.shelf.open(model)  # what cannot be opened is said before an address is
@@ -73,6 +76,15 @@ def bundled() -> str:
     if not found:
         raise CutawayError("No model is bundled here. Name one: cutaway open MODEL")
     return found[0]
+
+
+def token_of(host: str, given: str | None) -> str | None:
+    """What whoever asks must know: the one given, one made now where others reach the server, else nothing."""
+    if given is not None and not re.fullmatch(r"[A-Za-z0-9._~-]+", given):
+        raise CutawayError(
+            f"--token is '{given:.40}'. It takes letters, digits and - . _ ~, which an address holds as they are."
+        )
+    return given or (None if host in LOOPBACK else secrets.token_urlsafe(16))
 
 
 def address_of(host: str, port: int, token: str | None) -> str:

@@ -72,6 +72,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "cutaway", ""
     timeout = SECONDS
+    disable_nagle_algorithm = True  # or each answer's body waits for its headers to be confirmed, 40 ms
     server: Server
 
     def do_GET(self) -> None:
