@@ -17,10 +17,12 @@ SAVE = """(async () => {
   const { keptKeys } = await import("/core/keeping.js"), { context, ask } = window.microscope, run = context.run;
   const says = await ask("/api/says", { run: run.run, rows: [0, run.stacks[0].tokens.length] });
   const asked = keptKeys(run, context.place, (token) => says.rows[token].at(-1).id);
-  const answer = await fetch("/api/save", { method: "POST", body: JSON.stringify({ run: run.run, state: location.hash.slice(1), asked }) });
+  const body = JSON.stringify({ run: run.run, state: location.hash.slice(1), asked });
+  const answer = await fetch("/api/save", { method: "POST", body });
   return answer.text();
 })()"""
-LEDGER = "[...document.querySelectorAll('.ledger td.num, .ledger td.soft')].map((c) => Number(c.textContent.replace('−', '-')) || 0)"
+LEDGER = """[...document.querySelectorAll(".ledger td.num, .ledger td.soft")].map((cell) =>
+  Number(cell.textContent.replace("−", "-")) || 0)"""
 EVENTS = [
     {"pass": 1, "kind": "commit", "position": 4, "old": None, "new": 7, "text": " tired", "probability": 0.2},
     {"pass": 1, "kind": "draft", "position": 5, "old": None, "new": 8, "text": " and", "probability": 0.5},
@@ -31,7 +33,12 @@ EVENTS = [
     {"pass": 3, "kind": "remask", "position": 5, "old": 8, "new": None, "text": None, "probability": 0.05},
     {"pass": 4, "kind": "commit", "position": 5, "old": None, "new": 2, "text": " so", "probability": 0.7},
 ]
-SHEET = "import('/views/sheet.js').then((m) => m.sheet({events}).lines.map((line) => line.cells.map((cell) => cell && [cell.kind, cell.text, cell.was])))"
+SHEET = """import("/views/sheet.js").then((module) => module.sheet({events}).lines.map((line) =>
+  line.cells.map((cell) => cell && [cell.kind, cell.text, cell.was])))"""
+OTHER_CHOICE = """[...document.querySelectorAll(".lesson [role=radio]")].find((button) =>
+  button.getAttribute("aria-checked") === "false").click()"""
+CLICK_TABLE = """(() => {{ const link = document.querySelectorAll("#view-way .tablelink")[{number}];
+  if (link.checkVisibility()) link.click(); }})()"""
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +113,7 @@ def test_a_lesson_runs_and_its_control_changes_it(tab: Page, server: Serving) ->
     first = tab.value("document.querySelector('.lesson').innerText")
     assert "What would show this wrong?" in first
     assert tab.value("document.querySelectorAll('.lesson canvas').length") > 0
-    tab.value("[...document.querySelectorAll('.lesson [role=radio]')].find((b) => b.getAttribute('aria-checked') === 'false').click()")
+    tab.value(OTHER_CHOICE)
     tab.value("new Promise((done) => setTimeout(done, 200))")
     tab.settle()
     assert tab.value("document.querySelector('.lesson').innerText") != first
@@ -122,7 +129,8 @@ def test_two_stacks_and_what_passes_between_them(tab: Page, server: Serving) -> 
     tab.value("microscope.context.set({block: 'cross', l: 1, h: 2, open: true})")
     tab.go("layers")
     assert tab.value("document.querySelectorAll('.block').length") == 3
-    assert tab.value("document.querySelectorAll('.ledger tr.past').length") == tab.value("microscope.context.run.stacks[0].tokens.length")
+    sources = tab.value("microscope.context.run.stacks[0].tokens.length")
+    assert tab.value("document.querySelectorAll('.ledger tr.past').length") == sources
     tab.value("microscope.context.set({stack: 0, i: 1, block: 'attention'})")
     tab.go("way")
     assert tab.value("microscope.looms[0].flow.whole.reduce((a, b) => a + b, 0)") == pytest.approx(1, abs=1e-3)
@@ -145,13 +153,17 @@ def test_every_picture_has_a_table(tab: Page, server: Serving) -> None:
     links = tab.value("document.querySelectorAll('#view-way .tablelink').length")
     assert links >= 9
     for number in range(links):
-        tab.value(f"document.querySelectorAll('#view-way .tablelink')[{number}].checkVisibility() && document.querySelectorAll('#view-way .tablelink')[{number}].click()")
-        cells = tab.value("document.querySelector('dialog.table') ? document.querySelectorAll('dialog.table td').length : -1")
+        tab.value(CLICK_TABLE.format(number=number))
+        cells = tab.value(
+            "document.querySelector('dialog.table') ? document.querySelectorAll('dialog.table td').length : -1"
+        )
         assert cells == -1 or cells > 3, number
         tab.value("document.querySelector('dialog.table')?.close()")
 
 
-def test_a_saved_page_opens_elsewhere_without_a_request(tab: Page, browser: str, server: Serving, tmp_path: Path) -> None:
+def test_a_saved_page_opens_elsewhere_without_a_request(
+    tab: Page, browser: str, server: Serving, tmp_path: Path
+) -> None:
     tab.open(server.address + "#layers?layer=1&head=2&open=true&i=4")
     ledger = tab.value(LEDGER)
     path = tmp_path / "saved.html"

@@ -12,6 +12,7 @@ import torch
 
 from cutaway.apps.inspect.colour import palettes
 from cutaway.lm import LM, load
+from cutaway.weights import checkpoint
 from tests.apps.microscope.driver import Page, page
 from tests.apps.microscope.serving import TEXT, serving
 from tests.apps.small import saved
@@ -190,12 +191,10 @@ def test_a_hostile_text_runs_nothing(tab: Page, address: str) -> None:
     assert tab.value("document.images.length") == 0
 
 
-def test_one_weight_changes_the_picture(shared: Page, lm: LM, model: Path, tmp_path: Path) -> None:
+def test_one_weight_changes_the_picture(shared: Page, model: Path, tmp_path: Path) -> None:
     other = load(str(model))
     name, weight = next((n, w) for n, w in other.model.named_parameters() if "attention" in n and w.dim() == 2)
     weight.data[0, 0] += 0.5
-    from cutaway.weights import checkpoint
-
     checkpoint.save(tmp_path / "other", other.model, tokenizer_files=other.tokenizer.save)
     pictures = []
     with serving(model, tmp_path / "other") as server:

@@ -16,7 +16,11 @@ import { Replay } from "./views/replay.js";
 import { Way } from "./way/way.js";
 
 /** What is shown first; the bundled model of two stacks translates from German. @type {Record<string, string>} */
-const FIRST_TEXTS = { decoder: "The cat sat on the mat because it was", encoder: "The cat sat on the mat because it was tired.", pair: "Die Katze lag auf dem Bett, weil sie müde war." };
+const FIRST_TEXTS = {
+  decoder: "The cat sat on the mat because it was",
+  encoder: "The cat sat on the mat because it was tired.",
+  pair: "Die Katze lag auf dem Bett, weil sie müde war.",
+};
 
 class App {
   constructor() {
@@ -24,8 +28,11 @@ class App {
     this.context.draw = () => this.draw();
     this.way = new Way(this.context, byId("view-way"));
     /** @type {Record<string, {draw: () => void}>} */
-    this.views = { replay: new Replay(this.context, byId("view-replay")), memory: new Memory(this.context, byId("view-memory")),
-      lessons: new Lessons(this.context, byId("view-lessons")) };
+    this.views = {
+      replay: new Replay(this.context, byId("view-replay")),
+      memory: new Memory(this.context, byId("view-memory")),
+      lessons: new Lessons(this.context, byId("view-lessons")),
+    };
     /** @type {{name: string, kind: string, note: string}[]} */
     this.models = [];
     this.asked = "";
@@ -54,7 +61,10 @@ class App {
     byId("save").addEventListener("click", () => this.save());
     byId("model").addEventListener("click", () => this.chooseModel());
     byId("save").hidden = isSaved();
-    listen(this.context, this.way, { theme: () => this.flip(), replay: (step) => /** @type {Replay} */ (this.views.replay).step(step) });
+    listen(this.context, this.way, {
+      theme: () => this.flip(),
+      replay: (step) => /** @type {Replay} */ (this.views.replay).step(step),
+    });
     watchServer((isAway) => {
       const words = "The server does not answer. What is drawn stays; the page asks again until it is back.";
       if (isAway) trouble(words);
@@ -77,7 +87,8 @@ class App {
   theme(theme) {
     document.documentElement.dataset.theme = theme;
     paint();
-    const other = theme === "dark" ? "light" : "dark", button = byId("theme");
+    const other = theme === "dark" ? "light" : "dark",
+      button = byId("theme");
     button.textContent = other;
     button.setAttribute("aria-label", `switch to the ${other} theme`);
     this.context.redraw();
@@ -85,9 +96,12 @@ class App {
 
   /** Follow the address: a whole one sets everything, a bare one leads to a view or a stage. */
   route() {
-    const hash = location.hash || (isSaved() ? `#${saved()?.state ?? ""}` : ""), { view, stage, place } = fromHash(hash), { context } = this;
+    const hash = location.hash || (isSaved() ? `#${saved()?.state ?? ""}` : ""),
+      { view, stage, place } = fromHash(hash),
+      { context } = this;
     const isMove = view !== context.place.view || stage !== context.place.stage || !place;
-    if (place) Object.assign(context.place, place, { model: place.model || context.place.model, text: place.text || context.place.text });
+    if (place)
+      Object.assign(context.place, place, { model: place.model || context.place.model, text: place.text || context.place.text });
     context.set({ view, stage });
     this.show();
     context.isLanding = isMove;
@@ -117,7 +131,8 @@ class App {
   draw() {
     this.ensureRun();
     this.normalise();
-    const { context } = this, { view } = context.place;
+    const { context } = this,
+      { view } = context.place;
     this.header();
     if (view === "way") this.way.draw();
     else this.views[view].draw();
@@ -127,37 +142,50 @@ class App {
   header() {
     const run = this.context.run;
     if (!run) return;
-    const { name, num_layers, num_heads, d_model, parameters, kind } = run.model, names = { pair: ", two stacks", encoder: ", reads both ways", decoder: "" };
+    const { name, num_layers, num_heads, d_model, parameters, kind } = run.model,
+      names = { pair: ", two stacks", encoder: ", reads both ways", decoder: "" };
     const words = `${name}, ${num_layers} layers, ${num_heads} heads, ${d_model} wide`;
     if (byId("model").textContent !== words) fill(byId("model"), words);
     document.title = `${name} · Cutaway`;
-    byId("foot").textContent = `${name}, ${count(parameters)} parameters${names[kind]}. Every number drawn is the model’s own. Nothing leaves this machine.`;
+    byId("foot").textContent =
+      `${name}, ${count(parameters)} parameters${names[kind]}. Every number drawn is the model’s own. Nothing leaves this machine.`;
   }
 
   /** Ask for the run of the place, once; what is drawn stays until it is there. */
   ensureRun() {
-    const { context } = this, { model, text, target, positions, off, more } = context.place, key = JSON.stringify([model, text, target, positions, off, more]);
+    const { context } = this,
+      { model, text, target, positions, off, more } = context.place,
+      key = JSON.stringify([model, text, target, positions, off, more]);
     if (!model || !text || key === this.asked) return;
     this.asked = key;
     this.running.abort();
     this.running = new AbortController();
     context.isRunning = true;
     context.waiting++;
-    const { signal } = this.running, { stack, i, c } = context.place, wanted = { ...(stack < 0 ? { stack } : {}), ...(i < 0 ? { i } : {}), ...(c < 0 ? { c } : {}) };
-    context.askRun(signal).then((run) => {
-      trouble(null);
-      this.arrive(run, wanted);
-    }, (error) => {
-      if (error.name !== "AbortError") trouble(error.message);
-    }).finally(() => {
-      context.waiting--;
-      if (this.asked === key) context.isRunning = false;
-      context.redraw();
-    });
+    const { signal } = this.running,
+      { stack, i, c } = context.place,
+      wanted = { ...(stack < 0 ? { stack } : {}), ...(i < 0 ? { i } : {}), ...(c < 0 ? { c } : {}) };
+    context
+      .askRun(signal)
+      .then(
+        (run) => {
+          trouble(null);
+          this.arrive(run, wanted);
+        },
+        (error) => {
+          if (error.name !== "AbortError") trouble(error.message);
+        },
+      )
+      .finally(() => {
+        context.waiting--;
+        if (this.asked === key) context.isRunning = false;
+        context.redraw();
+      });
   }
 
   /**
-   * @param {import("./core/types.js").Run} run @param {Partial<import("./core/types.js").Place>} wanted where to look in it: −1 is the end
+   * @param {import("./core/types.js").Run} run
+   * @param {Partial<import("./core/types.js").Place>} wanted where to look in it: −1 is the end
    */
   arrive(run, wanted) {
     const { context } = this;
@@ -173,7 +201,9 @@ class App {
   normalise() {
     const { place, run } = this.context;
     if (!run) return;
-    const last = run.stacks.length - 1, stack = place.stack < 0 || place.stack > last ? last : place.stack, { tokens, columns } = run.stacks[stack];
+    const last = run.stacks.length - 1,
+      stack = place.stack < 0 || place.stack > last ? last : place.stack,
+      { tokens, columns } = run.stacks[stack];
     const layers = columns.filter(({ site }) => site.endsWith("residual.end")).length;
     place.stack = stack;
     place.i = place.i < 0 || place.i >= tokens.length ? tokens.length - 1 : place.i;
@@ -189,15 +219,44 @@ class App {
   }
 
   chooseModel() {
-    const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-label": "Choose a model" }, h("h2", {}, "Models"), h("table", {}, ...this.models.map(({ name, kind, note }) => {
-      const button = h("button", { class: "link" }, name);
-      button.addEventListener("click", () => {
-        dialog.close();
-        const { place } = this.context, isOwn = Object.values(FIRST_TEXTS).includes(place.text);
-        this.context.set({ model: name, text: isOwn ? this.firstText(name) : place.text, target: null, off: [], more: [], stack: -1, i: -1, j: -1, c: -1, u: -1, word: -1, against: -1, open: false, cut: 0, l: 0, h: 0 });
-      });
-      return h("tr", {}, h("td", {}, button), h("td", { class: "second" }, note || kind));
-    }))));
+    const dialog = /** @type {HTMLDialogElement} */ (
+      h(
+        "dialog",
+        { "aria-label": "Choose a model" },
+        h("h2", {}, "Models"),
+        h(
+          "table",
+          {},
+          ...this.models.map(({ name, kind, note }) => {
+            const button = h("button", { class: "link" }, name);
+            button.addEventListener("click", () => {
+              dialog.close();
+              const { place } = this.context,
+                isOwn = Object.values(FIRST_TEXTS).includes(place.text);
+              this.context.set({
+                model: name,
+                text: isOwn ? this.firstText(name) : place.text,
+                target: null,
+                off: [],
+                more: [],
+                stack: -1,
+                i: -1,
+                j: -1,
+                c: -1,
+                u: -1,
+                word: -1,
+                against: -1,
+                open: false,
+                cut: 0,
+                l: 0,
+                h: 0,
+              });
+            });
+            return h("tr", {}, h("td", {}, button), h("td", { class: "second" }, note || kind));
+          }),
+        ),
+      )
+    );
     dialog.addEventListener("close", () => dialog.remove());
     document.body.append(dialog);
     dialog.showModal();
@@ -207,10 +266,14 @@ class App {
     const run = this.context.run;
     if (!run) return;
     try {
-      const { place } = this.context, rows = [0, run.stacks[run.stacks.length - 1].tokens.length], asksWords = run.stacks[run.stacks.length - 1].next.length > 0;
-      const says = asksWords ? await ask("/api/says", { run: run.run, rows }) : null, word = (/** @type {number} */ token) => says?.rows[token]?.at(-1)?.id ?? -1;
+      const { place } = this.context,
+        rows = [0, run.stacks[run.stacks.length - 1].tokens.length],
+        asksWords = run.stacks[run.stacks.length - 1].next.length > 0;
+      const says = asksWords ? await ask("/api/says", { run: run.run, rows }) : null,
+        word = (/** @type {number} */ token) => says?.rows[token]?.at(-1)?.id ?? -1;
       const page = await save({ run: run.run, state: toHash(place).slice(1), asked: keptKeys(run, place, word) });
-      const link = h("a", { download: `${run.model.name}.html` }), url = URL.createObjectURL(page);
+      const link = h("a", { download: `${run.model.name}.html` }),
+        url = URL.createObjectURL(page);
       assign(link, { href: url });
       link.click();
       setTimeout(() => URL.revokeObjectURL(url), 10_000);
@@ -244,9 +307,12 @@ function readings(most = 8) {
   for (const canvas of document.querySelectorAll("canvas")) {
     if (!canvas.checkVisibility()) continue;
     for (const field of fieldsOf(canvas)) {
-      const cells = field.rows * field.columns, step = Math.max(1, Math.floor(cells / most));
+      const cells = field.rows * field.columns,
+        step = Math.max(1, Math.floor(cells / most));
       for (let cell = 0; cell < cells; cell += step) {
-        const row = Math.floor(cell / field.columns), column = cell % field.columns, value = field.value(row, column);
+        const row = Math.floor(cell / field.columns),
+          column = cell % field.columns,
+          value = field.value(row, column);
         if (value !== null) out.push({ site: field.site(row, column), value, ramp: field.ramp });
       }
     }
@@ -264,6 +330,15 @@ async function settled(context) {
 }
 
 const app = new App();
-Object.assign(window, { microscope: { context: app.context, looms: app.way.all, replay: app.views.replay, stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
-  readings, settled: () => settled(app.context), ask } });
+Object.assign(window, {
+  microscope: {
+    context: app.context,
+    looms: app.way.all,
+    replay: app.views.replay,
+    stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
+    readings,
+    settled: () => settled(app.context),
+    ask,
+  },
+});
 app.start().catch((error) => trouble(error instanceof Error ? error.message : String(error)));

@@ -31,9 +31,17 @@ export async function askRun(asked, signal) {
  */
 export async function ask(path, body, signal) {
   if (isSaved()) return savedPost(path, body);
-  const response = await again(body.run, () => fetch(local(path), {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
-  }), signal);
+  const response = await again(
+    body.run,
+    () =>
+      fetch(local(path), {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+        signal,
+      }),
+    signal,
+  );
   return response.json();
 }
 
@@ -47,7 +55,9 @@ export async function get(path, query = {}, signal) {
 /**
  * One matrix of a site; index, rows and columns as the protocol has them.
  * @param {string} run @param {string} site
- * @param {{index?: string, rows?: string, columns?: string, level?: number}} [part] @param {AbortSignal} [signal] @returns {Promise<Matrix>}
+ * @param {{index?: string, rows?: string, columns?: string, level?: number}} [part]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Matrix>}
  */
 export async function tensor(run, site, part = {}, signal) {
   if (isSaved()) return savedTensor(run, site, part);
@@ -58,7 +68,13 @@ export async function tensor(run, site, part = {}, signal) {
   return { rows, columns, data: new Float32Array(await response.arrayBuffer()), deviation };
 }
 
-/** The row of logits behind a token. @param {string} run @param {number} token @param {AbortSignal} [signal] @returns {Promise<Float32Array>} */
+/**
+ * The row of logits behind a token.
+ * @param {string} run
+ * @param {number} token
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Float32Array>}
+ */
 export async function logits(run, token, signal) {
   if (isSaved()) return savedLogits(run, token);
   const response = await again(run, () => fetch(local("/api/logits", { run, token }), { signal }), signal);
@@ -71,14 +87,23 @@ export async function logits(run, token, signal) {
  */
 export async function generate(body, hear, signal) {
   if (isSaved()) return savedLines(body).forEach(hear);
-  const response = await again(body.run, () => fetch(local("/api/generate"), {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
-  }), signal);
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader(), decoder = new TextDecoder();
+  const response = await again(
+    body.run,
+    () =>
+      fetch(local("/api/generate"), {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+        signal,
+      }),
+    signal,
+  );
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader(),
+    decoder = new TextDecoder();
   for (let rest = ""; ;) {
     const { done, value } = await reader.read();
     const lines = (rest + decoder.decode(value, { stream: !done })).split("\n");
-    rest = done ? "" : lines.pop() ?? "";
+    rest = done ? "" : (lines.pop() ?? "");
     for (const line of lines) if (line.trim()) hear(JSON.parse(line));
     if (done) return;
   }
@@ -86,15 +111,22 @@ export async function generate(body, hear, signal) {
 
 /** The page as one file. @param {Record<string, any>} body @returns {Promise<Blob>} */
 export async function save(body) {
-  const response = await again(body.run, () => fetch(local("/api/save"), {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
-  }));
+  const response = await again(body.run, () =>
+    fetch(local("/api/save"), {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    }),
+  );
   return response.blob();
 }
 
 /**
  * Ask until there is an answer.
- * @param {string | undefined} run @param {() => Promise<Response>} send @param {AbortSignal} [signal] @returns {Promise<Response>}
+ * @param {string | undefined} run
+ * @param {() => Promise<Response>} send
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Response>}
  */
 async function again(run, send, signal) {
   for (let renewed = false; ;) {

@@ -1,4 +1,5 @@
-// What every stage is given: the run, the place, the answers. In: changes of the place. Out: one drawing a frame, and the address.
+// What every stage is given: the run, the place, the answers. In: changes of the place. Out: one drawing a frame, and the
+// address.
 
 import { askRun, tensor } from "./api.js";
 import { Refusal } from "./refusal.js";
@@ -84,7 +85,7 @@ export class Context {
     if (found === undefined) this.load(key, load);
     else if (found.error !== undefined) this.refused = found.error;
     else if (found.value !== undefined) {
-      this.answers.delete(key);  // the most recently used stand last
+      this.answers.delete(key); // the most recently used stand last
       this.answers.set(key, found);
       return found.value;
     }
@@ -99,15 +100,17 @@ export class Context {
     const abort = new AbortController();
     this.answers.set(key, { size: 0, abort });
     this.waiting++;
-    load(abort.signal).then(
-      (value) => this.answers.set(key, { value, size: value?.data?.length ?? 1000 }),
-      (error) => this.failed(key, error),
-    ).finally(() => {
-      this.waiting--;
-      this.arrived++;
-      this.trim();
-      this.redraw();
-    });
+    load(abort.signal)
+      .then(
+        (value) => this.answers.set(key, { value, size: value?.data?.length ?? 1000 }),
+        (error) => this.failed(key, error),
+      )
+      .finally(() => {
+        this.waiting--;
+        this.arrived++;
+        this.trim();
+        this.redraw();
+      });
   }
 
   /** @param {string} key @param {any} error */
@@ -158,7 +161,8 @@ export class Context {
    * @param {() => T} look @returns {T}
    */
   maybe(look) {
-    const { missing, refused } = this, found = look();
+    const { missing, refused } = this,
+      found = look();
     if (this.missing > missing) this.hopes++;
     [this.missing, this.refused] = [missing, refused];
     return found;
@@ -195,7 +199,10 @@ export function editsOf(off) {
   for (const name of off) {
     const [stack, layer, block, head] = name.split(".");
     const site = `${stack ? `${stack}.` : ""}layers.${layer}.${block}.mixed`;
-    sites.set(site, [...(sites.get(site) ?? []), Number(head)].sort((a, b) => a - b));
+    sites.set(
+      site,
+      [...(sites.get(site) ?? []), Number(head)].sort((a, b) => a - b),
+    );
   }
   return [...sites].sort(([a], [b]) => (a < b ? -1 : 1)).map(([site, heads]) => ({ site, op: "zero", heads }));
 }

@@ -1,4 +1,5 @@
-// In which order the dimensions of the stream are drawn. In: the rows of fixed waves. Out: the true dimension of each place of a strip.
+// In which order the dimensions of the stream are drawn. In: the rows of fixed waves. Out: the true dimension of each place of a
+// strip.
 // Waves that alternate sine and cosine would alias into stripes, so there the sines come first; the reading gives the true index.
 
 import { range } from "./dom.js";
@@ -29,9 +30,14 @@ export function dimensions(context, run, width) {
   return remembered(parted, width, () => [...range(width).filter((d) => d % 2 === 0), ...range(width).filter((d) => d % 2)]);
 }
 
-/** Whether sine and cosine stand side by side: in each pair their squares add up to the same. @param {ArrayLike<number>} rows @param {number} width */
+/**
+ * Whether sine and cosine stand side by side: in each pair their squares add up to the same.
+ * @param {ArrayLike<number>} rows
+ * @param {number} width
+ */
 function alternates(rows, width) {
-  const power = (/** @type {number} */ d) => rows[width + d] ** 2 + rows[width + d + 1] ** 2, first = power(0);
+  const power = (/** @type {number} */ d) => rows[width + d] ** 2 + rows[width + d + 1] ** 2,
+    first = power(0);
   return first > 0 && range(Math.floor(width / 2)).every((pair) => Math.abs(power(2 * pair) - first) < 1e-3 * first);
 }
 

@@ -3,7 +3,8 @@
 /** @typedef {Node | string | number | null | undefined | false} Child */
 
 /**
- * Attributes: `class`, `style` (an object, set through the CSSOM), `data` (an object), `on` (listeners), anything else as written;
+ * Attributes: `class`, `style` (an object, set through the CSSOM), `data` (an object), `on` (listeners), anything else as
+ * written;
  * false and null leave an attribute out.
  * @param {Element} element
  * @param {Record<string, any>} attributes
@@ -58,8 +59,9 @@ export function svg(tag, attributes = {}, ...children) {
  */
 function real(children) {
   const flat = /** @type {Child[]} */ (children.flat());
-  return flat.filter((child) => child !== null && child !== undefined && child !== false).map((child) =>
-    typeof child === "number" ? String(child) : /** @type {Node | string} */ (child));
+  return flat
+    .filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (typeof child === "number" ? String(child) : /** @type {Node | string} */ (child)));
 }
 
 /** A canvas. @param {Record<string, any>} [attributes] @returns {HTMLCanvasElement} */
@@ -73,8 +75,10 @@ export function canvas(attributes = {}) {
  * @param {...(Child | Child[])} children
  */
 export function fill(element, ...children) {
-  const focused = document.activeElement instanceof HTMLElement && element.contains(document.activeElement)
-    ? document.activeElement.dataset.key : undefined;
+  const focused =
+    document.activeElement instanceof HTMLElement && element.contains(document.activeElement)
+      ? document.activeElement.dataset.key
+      : undefined;
   element.replaceChildren(...real(children));
   if (focused !== undefined) {
     const again = [...element.querySelectorAll("[data-key]")].find((e) => /** @type {HTMLElement} */ (e).dataset.key === focused);

@@ -23,7 +23,9 @@ export function remember(canvas, field) {
  * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height @returns {CanvasRenderingContext2D}
  */
 export function fit(canvas, width, height) {
-  const ratio = devicePixelRatio || 1, wide = Math.round(width * ratio), high = Math.round(height * ratio);
+  const ratio = devicePixelRatio || 1,
+    wide = Math.round(width * ratio),
+    high = Math.round(height * ratio);
   if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
@@ -50,7 +52,9 @@ export function cells(pen, field, scale, { gap = 0, keep = true } = {}) {
 
 /** @param {CanvasRenderingContext2D} pen @param {Field} field @param {number} scale @param {number} gap */
 function spaced(pen, field, scale, gap) {
-  const wide = field.width / field.columns, high = field.height / field.rows, ramp = bytes(field.ramp);
+  const wide = field.width / field.columns,
+    high = field.height / field.rows,
+    ramp = bytes(field.ramp);
   for (let row = 0; row < field.rows; row++) {
     for (let column = 0; column < field.columns; column++) {
       const value = field.value(row, column);
@@ -62,15 +66,20 @@ function spaced(pen, field, scale, gap) {
   }
 }
 
-/** The pixels of a field, one for each cell or for those that share it. @param {Field} field @param {number} wide @param {number} high
+/**
+ * The pixels of a field, one for each cell or for those that share it. @param {Field} field @param {number} wide @param
+ * {number} high
  * @param {number} scale @returns {ImageData} */
 export function image(field, wide, high, scale) {
-  const picture = new ImageData(wide, high), ramp = bytes(field.ramp), data = picture.data;
+  const picture = new ImageData(wide, high),
+    ramp = bytes(field.ramp),
+    data = picture.data;
   for (let y = 0; y < high; y++) {
     for (let x = 0; x < wide; x++) {
       const value = pooled(field, y, high, x, wide);
       if (value === null) continue;
-      const from = 3 * step(field.ramp, value, scale), to = 4 * (y * wide + x);
+      const from = 3 * step(field.ramp, value, scale),
+        to = 4 * (y * wide + x);
       data[to] = ramp[from];
       data[to + 1] = ramp[from + 1];
       data[to + 2] = ramp[from + 2];
@@ -86,9 +95,13 @@ export function image(field, wide, high, scale) {
  */
 function pooled(field, y, high, x, wide) {
   if (high === field.rows && wide === field.columns) return field.value(y, x);
-  const top = Math.floor(y * field.rows / high), bottom = Math.max(top + 1, Math.floor((y + 1) * field.rows / high));
-  const left = Math.floor(x * field.columns / wide), right = Math.max(left + 1, Math.floor((x + 1) * field.columns / wide));
-  let sum = 0, most = -Infinity, number = 0;
+  const top = Math.floor((y * field.rows) / high),
+    bottom = Math.max(top + 1, Math.floor(((y + 1) * field.rows) / high));
+  const left = Math.floor((x * field.columns) / wide),
+    right = Math.max(left + 1, Math.floor(((x + 1) * field.columns) / wide));
+  let sum = 0,
+    most = -Infinity,
+    number = 0;
   for (let row = top; row < bottom; row++) {
     for (let column = left; column < right; column++) {
       const value = field.value(row, column);
@@ -105,7 +118,13 @@ function pooled(field, y, high, x, wide) {
 /** @type {OffscreenCanvas | null} */
 let sheet = null;
 
-/** @param {CanvasRenderingContext2D} pen @param {ImageData} picture @param {Field} field @param {number} wide @param {number} high */
+/**
+ * @param {CanvasRenderingContext2D} pen
+ * @param {ImageData} picture
+ * @param {Field} field
+ * @param {number} wide
+ * @param {number} high
+ */
 function stretch(pen, picture, field, wide, high) {
   if (!sheet || sheet.width < wide || sheet.height < high) {
     sheet = new OffscreenCanvas(Math.max(wide, sheet?.width ?? 0), Math.max(high, sheet?.height ?? 0));
@@ -124,27 +143,49 @@ function stretch(pen, picture, field, wide, high) {
  */
 export function strip(pen, box, numbers, ramp, scale, words) {
   const { says, note } = words;
-  cells(pen, {
-    ...box, rows: 1, columns: numbers.length, ramp, label: words.label ?? "",
-    value: (_, d) => numbers[d], site: (_, d) => words.site(d),
-    says: says && ((_, d) => says(d)), note: note && ((_, d) => note(d)),
-  }, scale);
+  cells(
+    pen,
+    {
+      ...box,
+      rows: 1,
+      columns: numbers.length,
+      ramp,
+      label: words.label ?? "",
+      value: (_, d) => numbers[d],
+      site: (_, d) => words.site(d),
+      says: says && ((_, d) => says(d)),
+      note: note && ((_, d) => note(d)),
+    },
+    scale,
+  );
 }
 
 /** The frame of the place, or of the source. @param {CanvasRenderingContext2D} pen
- * @param {number} x @param {number} y @param {number} width @param {number} height @param {string} [colour] @param {number} [line] */
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ * @param {string} [colour]
+ * @param {number} [line] */
 export function frame(pen, x, y, width, height, colour = css("look"), line = 1.5) {
   pen.strokeStyle = colour;
   pen.lineWidth = line;
   pen.strokeRect(x - line / 2, y - line / 2, width + line, height + line);
 }
 
-/** What would be here is off. @param {CanvasRenderingContext2D} pen @param {number} x @param {number} y @param {number} width @param {number} height */
+/**
+ * What would be here is off.
+ * @param {CanvasRenderingContext2D} pen
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ */
 export function dashed(pen, x, y, width, height) {
   pen.strokeStyle = css("rule-2");
   pen.lineWidth = 1;
   pen.setLineDash([2, 3]);
-  pen.strokeRect(x + .5, y + .5, width - 1, height - 1);
+  pen.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
   pen.setLineDash([]);
 }
 
@@ -158,7 +199,13 @@ export function write(pen, text, x, y, { colour = css("ink-3"), size = 11, align
   pen.textAlign = "start";
 }
 
-/** A line of given points. @param {CanvasRenderingContext2D} pen @param {[number, number][]} points @param {string} colour @param {number} [width] */
+/**
+ * A line of given points.
+ * @param {CanvasRenderingContext2D} pen
+ * @param {[number, number][]} points
+ * @param {string} colour
+ * @param {number} [width]
+ */
 export function line(pen, points, colour, width = 1) {
   pen.strokeStyle = colour;
   pen.lineWidth = width;
@@ -167,11 +214,18 @@ export function line(pen, points, colour, width = 1) {
   pen.stroke();
 }
 
-/** ± 2.6 standard deviations, the end of a signed ramp. @param {import("./types.js").Matrix | number[] | ArrayLike<number>} numbers */
+/**
+ * ± 2.6 standard deviations, the end of a signed ramp.
+ * @param {import("./types.js").Matrix | number[] | ArrayLike<number>} numbers
+ */
 export function reach(numbers) {
   if ("deviation" in numbers) return 2.6 * numbers.deviation || 1;
-  let sum = 0, squares = 0;
-  for (let k = 0; k < numbers.length; k++) { sum += numbers[k]; squares += numbers[k] ** 2; }
+  let sum = 0,
+    squares = 0;
+  for (let k = 0; k < numbers.length; k++) {
+    sum += numbers[k];
+    squares += numbers[k] ** 2;
+  }
   const mean = sum / (numbers.length || 1);
   return 2.6 * Math.sqrt(Math.max(0, squares / (numbers.length || 1) - mean ** 2)) || 1;
 }

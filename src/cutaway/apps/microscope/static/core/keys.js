@@ -4,15 +4,34 @@ import { byId, clamp, fill, h } from "./dom.js";
 import { STAGES } from "./state.js";
 
 const KEYS = /** @type {[string, string][]} */ ([
-  ["← →", "stage before, stage after"], ["j k", "next token, previous token"], ["[ ]", "layer before, layer after"],
-  ["0–9", "unfold that head of the layer"], ["Tab", "into the figures; there the arrow keys move, Enter opens"],
-  ["Esc", "one step out: close the head, leave the figure, back to the last token"], ["x", "switch the head off or on, by running the model again"],
-  ["p", "positions off or on"], ["n", "keep the next token and go on"], ["/", "edit the text"], ["t", "light or dark"], ["?", "these keys"],
+  ["← →", "stage before, stage after"],
+  ["j k", "next token, previous token"],
+  ["[ ]", "layer before, layer after"],
+  ["0–9", "unfold that head of the layer"],
+  ["Tab", "into the figures; there the arrow keys move, Enter opens"],
+  ["Esc", "one step out: close the head, leave the figure, back to the last token"],
+  ["x", "switch the head off or on, by running the model again"],
+  ["p", "positions off or on"],
+  ["n", "keep the next token and go on"],
+  ["/", "edit the text"],
+  ["t", "light or dark"],
+  ["?", "these keys"],
 ]);
 
 export function showKeys() {
-  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { "aria-label": "Keyboard shortcuts" },
-    h("table", {}, ...KEYS.map(([keys, text]) => h("tr", {}, h("td", {}, ...keys.split(" ").flatMap((key) => [h("kbd", {}, key), " "])), h("td", {}, text))))));
+  const dialog = /** @type {HTMLDialogElement} */ (
+    h(
+      "dialog",
+      { "aria-label": "Keyboard shortcuts" },
+      h(
+        "table",
+        {},
+        ...KEYS.map(([keys, text]) =>
+          h("tr", {}, h("td", {}, ...keys.split(" ").flatMap((key) => [h("kbd", {}, key), " "])), h("td", {}, text)),
+        ),
+      ),
+    )
+  );
   dialog.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
@@ -41,7 +60,10 @@ export function listen(context, way, page) {
 }
 
 /**
- * @param {KeyboardEvent} event @param {Context} context @param {import("../way/way.js").Way} way @param {{theme: () => void}} page
+ * @param {KeyboardEvent} event
+ * @param {Context} context
+ * @param {import("../way/way.js").Way} way
+ * @param {{theme: () => void}} page
  */
 function anywhere(event, context, way, page) {
   if (event.key === "?") showKeys();
@@ -57,7 +79,9 @@ function anywhere(event, context, way, page) {
 
 /** @param {KeyboardEvent} event @param {Context} context @param {import("../way/way.js").Way} way @param {boolean} isSlider */
 function onTheWay(event, context, way, isSlider) {
-  const { place } = context, run = /** @type {import("./types.js").Run} */ (context.run), { key } = event;
+  const { place } = context,
+    run = /** @type {import("./types.js").Run} */ (context.run),
+    { key } = event;
   if (key === "Escape") return way.stepOut();
   if (key === "n") return way.prompt.keepNext();
   if (key === "j" || key === "k") return way.prompt.choose(place.stack, place.i + (key === "j" ? 1 : -1));
@@ -72,8 +96,9 @@ function onTheWay(event, context, way, isSlider) {
     location.hash = "layers";
     return;
   }
-  if (isSlider || key !== "ArrowLeft" && key !== "ArrowRight") return;
-  const all = ["", ...STAGES], at = all.indexOf(way.now());
+  if (isSlider || (key !== "ArrowLeft" && key !== "ArrowRight")) return;
+  const all = ["", ...STAGES],
+    at = all.indexOf(way.now());
   location.hash = all[clamp(at + (key === "ArrowRight" ? 1 : -1), 0, all.length - 1)] || "way";
 }
 

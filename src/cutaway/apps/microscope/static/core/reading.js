@@ -11,7 +11,12 @@ import { exact } from "./text.js";
 /** @param {number} x @param {number} y @param {Reading} reading */
 export function show(x, y, { says, site, note }) {
   const tip = byId("tip");
-  fill(tip, ...[says].flat(), site ? h("span", { class: "mono" }, site) : null, note?.length ? h("em", {}, ...[note].flat()) : null);
+  fill(
+    tip,
+    ...[says].flat(),
+    site ? h("span", { class: "mono" }, site) : null,
+    note?.length ? h("em", {}, ...[note].flat()) : null,
+  );
   tip.hidden = false;
   if (isNarrow()) return;
   const box = tip.getBoundingClientRect();
@@ -23,10 +28,17 @@ export function hide() {
   byId("tip").hidden = true;
 }
 
-/** The cell of a canvas under a point of it. @param {HTMLCanvasElement} canvas @param {number} x @param {number} y @returns {Cell | null} */
+/**
+ * The cell of a canvas under a point of it.
+ * @param {HTMLCanvasElement} canvas
+ * @param {number} x
+ * @param {number} y
+ * @returns {Cell | null}
+ */
 export function cellAt(canvas, x, y) {
   for (const field of fieldsOf(canvas)) {
-    const column = Math.floor((x - field.x) / field.width * field.columns), row = Math.floor((y - field.y) / field.height * field.rows);
+    const column = Math.floor(((x - field.x) / field.width) * field.columns),
+      row = Math.floor(((y - field.y) / field.height) * field.rows);
     if (row >= 0 && row < field.rows && column >= 0 && column < field.columns) return { field, row, column };
   }
   return null;
@@ -51,14 +63,18 @@ export function readable(canvas, what = {}) {
     return [event.clientX - box.left, event.clientY - box.top];
   };
   canvas.addEventListener("pointermove", (event) => {
-    const [x, y] = inside(event), cell = cellAt(canvas, x, y);
+    const [x, y] = inside(event),
+      cell = cellAt(canvas, x, y);
     what.over?.(cell, x, y);
     const reading = what.at?.(x, y) ?? (cell && read(cell));
     if (!reading) return hide();
     const top = cell && what.above ? canvas.getBoundingClientRect().top + what.above(cell) : event.clientY;
     show(event.clientX, top, reading);
   });
-  canvas.addEventListener("pointerleave", () => { hide(); what.leave?.(); });
+  canvas.addEventListener("pointerleave", () => {
+    hide();
+    what.leave?.();
+  });
   if (what.press) {
     canvas.addEventListener("click", (event) => {
       const [x, y] = inside(event);

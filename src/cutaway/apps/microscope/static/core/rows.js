@@ -11,7 +11,12 @@ export const WHOLE = 256;
  * @typedef {{first: number, last: number, before: number, after: number, count: number, total: number}} Rows
  */
 
-/** @param {number} total @param {number} at @param {Rows | null} [old] what was shown, which stays while it holds the place @returns {Rows} */
+/**
+ * @param {number} total
+ * @param {number} at
+ * @param {Rows | null} [old] what was shown, which stays while it holds the place
+ * @returns {Rows}
+ */
 export function rowsFor(total, at, old = null) {
   if (total <= ALL) return { first: 0, last: total - 1, before: 0, after: 0, count: total, total };
   const stays = old !== null && old.total === total && at >= old.first && at <= old.last;

@@ -1,4 +1,5 @@
-// The place and the settings, and the address that holds them. In: changes. Out: one state, and whoever listens is told once a frame.
+// The place and the settings, and the address that holds them. In: changes. Out: one state, and whoever listens is told once a
+// frame.
 
 /** @typedef {import("./types.js").Place} Place */
 
@@ -11,34 +12,103 @@ const KEPT = "cutaway.text";
 /** @returns {Place} */
 export function start() {
   return {
-    view: "way", stage: "", model: "", text: "", target: null, positions: true, off: [], more: [], stack: -1, i: -1, j: -1, l: 0, h: 0,
-    block: "attention", c: -1, u: -1, open: false, cut: 0, temperature: 1, topk: 0, topp: 1, thrown: 0.062, word: -1, against: -1,
-    dimension: -1, second: -1, b: "", bmodel: "", mode: 0, pass: 1e9, decoder: "", seed: 0, lesson: "", settings: "", bits: 32,
-    cache: true, batch: 1, context: 256, memory: "",
+    view: "way",
+    stage: "",
+    model: "",
+    text: "",
+    target: null,
+    positions: true,
+    off: [],
+    more: [],
+    stack: -1,
+    i: -1,
+    j: -1,
+    l: 0,
+    h: 0,
+    block: "attention",
+    c: -1,
+    u: -1,
+    open: false,
+    cut: 0,
+    temperature: 1,
+    topk: 0,
+    topp: 1,
+    thrown: 0.062,
+    word: -1,
+    against: -1,
+    dimension: -1,
+    second: -1,
+    b: "",
+    bmodel: "",
+    mode: 0,
+    pass: 1e9,
+    decoder: "",
+    seed: 0,
+    lesson: "",
+    settings: "",
+    bits: 32,
+    cache: true,
+    batch: 1,
+    context: 256,
+    memory: "",
   };
 }
 
 /** Names in the address; what is not here is not kept. @type {Record<string, keyof Place>} */
 const NAMES = {
-  model: "model", text: "text", target: "target", positions: "positions", off: "off", more: "more", stack: "stack", i: "i", j: "j", layer: "l",
-  head: "h", block: "block", column: "c", unit: "u", open: "open", cut: "cut", temperature: "temperature", topk: "topk", topp: "topp",
-  throw: "thrown", word: "word", against: "against", second: "second", b: "b", bmodel: "bmodel", mode: "mode", pass: "pass",
-  decoder: "decoder", seed: "seed", lesson: "lesson", settings: "settings", bits: "bits", cache: "cache", batch: "batch",
-  context: "context", memory: "memory",
+  model: "model",
+  text: "text",
+  target: "target",
+  positions: "positions",
+  off: "off",
+  more: "more",
+  stack: "stack",
+  i: "i",
+  j: "j",
+  layer: "l",
+  head: "h",
+  block: "block",
+  column: "c",
+  unit: "u",
+  open: "open",
+  cut: "cut",
+  temperature: "temperature",
+  topk: "topk",
+  topp: "topp",
+  throw: "thrown",
+  word: "word",
+  against: "against",
+  second: "second",
+  b: "b",
+  bmodel: "bmodel",
+  mode: "mode",
+  pass: "pass",
+  decoder: "decoder",
+  seed: "seed",
+  lesson: "lesson",
+  settings: "settings",
+  bits: "bits",
+  cache: "cache",
+  batch: "batch",
+  context: "context",
+  memory: "memory",
 };
 
 /** @param {Place} place @returns {string} */
 export function toHash(place) {
-  const fresh = start(), query = new URLSearchParams();
+  const fresh = start(),
+    query = new URLSearchParams();
   for (const [name, key] of Object.entries(NAMES)) {
-    const value = place[key], usual = fresh[key];
+    const value = place[key],
+      usual = fresh[key];
     if (value === null || String(value) === String(usual)) continue;
     if (name === "text" && String(value).length > LONGEST) {
       keep(String(value));
       query.set("kept", "1");
     } else query.set(name, String(value));
   }
-  const written = query.toString(), stage = place.view === "way" && place.stage ? place.stage : place.view;
+  const written = query.toString(),
+    stage = place.view === "way" && place.stage ? place.stage : place.view;
   return `#${stage}${written ? `?${written}` : ""}`;
 }
 
@@ -48,9 +118,11 @@ export function toHash(place) {
  */
 export function fromHash(hash) {
   const [where, query] = split(hash.replace(/^#/, ""));
-  const view = VIEWS.includes(where) ? where : "way", stage = STAGES.includes(where) ? where : "";
+  const view = VIEWS.includes(where) ? where : "way",
+    stage = STAGES.includes(where) ? where : "";
   if (query === null) return { view, stage, place: null };
-  const fresh = start(), asked = new URLSearchParams(query);
+  const fresh = start(),
+    asked = new URLSearchParams(query);
   /** @type {Record<string, any>} */
   const place = {};
   for (const [name, key] of Object.entries(NAMES)) {

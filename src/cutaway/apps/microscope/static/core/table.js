@@ -16,10 +16,15 @@ export function tableLink(tables, of) {
   return button;
 }
 
-/** The fields of canvases as tables; a lone row of many numbers is turned on its side. @param {HTMLCanvasElement[]} canvases @returns {Table[]} */
+/**
+ * The fields of canvases as tables; a lone row of many numbers is turned on its side.
+ * @param {HTMLCanvasElement[]} canvases
+ * @returns {Table[]}
+ */
 export function fromCanvases(canvases) {
   const fields = canvases.flatMap((canvas) => [...fieldsOf(canvas)].reverse());
-  const strips = fields.filter((field) => field.rows === 1), grids = fields.filter((field) => field.rows > 1);
+  const strips = fields.filter((field) => field.rows === 1),
+    grids = fields.filter((field) => field.rows > 1);
   /** @type {Map<number, typeof strips>} */
   const widths = new Map();
   for (const field of strips) widths.set(field.columns, [...(widths.get(field.columns) ?? []), field]);
@@ -40,8 +45,10 @@ function grid(field) {
   return {
     title: field.label || field.site(0, 0),
     head: ["", ...range(Math.min(MOST, field.columns)).map(String)],
-    rows: range(Math.min(MOST, field.rows)).map((row) =>
-      [String(row), ...range(Math.min(MOST, field.columns)).map((column) => number(field.value(row, column)))]),
+    rows: range(Math.min(MOST, field.rows)).map((row) => [
+      String(row),
+      ...range(Math.min(MOST, field.columns)).map((column) => number(field.value(row, column))),
+    ]),
   };
 }
 
@@ -53,14 +60,28 @@ function number(value) {
 /** @param {Table[]} tables */
 export function open(tables) {
   const close = h("button", { class: "link" }, "close");
-  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "table", "aria-label": "Numbers of the figure" },
-    h("p", { class: "acts" }, close, " ", h("kbd", {}, "Esc")),
-    ...tables.flatMap(({ title, head, rows }) => [
-      h("h2", {}, title),
-      h("table", {}, h("thead", {}, h("tr", {}, ...head.map((cell) => h("th", { scope: "col" }, cell)))),
-        h("tbody", {}, ...rows.map(([first, ...rest]) => h("tr", {}, h("th", { scope: "row" }, first),
-          ...rest.map((cell) => h("td", {}, cell)))))),
-    ])));
+  const dialog = /** @type {HTMLDialogElement} */ (
+    h(
+      "dialog",
+      { class: "table", "aria-label": "Numbers of the figure" },
+      h("p", { class: "acts" }, close, " ", h("kbd", {}, "Esc")),
+      ...tables.flatMap(({ title, head, rows }) => [
+        h("h2", {}, title),
+        h(
+          "table",
+          {},
+          h("thead", {}, h("tr", {}, ...head.map((cell) => h("th", { scope: "col" }, cell)))),
+          h(
+            "tbody",
+            {},
+            ...rows.map(([first, ...rest]) =>
+              h("tr", {}, h("th", { scope: "row" }, first), ...rest.map((cell) => h("td", {}, cell))),
+            ),
+          ),
+        ),
+      ]),
+    )
+  );
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

@@ -12,18 +12,25 @@ const SIGNS = { "\n": "↵", "\t": "⇥", "\r": "␍" };
  */
 export function token(token) {
   const text = typeof token === "string" ? token : token.text;
-  const bytes = typeof token === "string" ? "" : token.bytes ?? "";
+  const bytes = typeof token === "string" ? "" : (token.bytes ?? "");
   if (text.includes("\ufffd") && bytes) return [h("span", { class: "byte" }, bytes.replace(/(..)(?=.)/g, "$1\u2009"))];
   if (text === "") return [h("span", { class: "byte" }, bytes || "∅")];
   /** @type {Node[]} */
   const out = [];
   let run = "";
-  const flush = () => { if (run) out.push(document.createTextNode(run)); run = ""; };
+  const flush = () => {
+    if (run) out.push(document.createTextNode(run));
+    run = "";
+  };
   for (const character of text) {
-    if (character === " ") { flush(); out.push(h("i", { class: "sp" })); }
-    else if (SIGNS[character]) run += SIGNS[character];
-    else if (isBare(character)) { flush(); out.push(h("span", { class: "byte" }, hex(character))); }
-    else run += character;
+    if (character === " ") {
+      flush();
+      out.push(h("i", { class: "sp" }));
+    } else if (SIGNS[character]) run += SIGNS[character];
+    else if (isBare(character)) {
+      flush();
+      out.push(h("span", { class: "byte" }, hex(character)));
+    } else run += character;
   }
   flush();
   return out;
@@ -48,10 +55,17 @@ export function spoken(token) {
   return text ? "space" : "nothing";
 }
 
-/** Words in which ␣ stands for the space of a token: drawn as elsewhere; other spaces part words. @param {string} text @returns {Node[]} */
+/**
+ * Words in which ␣ stands for the space of a token: drawn as elsewhere; other spaces part words.
+ * @param {string} text
+ * @returns {Node[]}
+ */
 export function marked(text) {
   if (text && !text.trim()) return token(text);
-  return text.split(/(␣)/).filter(Boolean).map((part) => (part === "␣" ? h("i", { class: "sp" }) : document.createTextNode(part)));
+  return text
+    .split(/(␣)/)
+    .filter(Boolean)
+    .map((part) => (part === "␣" ? h("i", { class: "sp" }) : document.createTextNode(part)));
 }
 
 /** The same in a line of canvas or SVG text. @param {string} text */
@@ -77,7 +91,9 @@ export function exact(value) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
   if (size === 0 || size >= 0.001) return minus(value.toFixed(4));
-  return minus(value.toExponential(2).replace(/e([+-])(\d+)/, (_, sign, digits) => ` × 10${raised((sign === "-" ? "−" : "") + digits)}`));
+  return minus(
+    value.toExponential(2).replace(/e([+-])(\d+)/, (_, sign, digits) => ` × 10${raised((sign === "-" ? "−" : "") + digits)}`),
+  );
 }
 
 /** @param {string} text */
@@ -104,7 +120,13 @@ export function many(number, word, words = `${word}s`) {
 
 /** @param {number} bytes @param {string} [unit] */
 export function size(bytes, unit = "B") {
-  const steps = /** @type {[number, string][]} */ ([[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]]);
+  const steps = /** @type {[number, string][]} */ ([
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+    [1, ""],
+  ]);
   const [by, prefix] = steps.find(([least]) => bytes >= least) ?? [1, ""];
   const scaled = bytes / by;
   return `${scaled >= 99.5 ? Math.round(scaled) : Number(scaled.toPrecision(2))} ${prefix}${unit}`;

@@ -7,7 +7,8 @@ import { fit } from "../core/draw.js";
 import { middle } from "./loom_shape.js";
 import { rollout } from "./rollout.js";
 
-const THINNEST = .4, BEND = 56;
+const THINNEST = 0.4,
+  BEND = 56;
 
 export class Crossings {
   /** @param {import("../core/context.js").Context} context */
@@ -24,16 +25,24 @@ export class Crossings {
   }
 
   draw() {
-    const rolled = rollout(this.context), [source, target] = this.looms, box = this.element.parentElement;
+    const rolled = rollout(this.context),
+      [source, target] = this.looms,
+      box = this.element.parentElement;
     if (!rolled || !source?.shape || !target?.shape || !box) return;
-    const pen = fit(this.element, box.clientWidth, box.clientHeight), from = source.shape, to = target.shape;
-    const x0 = from.xs[from.xs.length - 1] + from.strip, top0 = source.element.offsetTop, top1 = target.element.offsetTop;
-    pen.fillStyle = tone("computed-share", .54);
-    pen.globalAlpha = .55;
+    const pen = fit(this.element, box.clientWidth, box.clientHeight),
+      from = source.shape,
+      to = target.shape;
+    const x0 = from.xs[from.xs.length - 1] + from.strip,
+      top0 = source.element.offsetTop,
+      top1 = target.element.offsetTop;
+    pen.fillStyle = tone("computed-share", 0.54);
+    pen.globalAlpha = 0.55;
     rolled.cross.forEach(({ threads, from: sources }, l) => {
       const x1 = to.xs[to.inputs + l];
       threads.forEach((share, k) => {
-        const thick = share * to.full, y0 = top0 + middle(from, k % sources), y1 = top1 + middle(to, Math.floor(k / sources));
+        const thick = share * to.full,
+          y0 = top0 + middle(from, k % sources),
+          y1 = top1 + middle(to, Math.floor(k / sources));
         if (thick > THINNEST) ribbon(pen, x0, y0, x1, y1, thick);
       });
     });
@@ -43,10 +52,16 @@ export class Crossings {
 
 /**
  * Out to the right, down, and in from the left.
- * @param {CanvasRenderingContext2D} pen @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 @param {number} thick
+ * @param {CanvasRenderingContext2D} pen
+ * @param {number} x0
+ * @param {number} y0
+ * @param {number} x1
+ * @param {number} y1
+ * @param {number} thick
  */
 function ribbon(pen, x0, y0, x1, y1, thick) {
-  const a = y0 - thick / 2, b = y1 - thick / 2;
+  const a = y0 - thick / 2,
+    b = y1 - thick / 2;
   pen.beginPath();
   pen.moveTo(x0, a);
   pen.bezierCurveTo(x0 + BEND, a, x1 - BEND, b, x1, b);

@@ -11,6 +11,7 @@ import { rowOfToken, span, tokenOfRow, WHOLE } from "../core/rows.js";
 import { fromCanvases, tableLink } from "../core/table.js";
 import { exact, many, percent, spoken, token } from "../core/text.js";
 import { LoomLabels } from "./loom_labels.js";
+import { LoomStrips } from "./loom_strips.js";
 import { middle, ribbonAt, ribbons, shape, stripAt, trace } from "./loom_shape.js";
 import { between, layersOf, rollout } from "./rollout.js";
 
@@ -39,10 +40,8 @@ export class Loom {
     /** @type {import("./loom_shape.js").Ribbon | null} */
     this.hot = null;
     this.motion = this.aboveRow = 0;
-    this.movedFor = this.readyFor = "";
-    /** @type {OffscreenCanvas | null} */
-    this.sheet = null;
-    this.wide = 1;
+    this.movedFor = "";
+    this.strips = new LoomStrips(this);
     /** @type {import("./rollout.js").Flow | null} */
     this.flow = null;
     this.listen();
@@ -53,17 +52,25 @@ export class Loom {
       over: (_, x, y) => this.over(x, y),
       at: (x, y) => this.readThread(x, y),
       above: () => this.aboveRow,
-      leave: () => { this.hot = null; this.context.hover({}); this.paint(); },
+      leave: () => {
+        this.hot = null;
+        this.context.hover({});
+        this.paint();
+      },
       press: (_, x, y) => this.press(x, y),
     });
     arrows(this.canvas, (down, right) => {
       const { place, run } = this.context;
       if (!run) return;
       const c = place.stack === this.index ? place.c : layersOf(run, this.index);
-      this.choose(clamp((place.stack === this.index ? place.i : 0) + down, 0, run.stacks[this.index].tokens.length - 1), clamp(c + right, 0, layersOf(run, this.index)));
+      this.choose(
+        clamp((place.stack === this.index ? place.i : 0) + down, 0, run.stacks[this.index].tokens.length - 1),
+        clamp(c + right, 0, layersOf(run, this.index)),
+      );
     });
     this.element.addEventListener("click", (event) => {
-      const row = closest(event.target, ".row[data-i]"), layer = closest(event.target, "[data-layer]");
+      const row = closest(event.target, ".row[data-i]"),
+        layer = closest(event.target, "[data-layer]");
       if (row) this.choose(Number(row.dataset.i), this.context.place.c);
       if (layer) this.context.set({ l: Number(layer.dataset.layer) });
     });
@@ -77,9 +84,11 @@ export class Loom {
 
   /** @param {number} x @param {number} y */
   over(x, y) {
-    const s = this.shape, rows = this.context.rows(this.index);
+    const s = this.shape,
+      rows = this.context.rows(this.index);
     if (!s) return;
-    const at = stripAt(s, rows.count, x, y), hot = at ? null : ribbonAt(this.ribbons, x, y);
+    const at = stripAt(s, rows.count, x, y),
+      hot = at ? null : ribbonAt(this.ribbons, x, y);
     this.aboveRow = at ? middle(s, at.row) - s.full / 2 - 2 : y;
     this.canvas.style.cursor = at || hot ? "pointer" : "default";
     const t = at ? tokenOfRow(rows, at.row) : -1;
@@ -96,11 +105,18 @@ export class Loom {
     if (!s || stripAt(s, this.context.rows(this.index).count, x, y)) return null;
     const hot = ribbonAt(this.ribbons, x, y);
     if (!hot) return null;
-    const { to, from } = this.ends(hot), { tokens } = this.stack, best = to >= 0 && from >= 0 ? this.strongest(hot.layer, to, from) : null;
+    const { to, from } = this.ends(hot),
+      { tokens } = this.stack,
+      best = to >= 0 && from >= 0 ? this.strongest(hot.layer, to, from) : null;
     return {
       says: [...this.name(to), " takes from ", ...this.name(from), `: ${percent(hot.share)} of what is framed`],
-      site: siteOf(this.stack, `layers.${hot.layer}.attention.weights[:, ${to >= 0 ? to : "…"}, ${from >= 0 ? from : `0:${tokens.length - 1}`}]`),
-      note: best ? `the largest weight is head ${best.head}’s, ${best.weight.toFixed(2)}; a click unfolds it` : "a click unfolds the layer’s head",
+      site: siteOf(
+        this.stack,
+        `layers.${hot.layer}.attention.weights[:, ${to >= 0 ? to : "…"}, ${from >= 0 ? from : `0:${tokens.length - 1}`}]`,
+      ),
+      note: best
+        ? `the largest weight is head ${best.head}’s, ${best.weight.toFixed(2)}; a click unfolds it`
+        : "a click unfolds the layer’s head",
     };
   }
 
@@ -115,13 +131,21 @@ export class Loom {
     return t < 0 ? ["the tokens before"] : token(this.stack.tokens[t]);
   }
 
-  /** The head whose weight is largest there, among those known already. @param {number} layer @param {number} to @param {number} from */
+  /**
+   * The head whose weight is largest there, among those known already.
+   * @param {number} layer
+   * @param {number} to
+   * @param {number} from
+   */
   strongest(layer, to, from) {
-    const { context } = this, run = context.run;
+    const { context } = this,
+      run = context.run;
     if (!run || this.stack.tokens.length > WHOLE) return null;
     let best = null;
     for (const head of range(run.model.num_heads)) {
-      const weights = context.maybe(() => context.tensor(run, siteOf(this.stack, `layers.${layer}.attention.weights`), { index: String(head) }));
+      const weights = context.maybe(() =>
+        context.tensor(run, siteOf(this.stack, `layers.${layer}.attention.weights`), { index: String(head) }),
+      );
       const weight = weights ? weights.data[to * weights.columns + from] : -1;
       if (weight > (best?.weight ?? 0)) best = { head, weight };
     }
@@ -130,9 +154,11 @@ export class Loom {
 
   /** @param {number} x @param {number} y */
   press(x, y) {
-    const s = this.shape, rows = this.context.rows(this.index);
+    const s = this.shape,
+      rows = this.context.rows(this.index);
     if (!s) return;
-    const at = stripAt(s, rows.count, x, y), hot = at ? null : ribbonAt(this.ribbons, x, y);
+    const at = stripAt(s, rows.count, x, y),
+      hot = at ? null : ribbonAt(this.ribbons, x, y);
     if (at) {
       const t = tokenOfRow(rows, at.row);
       this.choose(t >= 0 ? t : rows.first - 1, Math.max(0, at.column - s.inputs + 1));
@@ -153,9 +179,14 @@ export class Loom {
   }
 
   draw() {
-    const { context, stack } = this, run = /** @type {import("../core/types.js").Run} */ (context.run), rows = context.rows(this.index);
-    const layers = layersOf(run, this.index), inputs = stack.columns.length - layers;
-    const columns = stack.columns.map(({ site }) => context.tensor(run, site, rows.before || rows.after ? { rows: span(rows) } : {}));
+    const { context, stack } = this,
+      run = /** @type {import("../core/types.js").Run} */ (context.run),
+      rows = context.rows(this.index);
+    const layers = layersOf(run, this.index),
+      inputs = stack.columns.length - layers;
+    const columns = stack.columns.map(({ site }) =>
+      context.tensor(run, site, rows.before || rows.after ? { rows: span(rows) } : {}),
+    );
     const rolled = rollout(context);
     this.shape = shape(this.element.clientWidth, inputs, layers, rows, true);
     this.labels.draw(this.shape, rolled?.flows[this.index] ?? null);
@@ -169,7 +200,8 @@ export class Loom {
 
   /** Let the threads flow from wherever they are. @param {Float32Array[]} goal */
   move(goal) {
-    const key = `${this.context.run?.run} ${JSON.stringify(this.context.rows(this.index))}`, from = this.drawn;
+    const key = `${this.context.run?.run} ${JSON.stringify(this.context.rows(this.index))}`,
+      from = this.drawn;
     const jumps = key !== this.movedFor || isCalm() || !from.length;
     [this.movedFor, this.goal] = [key, goal];
     cancelAnimationFrame(this.motion);
@@ -177,28 +209,42 @@ export class Loom {
       this.drawn = goal;
       return this.paint();
     }
-    const began = performance.now(), step = () => {
-      const part = clamp((performance.now() - began) / MOTION, 0, 1);
-      this.drawn = part < 1 ? between(from, goal, 1 - (1 - part) ** 3) : goal;
-      this.paint();
-      if (part < 1) this.motion = requestAnimationFrame(step);
-    };
+    const began = performance.now(),
+      step = () => {
+        const part = clamp((performance.now() - began) / MOTION, 0, 1);
+        this.drawn = part < 1 ? between(from, goal, 1 - (1 - part) ** 3) : goal;
+        this.paint();
+        if (part < 1) this.motion = requestAnimationFrame(step);
+      };
     step();
   }
 
   paint() {
-    const s = this.shape, flow = this.flow, { context } = this, rows = context.rows(this.index);
+    const s = this.shape,
+      flow = this.flow,
+      { context } = this,
+      rows = context.rows(this.index);
     if (!s || !this.columns) return;
-    const pen = fit(this.canvas, s.width, s.height), y = (/** @type {number} */ row) => middle(s, row), seen = context.seen;
+    const pen = fit(this.canvas, s.width, s.height),
+      y = (/** @type {number} */ row) => middle(s, row),
+      seen = context.seen;
     for (const row of range(rows.count)) {
-      const at = Math.round(y(row)) + .5;
-      line(pen, [[s.xs[s.inputs - 1] + s.strip, at], [s.out - 8, at]], css("rule"));
+      const at = Math.round(y(row)) + 0.5;
+      line(
+        pen,
+        [
+          [s.xs[s.inputs - 1] + s.strip, at],
+          [s.out - 8, at],
+        ],
+        css("rule"),
+      );
     }
     this.ribbons = this.drawn.flatMap((threads, l) => ribbons(s, l, threads, rows.count, y));
     for (const ribbon of this.ribbons) this.paintThread(pen, ribbon);
     this.paintStrips(pen, s, flow);
     if (seen.stack !== this.index) return;
-    const row = rowOfToken(rows, seen.i), column = s.inputs - 1 + seen.c;
+    const row = rowOfToken(rows, seen.i),
+      column = s.inputs - 1 + seen.c;
     if (row >= 0 && column < s.xs.length) frame(pen, s.xs[column], y(row) - s.full / 2, s.strip, s.full);
   }
 
@@ -207,118 +253,95 @@ export class Loom {
     const isHot = this.hot?.layer === ribbon.layer && this.hot.to === ribbon.to && this.hot.from === ribbon.from;
     const stays = ribbon.to === ribbon.from;
     trace(pen, ribbon);
-    pen.fillStyle = tone("computed-share", isHot ? .85 : stays ? .2 : .54);
-    pen.globalAlpha = stays && !isHot ? .8 : .92;
+    pen.fillStyle = tone("computed-share", isHot ? 0.85 : stays ? 0.2 : 0.54);
+    pen.globalAlpha = stays && !isHot ? 0.8 : 0.92;
     pen.fill();
     pen.globalAlpha = 1;
   }
 
-  /** @param {CanvasRenderingContext2D} pen @param {import("./loom_shape.js").Shape} s @param {import("./rollout.js").Flow | null} flow */
+  /**
+   * @param {CanvasRenderingContext2D} pen
+   * @param {import("./loom_shape.js").Shape} s
+   * @param {import("./rollout.js").Flow | null} flow
+   */
   paintStrips(pen, s, flow) {
-    const columns = /** @type {Matrix[]} */ (this.columns), rows = this.context.rows(this.index), shares = this.sharesDrawn(flow, rows.count);
-    this.ready(s, columns);
+    const columns = /** @type {Matrix[]} */ (this.columns),
+      rows = this.context.rows(this.index),
+      shares = this.sharesDrawn(flow, rows.count);
+    this.strips.ready(s, columns);
     columns.forEach((matrix, c) => {
-      const isInput = c < s.inputs - 1, isOff = isInput && this.stack.columns[c].site.endsWith("position") && matrix.deviation === 0;
+      const isInput = c < s.inputs - 1,
+        isOff = isInput && this.stack.columns[c].site.endsWith("position") && matrix.deviation === 0;
       for (const row of range(rows.count)) {
-        const share = shares[Math.max(0, c - s.inputs + 1)][row], least = isInput ? 5 : THINNEST, high = Math.max(least, share * s.full);
+        const share = shares[Math.max(0, c - s.inputs + 1)][row],
+          least = isInput ? 5 : THINNEST,
+          high = Math.max(least, share * s.full);
         if (isOff) dashed(pen, s.xs[c], middle(s, row) - 2, s.strip, 4);
-        else this.paintStrip(pen, { x: s.xs[c], y: middle(s, row) - high / 2, width: s.strip, height: high }, c, row, isInput);
+        else
+          this.strips.paintStrip(
+            pen,
+            { x: s.xs[c], y: middle(s, row) - high / 2, width: s.strip, height: high },
+            c,
+            row,
+            isInput,
+          );
       }
     });
-  }
-
-  /** The colours of all strips, one row of pixels each, made once: a strip that grows is only stretched. @param {import("./loom_shape.js").Shape} s
-   * @param {Matrix[]} columns */
-  ready(s, columns) {
-    const { run } = this.context, rows = this.context.rows(this.index), key = JSON.stringify([run?.run, rows, s.strip, devicePixelRatio, document.documentElement.dataset.theme, this.order(columns[0].columns)[1]]);
-    if (key === this.readyFor) return;
-    this.readyFor = key;
-    const wide = Math.max(1, Math.round(s.strip * devicePixelRatio)), sheet = new OffscreenCanvas(wide * columns.length, rows.count);
-    const pen = /** @type {OffscreenCanvasRenderingContext2D} */ (sheet.getContext("2d")), added = reach(columns[s.inputs - 1]);
-    columns.forEach((matrix, c) => {
-      for (const row of range(rows.count)) {
-        const field = this.field({ x: 0, y: 0, width: s.strip, height: 1 }, c, row);
-        if (field) pen.putImageData(image(field, Math.min(wide, field.columns), 1, c < s.inputs ? added : reach(matrix)), c * wide, row);
-      }
-    });
-    [this.sheet, this.wide] = [sheet, wide];
-  }
-
-  /** @param {number} width */
-  order(width) {
-    return dimensions(this.context, /** @type {import("../core/types.js").Run} */ (this.context.run), width);
   }
 
   /**
-   * @param {CanvasRenderingContext2D} pen @param {{x: number, y: number, width: number, height: number}} box @param {number} c
-   * @param {number} row @param {boolean} isInput
-   */
-  paintStrip(pen, box, c, row, isInput) {
-    const field = this.field(box, c, row);
-    if (field) {
-      remember(this.canvas, field);
-      pen.imageSmoothingEnabled = false;
-      pen.drawImage(/** @type {OffscreenCanvas} */ (this.sheet), c * this.wide, row, Math.min(this.wide, field.columns), 1, box.x, box.y, box.width, box.height);
-      return;
-    }
-    pen.fillStyle = tone(isInput ? "learned-share" : "computed-share", .3);  // the folded row stands for many vectors: it has a share and no numbers
-    for (const k of range(3)) pen.fillRect(box.x, box.y + k * box.height / 3, box.width, Math.max(1, box.height / 3 - 1));
-  }
-
-  /** The numbers of one strip; null for the folded row. @param {{x: number, y: number, width: number, height: number}} box @param {number} c
-   * @param {number} row @returns {import("../core/types.js").Field | null} */
-  field(box, c, row) {
-    const { context, stack } = this, rows = context.rows(this.index), t = tokenOfRow(rows, row), { site } = stack.columns[c];
-    if (t < 0) return null;
-    const matrix = /** @type {Matrix[]} */ (this.columns)[c], numbers = rowOf(matrix, rows.before || rows.after ? t - rows.first : t), order = this.order(matrix.columns);
-    const isInput = c < /** @type {import("./loom_shape.js").Shape} */ (this.shape).inputs - 1;
-    return {
-      ...box, rows: 1, columns: matrix.columns, ramp: isInput ? "learned-signed" : "computed-signed", label: `${site}[${t}] ${spoken(stack.tokens[t])}`,
-      value: (_, d) => numbers[order[d]], site: (_, d) => `${site}[${t}, ${order[d]}]`, says: (_, d) => exact(numbers[order[d]]), note: () => this.origin(c, t),
-    };
-  }
-
-  /** How a number of a strip came about. @param {number} c @param {number} t */
-  origin(c, t) {
-    const s = /** @type {import("./loom_shape.js").Shape} */ (this.shape), { site } = this.stack.columns[c], { tokens } = this.stack;
-    if (site.endsWith("embedding.token")) return `row ${tokens[t].id} of the learned table`;
-    if (site.endsWith("embedding.position")) return `place ${t} of the table of positions`;
-    if (c === s.inputs - 1) return s.inputs === 3 ? "token + position" : "what enters the first layer";
-    return `what ${spoken(tokens[t])} carries after layer ${c - s.inputs}` + (s.strip < 128 ? "; the strip shows means of neighbours" : "");
-  }
-
-  /** The shares of each column: at rest those of the flow, in motion what the threads leave. @param {import("./rollout.js").Flow | null} flow
+   * The shares of each column: at rest those of the flow, in motion what the threads leave. @param
+   * {import("./rollout.js").Flow | null} flow
    * @param {number} rows */
   sharesDrawn(flow, rows) {
     const none = () => new Float32Array(rows);
     if (!flow) return range(this.drawn.length + 1).map(none);
     if (this.drawn === this.goal) return flow.shares;
     return flow.shares.map((shares, c) => {
-      const threads = this.drawn[c], out = none();
+      const threads = this.drawn[c],
+        out = none();
       if (!threads || c >= this.context.seen.c) return shares;
-      threads.forEach((v, k) => { out[k % rows] += v; });
+      threads.forEach((v, k) => {
+        out[k % rows] += v;
+      });
       return out;
     });
   }
 
   /** @returns {import("../core/table.js").Table[]} */
   shares() {
-    const flow = this.flow, { stack, context } = this, rows = context.rows(this.index);
+    const flow = this.flow,
+      { stack, context } = this,
+      rows = context.rows(this.index);
     if (!flow) return [];
-    return [{
-      title: "Share of the vector in the frame, column by column", head: ["token", "sum", ...range(flow.shares.length - 1).map((l) => `layer ${l}`)],
-      rows: range(rows.count).map((row) => {
-        const t = tokenOfRow(rows, row);
-        return [t < 0 ? many(rows.before, "token") : h("span", {}, `${t} `, ...token(stack.tokens[t])), ...flow.shares.map((shares) => percent(shares[row]))];
-      }),
-    }];
+    return [
+      {
+        title: "Share of the vector in the frame, column by column",
+        head: ["token", "sum", ...range(flow.shares.length - 1).map((l) => `layer ${l}`)],
+        rows: range(rows.count).map((row) => {
+          const t = tokenOfRow(rows, row);
+          return [
+            t < 0 ? many(rows.before, "token") : h("span", {}, `${t} `, ...token(stack.tokens[t])),
+            ...flow.shares.map((shares) => percent(shares[row])),
+          ];
+        }),
+      },
+    ];
   }
 
   describe() {
-    const { stack, context, flow } = this, { tokens } = stack, seen = context.seen;
-    if (!flow || seen.stack !== this.index) return this.canvas.setAttribute("aria-label", `The way of ${many(tokens.length, "token")} of the ${stack.name}.`);
-    const most = range(tokens.length).sort((a, b) => flow.whole[b] - flow.whole[a]).slice(0, 3);
-    this.canvas.setAttribute("aria-label", `The way of ${many(tokens.length, "token")} through ${many(flow.threads.length, "layer")}. Looking at `
-      + `${spoken(tokens[seen.i])}; most of it comes from ${most.map((t) => `${spoken(tokens[t])} ${Math.round(100 * flow.whole[t])} percent`).join(", ")}. Arrow keys move.`);
+    const { stack, context, flow } = this,
+      { tokens } = stack,
+      seen = context.seen;
+    if (!flow || seen.stack !== this.index)
+      return this.canvas.setAttribute("aria-label", `The way of ${many(tokens.length, "token")} of the ${stack.name}.`);
+    const most = range(tokens.length)
+      .sort((a, b) => flow.whole[b] - flow.whole[a])
+      .slice(0, 3);
+    this.canvas.setAttribute(
+      "aria-label",
+      `The way of ${many(tokens.length, "token")} through ${many(flow.threads.length, "layer")}. Looking at ` +
+        `${spoken(tokens[seen.i])}; most of it comes from ${most.map((t) => `${spoken(tokens[t])} ${Math.round(100 * flow.whole[t])} percent`).join(", ")}. Arrow keys move.`,
+    );
   }
 }

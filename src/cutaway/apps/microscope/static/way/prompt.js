@@ -20,13 +20,24 @@ export class Prompt {
     this.ruler = ruler;
     this.lines = h("div");
     this.says = h("span", { class: "says", role: "status" });
-    this.edit = /** @type {HTMLTextAreaElement} */ (h("textarea", { class: "edit", "aria-label": "Edit the text", spellcheck: "false", rows: 1 }));
-    this.legend = h("div", { class: "legend", "aria-label": "What the colours mean" },
+    this.edit = /** @type {HTMLTextAreaElement} */ (
+      h("textarea", { class: "edit", "aria-label": "Edit the text", spellcheck: "false", rows: 1 })
+    );
+    this.legend = h(
+      "div",
+      { class: "legend", "aria-label": "What the colours mean" },
       h("span", {}, "− ", h("canvas", { data: { ramp: "learned-signed" } }), " + learned"),
       h("span", {}, "− ", h("canvas", { data: { ramp: "computed-signed" } }), " + computed from your text"),
-      h("span", {}, h("i"), "what you are looking at"));
-    this.element = h("div", { class: "prompt" }, h("h1", { class: "hidden" }, "The way of a text through the model"),
-      this.lines, this.edit, h("div", { class: "under" }, this.says, this.legend));
+      h("span", {}, h("i"), "what you are looking at"),
+    );
+    this.element = h(
+      "div",
+      { class: "prompt" },
+      h("h1", { class: "hidden" }, "The way of a text through the model"),
+      this.lines,
+      this.edit,
+      h("div", { class: "under" }, this.says, this.legend),
+    );
     this.saidOf = this.drawn = "";
     /** @type {"text" | "target"} which text is being edited */
     this.editing = "text";
@@ -43,11 +54,16 @@ export class Prompt {
       arrows(place, (down, right, event) => {
         const button = closest(event.target, "[data-i]");
         if (!button) return;
-        const stack = Number(button.dataset.stack), i = Number(button.dataset.i) + down + right;
+        const stack = Number(button.dataset.stack),
+          i = Number(button.dataset.i) + down + right;
         this.choose(stack, i);
-        requestAnimationFrame(() => requestAnimationFrame(() => {
-          /** @type {HTMLElement | null} */ (place.querySelector(`[data-stack="${stack}"][data-i="${this.context.place.i}"]`))?.focus();
-        }));
+        requestAnimationFrame(() =>
+          requestAnimationFrame(() => {
+            /** @type {HTMLElement | null} */ (
+              place.querySelector(`[data-stack="${stack}"][data-i="${this.context.place.i}"]`)
+            )?.focus();
+          }),
+        );
       });
     }
     this.says.addEventListener("click", (event) => {
@@ -68,7 +84,8 @@ export class Prompt {
 
   /** @param {number} stack @param {number} i */
   choose(stack, i) {
-    const { context } = this, tokens = context.run?.stacks[stack]?.tokens;
+    const { context } = this,
+      tokens = context.run?.stacks[stack]?.tokens;
     if (!tokens) return;
     const at = clamp(i, 0, tokens.length - 1);
     context.set({ stack, i: at, j: -1, u: -1 });
@@ -76,7 +93,9 @@ export class Prompt {
   }
 
   keepNext() {
-    const { context } = this, run = context.run, next = run && nextToken(context);
+    const { context } = this,
+      run = context.run,
+      next = run && nextToken(context);
     if (!run || !next) return;
     const { place } = context;
     if (run.model.kind === "pair" && place.target === null && run.stacks[1].tokens.length > 1) {
@@ -106,7 +125,14 @@ export class Prompt {
   /** What the target says, without the marks at its ends. */
   spokenTarget() {
     const { place, run } = this.context;
-    return place.target ?? run?.stacks[run.stacks.length - 1].tokens.slice(1).map((t) => t.text).join("") ?? "";
+    return (
+      place.target ??
+      run?.stacks[run.stacks.length - 1].tokens
+        .slice(1)
+        .map((t) => t.text)
+        .join("") ??
+      ""
+    );
   }
 
   stopEditing() {
@@ -120,17 +146,30 @@ export class Prompt {
     if (!text.trim() && this.editing === "text") return this.sayEditing();
     this.element.classList.remove("editing");
     this.saidOf = "";
-    this.context.set(this.editing === "target" ? { target: text, more: [], i: -1, j: -1 } : { text, target: null, more: [], i: -1, j: -1, u: -1, pass: 1e9 });
+    this.context.set(
+      this.editing === "target"
+        ? { target: text, more: [], i: -1, j: -1 }
+        : { text, target: null, more: [], i: -1, j: -1, u: -1, pass: 1e9 },
+    );
   }
 
   sayEditing() {
-    const text = this.edit.value, run = this.context.run, reads = run?.model.context ?? 0;
+    const text = this.edit.value,
+      run = this.context.run,
+      reads = run?.model.context ?? 0;
     if (!text.trim()) {
-      fill(this.says, "Nothing to look at yet. Type a few words, or ", h("button", { class: "link", data: { start: "1" } },
-        `start with “${PLAIN_START}”`), ".");
+      fill(
+        this.says,
+        "Nothing to look at yet. Type a few words, or ",
+        h("button", { class: "link", data: { start: "1" } }, `start with “${PLAIN_START}”`),
+        ".",
+      );
     } else if (reads && text.length > 8 * reads) {
-      fill(this.says, `${count(text.length)} characters, about ${count(Math.round(text.length / 4))} tokens. This model reads ${count(reads)}. `
-        + `The last ${count(reads)} will be shown; the text before is greyed.`);
+      fill(
+        this.says,
+        `${count(text.length)} characters, about ${count(Math.round(text.length / 4))} tokens. This model reads ${count(reads)}. ` +
+          `The last ${count(reads)} will be shown; the text before is greyed.`,
+      );
     } else fill(this.says, h("kbd", {}, "Enter"), " runs the model, ", h("kbd", {}, "Esc"), " leaves the text as it was.");
   }
 
@@ -144,7 +183,13 @@ export class Prompt {
     const run = this.context.run;
     this.paintLegend();
     if (!run) return;
-    const key = JSON.stringify([run.run, this.context.place.stack, this.context.place.i, nextToken(this.context)?.id, this.context.rows()]);
+    const key = JSON.stringify([
+      run.run,
+      this.context.place.stack,
+      this.context.place.i,
+      nextToken(this.context)?.id,
+      this.context.rows(),
+    ]);
     if (key !== this.drawn) {
       this.drawn = key;
       fill(this.lines, ...run.stacks.flatMap((stack, s) => this.line(s)));
@@ -161,28 +206,61 @@ export class Prompt {
 
   /** @param {number} s */
   line(s) {
-    const run = /** @type {import("../core/types.js").Run} */ (this.context.run), isPair = run.stacks.length > 1;
-    const isLast = s === run.stacks.length - 1, next = isLast ? nextToken(this.context) : null;
-    const cut = run.cut && s === 0 ? h("span", { class: "past" }, `${count(run.cut.tokens - run.cut.kept)} tokens before, not read`) : null;
-    const dotted = next && h("button", { class: "next pre", title: "keep this token (n)",
-      "aria-label": `next token: ${spoken(next.text)}, ${percent(next.chance)}; keep it` }, ...token(next.text));
+    const run = /** @type {import("../core/types.js").Run} */ (this.context.run),
+      isPair = run.stacks.length > 1;
+    const isLast = s === run.stacks.length - 1,
+      next = isLast ? nextToken(this.context) : null;
+    const cut =
+      run.cut && s === 0 ? h("span", { class: "past" }, `${count(run.cut.tokens - run.cut.kept)} tokens before, not read`) : null;
+    const dotted =
+      next &&
+      h(
+        "button",
+        {
+          class: "next pre",
+          title: "keep this token (n)",
+          "aria-label": `next token: ${spoken(next.text)}, ${percent(next.chance)}; keep it`,
+        },
+        ...token(next.text),
+      );
     return [
       isPair ? h("p", { class: "who" }, s === 0 ? "source" : "target") : null,
-      h("div", { class: `text${isPair && !isLast ? " of-source" : ""}`, role: "group", "aria-label": `The ${isPair ? (s ? "target" : "source") : "prompt"}, token by token` },
-        cut, ...this.buttons(s), dotted),
+      h(
+        "div",
+        {
+          class: `text${isPair && !isLast ? " of-source" : ""}`,
+          role: "group",
+          "aria-label": `The ${isPair ? (s ? "target" : "source") : "prompt"}, token by token`,
+        },
+        cut,
+        ...this.buttons(s),
+        dotted,
+      ),
     ].filter((node) => node !== null);
   }
 
   /** @param {number} s */
   buttons(s) {
-    const { tokens } = /** @type {import("../core/types.js").Run} */ (this.context.run).stacks[s], { place } = this.context;
+    const { tokens } = /** @type {import("../core/types.js").Run} */ (this.context.run).stacks[s],
+      { place } = this.context;
     const rows = tokens.length > MOST ? this.context.rows(s) : { first: 0, last: tokens.length - 1, before: 0, after: 0 };
     const out = [];
     if (rows.before) out.push(h("span", { class: "past" }, `${many(rows.before, "token")} before`));
     for (let i = rows.first; i <= rows.last; i++) {
       const isOn = s === place.stack && i === place.i;
-      out.push(h("button", { class: isOn ? "on" : "", data: { i, stack: s, key: `${s}.${i}` }, tabindex: isOn ? 0 : -1,
-        "aria-pressed": String(isOn), "aria-label": `token ${i}: ${spoken(tokens[i])}` }, ...token(tokens[i])));
+      out.push(
+        h(
+          "button",
+          {
+            class: isOn ? "on" : "",
+            data: { i, stack: s, key: `${s}.${i}` },
+            tabindex: isOn ? 0 : -1,
+            "aria-pressed": String(isOn),
+            "aria-label": `token ${i}: ${spoken(tokens[i])}`,
+          },
+          ...token(tokens[i]),
+        ),
+      );
       if (tokens[i].text.includes("\n")) out.push(h("span", { class: "line" }));
     }
     if (rows.after) out.push(h("span", { class: "past" }, `${many(rows.after, "token")} after`));
@@ -193,25 +271,39 @@ export class Prompt {
     if (this.element.classList.contains("editing")) return;
     const { run, place, isRunning } = this.context;
     if (!run) return;
-    const tokens = run.stacks.reduce((sum, stack) => sum + stack.tokens.length, 0), isPair = run.stacks.length > 1;
+    const tokens = run.stacks.reduce((sum, stack) => sum + stack.tokens.length, 0),
+      isPair = run.stacks.length > 1;
     const key = `${run.run} ${isRunning} ${place.text.length}`;
     if (key === this.saidOf) return;
     this.saidOf = key;
     if (isRunning) {
-      fill(this.says, `Running the text through ${many(run.model.num_layers, "layer")}. The figures below are still those of the last text.`);
+      fill(
+        this.says,
+        `Running the text through ${many(run.model.num_layers, "layer")}. The figures below are still those of the last text.`,
+      );
       return;
     }
-    const cut = run.cut ? `${count(run.cut.characters)} characters, ${count(run.cut.tokens)} tokens. This model reads ${count(run.cut.kept)}. `
-      + `The last ${count(run.cut.kept)} are shown. ` : `${many(tokens, "token")}. `;
-    fill(this.says, cut, "Click one to look at it, or ", h("button", { class: "link", data: { edit: "text" } }, isPair ? "edit the source" : "edit the text"),
-      " ", h("kbd", {}, "/"), isPair ? [" or ", h("button", { class: "link", data: { edit: "target" } }, "the target")] : null);
+    const cut = run.cut
+      ? `${count(run.cut.characters)} characters, ${count(run.cut.tokens)} tokens. This model reads ${count(run.cut.kept)}. ` +
+        `The last ${count(run.cut.kept)} are shown. `
+      : `${many(tokens, "token")}. `;
+    fill(
+      this.says,
+      cut,
+      "Click one to look at it, or ",
+      h("button", { class: "link", data: { edit: "text" } }, isPair ? "edit the source" : "edit the text"),
+      " ",
+      h("kbd", {}, "/"),
+      isPair ? [" or ", h("button", { class: "link", data: { edit: "target" } }, "the target")] : null,
+    );
   }
 
   paintLegend() {
     for (const element of this.legend.querySelectorAll("canvas")) {
-      const pen = fit(element, innerWidth > 600 ? 40 : 28, 10), ramp = element.dataset.ramp ?? "";
+      const pen = fit(element, innerWidth > 600 ? 40 : 28, 10),
+        ramp = element.dataset.ramp ?? "";
       for (let x = 0; x < 40; x++) {
-        pen.fillStyle = tone(ramp, 2 * x / 39 - 1);
+        pen.fillStyle = tone(ramp, (2 * x) / 39 - 1);
         pen.fillRect(x, 0, 1.2, 10);
       }
     }

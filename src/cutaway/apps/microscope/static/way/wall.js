@@ -1,24 +1,19 @@
 // The wall: layers down, heads across, each a picture of its weights; the feed-forward units stand at the end of each row.
 // In: the run and the place. Out: a head opened, or switched off by running the model again.
 
-import { css } from "../core/colour.js";
-import { siteOf } from "../core/context.js";
 import { announce, canvas, clamp, closest, fill, h, isNarrow, range } from "../core/dom.js";
-import { cells, fit } from "../core/draw.js";
+import { fit } from "../core/draw.js";
 import { cellAt, hide, read, show } from "../core/reading.js";
 import { fromCanvases, tableLink } from "../core/table.js";
-import { exact, fixed, percent, spoken, token as drawn } from "../core/text.js";
+import { fixed } from "../core/text.js";
 import { Unfolded } from "./head.js";
-import { headFacts, labelOf, levelFor } from "./wall_facts.js";
+import { headFacts, labelOf } from "./wall_facts.js";
+import { drawUnits, drawWeights } from "./wall_pictures.js";
 
 /** @typedef {import("../core/types.js").HeadFact} HeadFact */
-/** @typedef {import("../core/types.js").Matrix} Matrix */
-/** @typedef {{stack: number, block: "attention" | "cross", layers: number, heads: number, title: string, units: boolean}} Block */
-
-/** Units fire rarely and strongly: the end of their ramp is this many standard deviations of the site. */
-const UNIT_REACH = 6;
-const FIRING = 0.1;
-const WHOLE_PICTURE = 128;
+/**
+ * @typedef {{stack: number, block: "attention" | "cross", layers: number, heads: number, title: string, units: boolean}} Block
+ */
 
 export class Wall {
   id = "layers";
@@ -29,8 +24,17 @@ export class Wall {
     this.context = context;
     this.rail = h("div");
     this.wall = h("div", { class: "wall" });
-    this.figure = h("div", {}, this.wall, tableLink(() => [...this.facts(), ...fromCanvases(this.chosenCanvas())], "the heads"));
-    this.unfolded = new Unfolded(context, () => this.close(), () => this.toggle(context.place));
+    this.figure = h(
+      "div",
+      {},
+      this.wall,
+      tableLink(() => [...this.facts(), ...fromCanvases(this.chosenCanvas())], "the heads"),
+    );
+    this.unfolded = new Unfolded(
+      context,
+      () => this.close(),
+      () => this.toggle(context.place),
+    );
     this.built = this.railed = "";
     /** The unfolded head follows the pointer; the pictures of the wall need not be drawn for that. */
     this.opened = {
@@ -66,8 +70,10 @@ export class Wall {
   key(event) {
     const button = closest(event.target, ".headpic");
     if (!button || event.metaKey || event.ctrlKey || event.altKey) return;
-    const all = /** @type {HTMLElement[]} */ ([...this.wall.querySelectorAll(".headpic")]), across = Number(button.dataset.across);
-    const at = all.indexOf(button), by = { ArrowUp: -across, ArrowDown: across, ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const all = /** @type {HTMLElement[]} */ ([...this.wall.querySelectorAll(".headpic")]),
+      across = Number(button.dataset.across);
+    const at = all.indexOf(button),
+      by = { ArrowUp: -across, ArrowDown: across, ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by !== undefined) {
       const next = all[at + by];
       event.preventDefault();
@@ -85,18 +91,26 @@ export class Wall {
 
   /** @param {PointerEvent} event */
   read(event) {
-    const button = closest(event.target, ".headpic"), picture = event.target;
+    const button = closest(event.target, ".headpic"),
+      picture = event.target;
     if (!button || !(picture instanceof HTMLCanvasElement)) return hide();
-    const box = picture.getBoundingClientRect(), cell = cellAt(picture, event.clientX - box.left, event.clientY - box.top);
+    const box = picture.getBoundingClientRect(),
+      cell = cellAt(picture, event.clientX - box.left, event.clientY - box.top);
     if (cell) show(event.clientX, event.clientY, read(cell));
     else hide();
   }
 
-  /** Open a head under its layer; the same again closes it. @param {number} stack @param {"attention" | "cross"} block @param {number} l
+  /**
+   * Open a head under its layer; the same again closes it. @param {number} stack @param {"attention" | "cross"} block @param
+   * {number} l
    * @param {number} h @param {boolean} [always] */
   open(stack, block, l, h, always = false) {
-    const { place } = this.context, isSame = place.open && place.stack === stack && place.block === block && place.l === l && place.h === h;
-    const here = place.stack === stack ? {} : { stack, i: /** @type {import("../core/types.js").Run} */ (this.context.run).stacks[stack].tokens.length - 1 };
+    const { place } = this.context,
+      isSame = place.open && place.stack === stack && place.block === block && place.l === l && place.h === h;
+    const here =
+      place.stack === stack
+        ? {}
+        : { stack, i: /** @type {import("../core/types.js").Run} */ (this.context.run).stacks[stack].tokens.length - 1 };
     this.context.set({ ...here, block, l, h, j: -1, open: always || !isSame });
     announce(isSame && !always ? "head closed" : `layer ${l}, head ${h} unfolded`);
   }
@@ -114,7 +128,10 @@ export class Wall {
 
   /** Switch a head off or on: the model is run again. @param {{stack: number, l: number, h: number, block: string}} place */
   toggle({ stack, l, h, block }) {
-    const { context } = this, name = this.nameOf(stack, block, l, h), off = context.place.off, isOff = off.includes(name);
+    const { context } = this,
+      name = this.nameOf(stack, block, l, h),
+      off = context.place.off,
+      isOff = off.includes(name);
     context.set({ off: isOff ? off.filter((each) => each !== name) : [...off, name] });
     announce(isOff ? "switched on" : "switched off");
   }
@@ -128,11 +145,30 @@ export class Wall {
   blocks() {
     const run = /** @type {import("../core/types.js").Run} */ (this.context.run);
     return run.stacks.flatMap((stack, s) => {
-      const layers = stack.columns.filter(({ site }) => site.endsWith("residual.end")).length, heads = /** @type {any} */ (stack).num_heads ?? run.model.num_heads;
-      const units = !/** @type {any} */ (run.model).num_experts, isPair = run.stacks.length > 1;
+      const layers = stack.columns.filter(({ site }) => site.endsWith("residual.end")).length,
+        heads = stack.num_heads ?? run.model.num_heads;
+      const units = !run.model.num_experts,
+        isPair = run.stacks.length > 1;
       /** @type {Block[]} */
-      const blocks = [{ stack: s, block: "attention", layers, heads, units, title: isPair ? (s ? "Target looks at target" : "Source looks at source") : "" }];
-      if (isPair && s) blocks.push({ stack: s, block: "cross", layers, heads, units: false, title: "Target looks at source: rows are the target’s tokens, columns the source’s" });
+      const blocks = [
+        {
+          stack: s,
+          block: "attention",
+          layers,
+          heads,
+          units,
+          title: isPair ? (s ? "Target looks at target" : "Source looks at source") : "",
+        },
+      ];
+      if (isPair && s)
+        blocks.push({
+          stack: s,
+          block: "cross",
+          layers,
+          heads,
+          units: false,
+          title: "Target looks at source: rows are the target’s tokens, columns the source’s",
+        });
       return blocks;
     });
   }
@@ -143,45 +179,119 @@ export class Wall {
   }
 
   draw() {
-    const { context } = this, run = /** @type {import("../core/types.js").Run} */ (context.run);
+    const { context } = this,
+      run = /** @type {import("../core/types.js").Run} */ (context.run);
     this.drawRail(run);
     this.build();
     const facts = context.maybe(() => headFacts(context));
-    for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.wall.querySelectorAll(".headpic"))) this.drawPicture(button, facts);
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.wall.querySelectorAll(".headpic")))
+      this.drawPicture(button, facts);
   }
 
   /** @param {import("../core/types.js").Run} run */
   drawRail(run) {
-    const n = run.stacks[this.context.place.stack].tokens.length, { model } = run, last = model.num_layers - 1;
+    const n = run.stacks[this.context.place.stack].tokens.length,
+      { model } = run,
+      last = model.num_layers - 1;
     const key = run.run;
     if (key === this.railed) return;
     this.railed = key;
-    fill(this.rail,
-      h("p", {}, "Attention moves information between tokens; nothing else does. In each picture a row is the token that looks, a column the token that is looked at. The stronger the tone, the more is taken."),
-      h("p", {}, `Next to the ${model.num_heads} heads, the ${model.d_hidden} units of the feed-forward network, which sees one token at a time.`),
-      h("p", {}, "Labels are measured on this text. Open a head with a click or ", h("kbd", {}, "Enter"), "; ", h("kbd", {}, "x"), " switches it off."),
-      h("p", { class: "mono" }, `layers.0–${last}.attention.weights [${model.num_heads}, ${n}, ${n}]`, h("br"), `layers.0–${last}.feedforward.active [${n}, ${model.d_hidden}]`));
+    fill(
+      this.rail,
+      h(
+        "p",
+        {},
+        "Attention moves information between tokens; nothing else does. In each picture a row is the token that looks, a column the token that is looked at. The stronger the tone, the more is taken.",
+      ),
+      h(
+        "p",
+        {},
+        `Next to the ${model.num_heads} heads, the ${model.d_hidden} units of the feed-forward network, which sees one token at a time.`,
+      ),
+      h(
+        "p",
+        {},
+        "Labels are measured on this text. Open a head with a click or ",
+        h("kbd", {}, "Enter"),
+        "; ",
+        h("kbd", {}, "x"),
+        " switches it off.",
+      ),
+      h(
+        "p",
+        { class: "mono" },
+        `layers.0–${last}.attention.weights [${model.num_heads}, ${n}, ${n}]`,
+        h("br"),
+        `layers.0–${last}.feedforward.active [${n}, ${model.d_hidden}]`,
+      ),
+    );
   }
 
   build() {
-    const { context } = this, run = /** @type {import("../core/types.js").Run} */ (context.run), blocks = this.blocks();
+    const { context } = this,
+      run = /** @type {import("../core/types.js").Run} */ (context.run),
+      blocks = this.blocks();
     const key = JSON.stringify([run.model.name, blocks]);
     if (key === this.built) return;
     this.built = key;
-    const pic = (/** @type {Block} */ b, /** @type {number} */ layer, /** @type {number} */ head) => h("button", {
-      class: "headpic", tabindex: -1, data: { stack: b.stack, block: b.block, layer, head, across: b.heads + (b.units ? 1 : 0), key: `pic${b.stack}${b.block}${layer}.${head}` },
-    }, canvas(), h("span", { class: "lab" }, h("b", {}, head < 0 ? h("span", { class: "word" }, "feed-forward") : h("span", { class: "word" }, "head "), head < 0 ? "" : String(head)), h("span")));
-    fill(this.wall, ...blocks.map((b) => h("div", { class: "block" }, b.title ? h("p", { class: "title" }, b.title) : null,
-      ...range(b.layers).flatMap((layer) => [
-        h("div", { class: "layer", data: { layer } }, h("span", { class: "name" }, `layer ${layer}`),
-          h("div", { class: "pics" }, ...range(b.heads).map((head) => pic(b, layer, head)), b.units ? pic(b, layer, -1) : null)),
-        h("div", { class: "unfold", inert: true, data: { stack: b.stack, block: b.block, layer } }, h("div")),
-      ]))));
+    const pic = (/** @type {Block} */ b, /** @type {number} */ layer, /** @type {number} */ head) =>
+      h(
+        "button",
+        {
+          class: "headpic",
+          tabindex: -1,
+          data: {
+            stack: b.stack,
+            block: b.block,
+            layer,
+            head,
+            across: b.heads + (b.units ? 1 : 0),
+            key: `pic${b.stack}${b.block}${layer}.${head}`,
+          },
+        },
+        canvas(),
+        h(
+          "span",
+          { class: "lab" },
+          h(
+            "b",
+            {},
+            head < 0 ? h("span", { class: "word" }, "feed-forward") : h("span", { class: "word" }, "head "),
+            head < 0 ? "" : String(head),
+          ),
+          h("span"),
+        ),
+      );
+    fill(
+      this.wall,
+      ...blocks.map((b) =>
+        h(
+          "div",
+          { class: "block" },
+          b.title ? h("p", { class: "title" }, b.title) : null,
+          ...range(b.layers).flatMap((layer) => [
+            h(
+              "div",
+              { class: "layer", data: { layer } },
+              h("span", { class: "name" }, `layer ${layer}`),
+              h(
+                "div",
+                { class: "pics" },
+                ...range(b.heads).map((head) => pic(b, layer, head)),
+                b.units ? pic(b, layer, -1) : null,
+              ),
+            ),
+            h("div", { class: "unfold", inert: true, data: { stack: b.stack, block: b.block, layer } }, h("div")),
+          ]),
+        ),
+      ),
+    );
   }
 
   /** @param {number} across */
   sizeFor(across) {
-    const wide = this.wall.clientWidth, heads = [...this.wall.querySelectorAll(".headpic")].length;
+    const wide = this.wall.clientWidth,
+      heads = [...this.wall.querySelectorAll(".headpic")].length;
     if (heads > 72 && across > 8) return isNarrow() ? 18 : Math.min(48, Math.floor((wide - 92) / across) - 6);
     if (isNarrow()) return Math.floor((wide - 8 * (across - 1)) / across);
     return Math.min(150, Math.floor((wide - 92 - (across - 1) * (across > 5 ? 16 : 25.5)) / across));
@@ -189,73 +299,50 @@ export class Wall {
 
   /** @param {HTMLElement} button @param {HeadFact[] | undefined} facts */
   drawPicture(button, facts) {
-    const { stack, block, layer, head } = placeOf(button), { context } = this, { place } = context, run = /** @type {import("../core/types.js").Run} */ (context.run);
-    const size = this.sizeFor(Number(button.dataset.across)), picture = /** @type {HTMLCanvasElement} */ (button.querySelector("canvas")), { tokens } = run.stacks[stack];
+    const { stack, block, layer, head } = placeOf(button),
+      { context } = this,
+      { place } = context,
+      run = /** @type {import("../core/types.js").Run} */ (context.run);
+    const size = this.sizeFor(Number(button.dataset.across)),
+      picture = /** @type {HTMLCanvasElement} */ (button.querySelector("canvas")),
+      { tokens } = run.stacks[stack];
     this.wall.classList.toggle("small", size < 56 && !isNarrow());
     button.style.width = `${size}px`;
     if (picture.width < 2 || picture.clientWidth !== size) fit(picture, size, size);
-    const isOff = head >= 0 && place.off.includes(this.nameOf(stack, block, layer, head)), isOn = head >= 0 && place.stack === stack && place.block === block && place.l === layer && place.h === head;
-    const row = clamp(place.stack === stack ? place.i : tokens.length - 1, 0, tokens.length - 1), share = size / tokens.length;
+    const isOff = head >= 0 && place.off.includes(this.nameOf(stack, block, layer, head)),
+      isOn = head >= 0 && place.stack === stack && place.block === block && place.l === layer && place.h === head;
+    const row = clamp(place.stack === stack ? place.i : tokens.length - 1, 0, tokens.length - 1),
+      share = size / tokens.length;
     button.style.setProperty("--y", `${Math.min(size - 3, row * share)}px`);
     button.style.setProperty("--c", place.stack === stack ? `${Math.max(3, share)}px` : "0px");
     button.classList.toggle("on", isOn);
     button.classList.toggle("off", isOff);
-    if (!this.wall.contains(document.activeElement) || !document.activeElement?.classList.contains("headpic")) button.tabIndex = isOn ? 0 : -1;
-    const said = head < 0 ? this.drawUnits(picture, stack, layer, size) : this.drawWeights(picture, stack, block, layer, head, size, facts);
+    if (!this.wall.contains(document.activeElement) || !document.activeElement?.classList.contains("headpic"))
+      button.tabIndex = isOn ? 0 : -1;
+    const said =
+      head < 0
+        ? drawUnits(this.context, picture, stack, layer, size)
+        : drawWeights(this.context, picture, stack, block, layer, head, size, facts);
     if (said === null) return;
     const label = /** @type {HTMLElement} */ (button.querySelector(".lab > span"));
     label.textContent = label.title = said;
-    button.setAttribute("aria-label", `layer ${layer}, ${head < 0 ? "feed-forward" : `${block === "cross" ? "cross-attention " : ""}head ${head}`}: ${said}${isOff ? ", switched off" : ""}`);
-  }
-
-  /** @param {HTMLCanvasElement} picture @param {number} stack @param {string} block @param {number} layer @param {number} head @param {number} size
-   * @param {HeadFact[] | undefined} facts */
-  drawWeights(picture, stack, block, layer, head, size, facts) {
-    const { context } = this, run = /** @type {import("../core/types.js").Run} */ (context.run), { tokens, name } = run.stacks[stack];
-    const sources = block === "cross" ? run.stacks[0].tokens : tokens, longest = Math.max(tokens.length, sources.length);
-    const level = longest <= WHOLE_PICTURE ? 0 : levelFor(longest, 150), site = siteOf(run.stacks[stack], `layers.${layer}.${block}.weights`);
-    const weights = context.tensor(run, site, level ? { index: String(head), level } : { index: String(head) });
-    if (!weights) return null;
-    const pen = fit(picture, size, size), isCausal = block === "attention" && run.model.kind !== "encoder" && name !== "encoder", by = 2 ** level;
-    cells(pen, { x: 0, y: 0, width: size, height: size, rows: weights.rows, columns: weights.columns, ramp: "computed-share", label: `${site}[${head}]`,
-      value: (i, j) => (isCausal && j > i ? null : weights.data[i * weights.columns + j]),
-      site: (i, j) => `${site}[${head}, ${part(i, by)}, ${part(j, by)}]`,
-      says: (i, j) => (isCausal && j > i ? `${spoken(tokens[i * by])} cannot see ${spoken(sources[j * by])} yet`
-        : level ? `at most ${fixed(weights.data[i * weights.columns + j])} in these ${by} × ${by} weights` : `${spoken(tokens[i])} takes ${exact(weights.data[i * weights.columns + j])} from ${spoken(sources[j])}`),
-      note: () => (level ? `the picture keeps the largest of every ${by} × ${by} weights` : "") }, 1);
-    const fact = facts?.find((each) => each.stack === name && each.layer === layer && each.head === head && each.block === block);
-    return fact ? labelOf(fact, run, context.place.i) : "";
-  }
-
-  /** @param {HTMLCanvasElement} picture @param {number} stack @param {number} layer @param {number} size */
-  drawUnits(picture, stack, layer, size) {
-    const { context } = this, run = /** @type {import("../core/types.js").Run} */ (context.run), { tokens } = run.stacks[stack];
-    const level = tokens.length <= WHOLE_PICTURE ? 0 : levelFor(tokens.length, 150), site = siteOf(run.stacks[stack], `layers.${layer}.feedforward.active`);
-    const active = context.tensor(run, site, level ? { level } : {});
-    if (!active) return null;
-    const pen = fit(picture, size, size), scale = UNIT_REACH * active.deviation || 1, bins = Math.min(active.columns, size), per = active.columns / bins, high = size / active.rows;
-    let firing = 0;
-    for (const v of active.data) if (v > FIRING) firing++;
-    const strongest = (/** @type {number} */ i, /** @type {number} */ b) => {
-      let best = Math.floor(b * per);
-      for (let u = best; u < Math.floor((b + 1) * per); u++) if (Math.abs(active.data[i * active.columns + u]) > Math.abs(active.data[i * active.columns + best])) best = u;
-      return best;
-    };
-    const value = (/** @type {number} */ i, /** @type {number} */ b) => active.data[i * active.columns + strongest(i, b)];
-    cells(pen, { x: 0, y: 0, width: size, height: size, rows: active.rows, columns: bins, ramp: "computed-share", label: site,
-      value: (i, b) => value(i, b), site: (i, b) => `${site}[${part(i, 2 ** level)}, ${strongest(i, b)}]`,
-      says: (i, b) => `${spoken(tokens[i * 2 ** level])}, unit ${strongest(i, b)}: ${exact(value(i, b))}`,
-      note: () => `the strongest of ${Math.round(per)} units in this cell` }, scale);
-    pen.fillStyle = css("page");
-    if (high > 8) for (const i of range(active.rows)) pen.fillRect(0, i * high - 1, size, 2);
-    return `${percent(firing / active.data.length)} of units fire`;
+    button.setAttribute(
+      "aria-label",
+      `layer ${layer}, ${head < 0 ? "feed-forward" : `${block === "cross" ? "cross-attention " : ""}head ${head}`}: ${said}${isOff ? ", switched off" : ""}`,
+    );
   }
 
   drawOpen() {
-    const { place } = this.context, chosen = this.picture(place.stack, place.block, place.l, place.h);
-    for (const button of this.wall.querySelectorAll('.headpic:not([data-head="-1"])')) button.setAttribute("aria-expanded", String(place.open && button === chosen));
+    const { place } = this.context,
+      chosen = this.picture(place.stack, place.block, place.l, place.h);
+    for (const button of this.wall.querySelectorAll('.headpic:not([data-head="-1"])'))
+      button.setAttribute("aria-expanded", String(place.open && button === chosen));
     for (const unfold of /** @type {NodeListOf<HTMLElement>} */ (this.wall.querySelectorAll(".unfold"))) {
-      const isOn = place.open && unfold.dataset.stack === String(place.stack) && unfold.dataset.block === place.block && unfold.dataset.layer === String(place.l);
+      const isOn =
+        place.open &&
+        unfold.dataset.stack === String(place.stack) &&
+        unfold.dataset.block === place.block &&
+        unfold.dataset.layer === String(place.l);
       const inside = /** @type {HTMLElement} */ (unfold.firstElementChild);
       if (isOn && !inside.contains(this.unfolded.element)) inside.replaceChildren(this.unfolded.element);
       unfold.classList.toggle("open", isOn);
@@ -266,26 +353,39 @@ export class Wall {
   }
 
   chosenCanvas() {
-    const { stack, block, l, h } = this.context.place, picture = this.picture(stack, block, l, h)?.querySelector("canvas");
+    const { stack, block, l, h } = this.context.place,
+      picture = this.picture(stack, block, l, h)?.querySelector("canvas");
     return picture ? [picture] : [];
   }
 
   /** @returns {import("../core/table.js").Table[]} */
   facts() {
-    const run = /** @type {import("../core/types.js").Run} */ (this.context.run), facts = headFacts(this.context) ?? [];
+    const run = /** @type {import("../core/types.js").Run} */ (this.context.run),
+      facts = headFacts(this.context) ?? [];
     const number = (/** @type {number | null} */ v) => (v === null ? "" : fixed(v));
-    return [{ title: "What the heads do on this text, measured", head: ["head", "label", "first token", "itself", "one back", "spread"], rows: facts.map((fact) => [
-      `${fact.stack ? `${fact.stack} ` : ""}${fact.block === "cross" ? "cross " : ""}${fact.layer}.${fact.head}`, labelOf(fact, run, this.context.place.i),
-      number(fact.measured.first), number(fact.measured.itself), number(fact.measured.previous), number(fact.measured.spread)]) }];
+    return [
+      {
+        title: "What the heads do on this text, measured",
+        head: ["head", "label", "first token", "itself", "one back", "spread"],
+        rows: facts.map((fact) => [
+          `${fact.stack ? `${fact.stack} ` : ""}${fact.block === "cross" ? "cross " : ""}${fact.layer}.${fact.head}`,
+          labelOf(fact, run, this.context.place.i),
+          number(fact.measured.first),
+          number(fact.measured.itself),
+          number(fact.measured.previous),
+          number(fact.measured.spread),
+        ]),
+      },
+    ];
   }
-}
-
-/** @param {number} cell @param {number} by */
-function part(cell, by) {
-  return by === 1 ? String(cell) : `${cell * by}:${(cell + 1) * by}`;
 }
 
 /** @param {HTMLElement} button */
 function placeOf({ dataset }) {
-  return { stack: Number(dataset.stack), layer: Number(dataset.layer), head: Number(dataset.head), block: /** @type {"attention" | "cross"} */ (dataset.block) };
+  return {
+    stack: Number(dataset.stack),
+    layer: Number(dataset.layer),
+    head: Number(dataset.head),
+    block: /** @type {"attention" | "cross"} */ (dataset.block),
+  };
 }

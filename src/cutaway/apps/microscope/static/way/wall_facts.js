@@ -12,21 +12,35 @@ export function levelFor(cells, pixels) {
 
 /** @param {import("../core/context.js").Context} context @returns {HeadFact[] | undefined} */
 export function headFacts(context) {
-  const run = /** @type {import("../core/types.js").Run} */ (context.run), last = run.stacks.length - 1;
+  const run = /** @type {import("../core/types.js").Run} */ (context.run),
+    last = run.stacks.length - 1;
   const token = context.place.stack === last ? context.place.i : 0;
-  return context.of(run, `heads ${token}`, (signal) => ask("/api/heads", { run: run.run, token }, signal).then(({ heads }) => heads));
+  return context.of(run, `heads ${token}`, (signal) =>
+    ask("/api/heads", { run: run.run, token }, signal).then(({ heads }) => heads),
+  );
 }
 
-/** What a head does, said only by numbers measured on this text. @param {HeadFact} fact @param {import("../core/types.js").Run} run @param {number} i */
+/**
+ * What a head does, said only by numbers measured on this text.
+ * @param {HeadFact} fact
+ * @param {import("../core/types.js").Run} run
+ * @param {number} i
+ */
 export function labelOf(fact, run, i) {
   const { first, itself, previous, spread, source, weight } = fact.measured;
   if (fact.label === "previous") return `one back ${fixed(previous)}`;
   if (fact.label === "first") return `first token ${fixed(first)}`;
   if (fact.label === "itself") return `itself ${fixed(itself)}`;
-  const here = run.stacks.findIndex(({ name }) => name === fact.stack), tokens = run.stacks[here].tokens;
+  const here = run.stacks.findIndex(({ name }) => name === fact.stack),
+    tokens = run.stacks[here].tokens;
   const sources = fact.block === "cross" ? run.stacks[0].tokens : tokens;
   if (fact.label === "mixed" && source !== null && weight !== null && tokens[i] && sources[source]) {
     return `${spoken(tokens[i])} → ${spoken(sources[source])} ${fixed(weight)}`;
   }
   return `spread ${fixed(spread)}`;
+}
+
+/** Whether a token of a stack sees only what came before it. @param {import("../core/types.js").Run} run @param {string} stack */
+export function isCausal(run, stack) {
+  return run.model.kind !== "encoder" && stack !== "encoder" && !(run.model.predicts ?? "").startsWith("masked");
 }

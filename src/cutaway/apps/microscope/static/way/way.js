@@ -1,4 +1,5 @@
-// The way: prompt, looms, and the stages below one another. Each is drawn when it is at most one screen away and what it shows changed.
+// The way: prompt, looms, and the stages below one another. Each is drawn when it is at most one screen away and what it shows
+// changed.
 // In: the context. Out: the stages, and the ruler that sticks under the loom's end.
 
 import { closest, fill, h } from "../core/dom.js";
@@ -19,10 +20,13 @@ import { Wall } from "./wall.js";
 import { Why } from "./why.js";
 
 /** @typedef {import("../core/context.js").Context} Context */
-/** @typedef {{id: string, title: string, rail: HTMLElement, figure: HTMLElement, depends: () => any[], draw: () => void}} Stage */
+/**
+ * @typedef {{id: string, title: string, rail: HTMLElement, figure: HTMLElement, depends: () => any[], draw: () => void}} Stage
+ */
 
-const NOTE = "Rows are tokens, all the way. Strips are vectors, threads are attention. Strip heights and thread widths show how much of the "
-  + "vector in the frame came from where; in every column they add up to 1. (This is attention rollout, a sketch; ";
+const NOTE =
+  "Rows are tokens, all the way. Strips are vectors, threads are attention. Strip heights and thread widths show how much of the " +
+  "vector in the frame came from where; in every column they add up to 1. (This is attention rollout, a sketch; ";
 
 export class Way {
   /** @param {Context} context @param {HTMLElement} element */
@@ -31,8 +35,12 @@ export class Way {
     this.element = element;
     this.rulerText = h("div", { class: "text", role: "group", "aria-label": "The tokens" });
     this.place = h("span", { class: "place" });
-    this.nav = h("nav", { "aria-label": "Stages of the way" }, h("a", { href: "#way" }, "text"),
-      ...STAGES.map((stage) => h("a", { href: `#${stage}` }, stage === "feedforward" ? "feed-forward" : stage)));
+    this.nav = h(
+      "nav",
+      { "aria-label": "Stages of the way" },
+      h("a", { href: "#way" }, "text"),
+      ...STAGES.map((stage) => h("a", { href: `#${stage}` }, stage === "feedforward" ? "feed-forward" : stage)),
+    );
     this.ruler = h("div", { class: "ruler", inert: true }, h("div", {}, this.rulerText, this.place), this.nav);
     this.prompt = new Prompt(context, this.rulerText);
     this.looms = h("div", { class: "looms" });
@@ -42,8 +50,17 @@ export class Way {
     this.open = h("button", { class: "link" }, "Put another text or model beside it");
     this.open.addEventListener("click", () => this.beside.begin());
     /** @type {Stage[]} */
-    this.stages = [this.beside, new Tokens(context), new Embedding(context), new Position(context), this.wall, new FeedForward(context), new Stream(context), new Output(context),
-      new Why(context, (stack, block, layer, head) => this.wall.open(stack, block, layer, head, true))];
+    this.stages = [
+      this.beside,
+      new Tokens(context),
+      new Embedding(context),
+      new Position(context),
+      this.wall,
+      new FeedForward(context),
+      new Stream(context),
+      new Output(context),
+      new Why(context, (stack, block, layer, head) => this.wall.open(stack, block, layer, head, true)),
+    ];
     /** @type {Map<object, {key: string, whole: boolean, arrived: number, box: HTMLElement, near?: HTMLElement}>} */
     this.drawn = new Map();
     /** @type {Loom[]} */
@@ -53,15 +70,34 @@ export class Way {
 
   build() {
     document.body.insertBefore(this.ruler, document.querySelector("main"));
-    fill(this.element, this.prompt.element, this.looms, h("p", { class: "note" }, NOTE, h("a", { class: "link", href: "#why" }, "Why"), " measures.)"), h("p", { class: "second" }, this.open),
+    fill(
+      this.element,
+      this.prompt.element,
+      this.looms,
+      h("p", { class: "note" }, NOTE, h("a", { class: "link", href: "#why" }, "Why"), " measures.)"),
+      h("p", { class: "second" }, this.open),
       ...this.stages.map((stage) => {
-        const box = h("section", { class: "stage", id: stage.id, "aria-labelledby": `h-${stage.id}` },
-          h("div", { class: "rail" }, h("h2", { id: `h-${stage.id}` }, stage.title), stage.rail), h("div", { class: "fig" }, stage.figure));
+        const box = h(
+          "section",
+          { class: "stage", id: stage.id, "aria-labelledby": `h-${stage.id}` },
+          h("div", { class: "rail" }, h("h2", { id: `h-${stage.id}` }, stage.title), stage.rail),
+          h("div", { class: "fig" }, stage.figure),
+        );
         this.drawn.set(stage, { key: "", whole: false, arrived: -1, box });
-        if (stage === this.wall) this.drawn.set(this.wall.opened, { key: "", whole: false, arrived: -1, box: this.wall.unfolded.element, near: box });
+        if (stage === this.wall)
+          this.drawn.set(this.wall.opened, { key: "", whole: false, arrived: -1, box: this.wall.unfolded.element, near: box });
         return box;
-      }));
-    addEventListener("scroll", () => { hide(); this.follow(); this.drawNear(); }, { passive: true });
+      }),
+    );
+    addEventListener(
+      "scroll",
+      () => {
+        hide();
+        this.follow();
+        this.drawNear();
+      },
+      { passive: true },
+    );
     this.element.addEventListener("click", (event) => {
       const leads = closest(event.target, "a[data-layer]");
       if (leads) this.context.set({ l: Number(leads.dataset.layer) });
@@ -69,17 +105,27 @@ export class Way {
   }
 
   draw() {
-    const { context } = this, run = context.run;
+    const { context } = this,
+      run = context.run;
     this.prompt.draw();
     if (!run) return;
     if (this.all.length !== run.stacks.length) {
-      this.all.splice(0, this.all.length, ...run.stacks.map((_, s) => new Loom(context, s, (layer, to, from) => this.unfold(s, layer, to, from))));
-      fill(this.looms, ...this.all.flatMap((loom) => [loom.element, loom.table]), run.stacks.length > 1 ? this.crossings.element : null);
+      this.all.splice(
+        0,
+        this.all.length,
+        ...run.stacks.map((_, s) => new Loom(context, s, (layer, to, from) => this.unfold(s, layer, to, from))),
+      );
+      fill(
+        this.looms,
+        ...this.all.flatMap((loom) => [loom.element, loom.table]),
+        run.stacks.length > 1 ? this.crossings.element : null,
+      );
       this.crossings.looms = this.all;
       this.drawn.set(this.crossings, { key: "", whole: false, arrived: -1, box: this.looms });
       for (const loom of this.all) this.drawn.set(loom, { key: "", whole: false, arrived: -1, box: loom.element });
     }
-    const { place } = context, token = run.stacks[place.stack].tokens[place.i];
+    const { place } = context,
+      token = run.stacks[place.stack].tokens[place.i];
     fill(this.place, "looking at ", h("span", { class: "look" }, ...drawn(token)), `, layer ${place.l}, head ${place.h}`);
     /** @type {HTMLElement} */ (this.drawn.get(this.beside)?.box).hidden = !isBeside(place);
     this.open.hidden = isBeside(place);
@@ -99,12 +145,18 @@ export class Way {
   drawNear() {
     if (!this.context.run || this.element.hidden) return;
     const crossings = this.all.length > 1 ? [this.crossings] : [];
-    for (const part of [...this.all, ...crossings, ...this.stages.flatMap((stage) => (stage === this.wall ? [stage, this.wall.opened] : [stage]))]) this.drawPart(part);
+    for (const part of [
+      ...this.all,
+      ...crossings,
+      ...this.stages.flatMap((stage) => (stage === this.wall ? [stage, this.wall.opened] : [stage])),
+    ])
+      this.drawPart(part);
   }
 
   /** @param {{depends: () => any[], draw: () => void}} part */
   drawPart(part) {
-    const state = this.drawn.get(part), { context } = this;
+    const state = this.drawn.get(part),
+      { context } = this;
     if (!state) return;
     if (state.box.hidden) return;
     const box = (state.near ?? state.box).getBoundingClientRect();
@@ -123,7 +175,8 @@ export class Way {
 
   /** @param {HTMLElement} box @param {string | null} words */
   refuse(box, words) {
-    const place = box.querySelector(":scope > .fig") ?? box.parentElement ?? box, old = place.querySelector(":scope > .trouble");
+    const place = box.querySelector(":scope > .fig") ?? box.parentElement ?? box,
+      old = place.querySelector(":scope > .trouble");
     if (!words) return old?.remove();
     const line = old ?? h("p", { class: "trouble" });
     line.textContent = words;
@@ -132,7 +185,8 @@ export class Way {
 
   /** The ruler shows itself when the loom is gone, and says which stage is read. */
   follow() {
-    const last = this.all[this.all.length - 1], isOn = !this.element.hidden && !!last && last.element.getBoundingClientRect().bottom < 60;
+    const last = this.all[this.all.length - 1],
+      isOn = !this.element.hidden && !!last && last.element.getBoundingClientRect().bottom < 60;
     this.ruler.classList.toggle("on", isOn);
     this.ruler.inert = !isOn;
     const now = this.now();
@@ -141,7 +195,8 @@ export class Way {
       else link.removeAttribute("aria-current");
     }
     const link = /** @type {HTMLElement | null} */ (this.nav.querySelector("[aria-current]"));
-    if (isOn && link && this.nav.scrollWidth > this.nav.clientWidth) this.nav.scrollLeft = link.offsetLeft - this.nav.offsetLeft - 80;
+    if (isOn && link && this.nav.scrollWidth > this.nav.clientWidth)
+      this.nav.scrollLeft = link.offsetLeft - this.nav.offsetLeft - 80;
   }
 
   /** The stage that is being read, "" above them. */
@@ -163,9 +218,11 @@ export class Way {
 
   /** One step out: close the head, leave the figure, back to the last token. */
   stepOut() {
-    const { context } = this, { place, run } = context;
+    const { context } = this,
+      { place, run } = context;
     if (place.open) return this.wall.close();
-    if (document.activeElement instanceof HTMLElement && document.activeElement !== document.body) return document.activeElement.blur();
+    if (document.activeElement instanceof HTMLElement && document.activeElement !== document.body)
+      return document.activeElement.blur();
     if (run) this.prompt.choose(run.stacks.length - 1, run.stacks[run.stacks.length - 1].tokens.length - 1);
   }
 
