@@ -370,3 +370,34 @@ def test_the_first_text_is_handed_on() -> None:
 def test_a_model_that_is_not_there(make: Callable[[], Desk]) -> None:
     with pytest.raises(ValueError, match="no model 'nix'"):
         make().shelf.open()
+
+
+def test_what_is_no_request_of_a_page_is_an_error_too(client: Client) -> None:
+    for method in ("PUT", "DELETE", "OPTIONS"):
+        found = client.ask(method, "/api/models")
+        assert found.status == 501
+        assert found.json == {"error": "The request is not understood (501)."}
+    assert b"not understood (400)" in raw(client.port, "nonsense with too many words here\r\n\r\n")
+
+
+def test_one_model_is_read_while_another_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def load(name: str) -> LM:
+        if name == "slow":
+            reading.set()
+            assert go_on.wait(20)
+        return one_stack()
+
+    monkeypatch.setattr("cutaway.apps.microscope.shelf.load", load)
+    shelf = Shelf("quick", ["slow"])
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.append(shelf.open("slow"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert reading.wait(20)
+    assert shelf.open("quick").name == "quick"
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert found[0] is found[1], "read once, for both"

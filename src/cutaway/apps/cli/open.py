@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     with server:
         desk.shelf.open(model)  # what cannot be opened is said before an address is
         address = address_of(arguments.host, server.port, token)
-        print(f"{desk.shelf.current} is open at {address}  Ctrl-C ends it.", flush=True)
-        if not arguments.no_browser:
-            webbrowser.open(address)
         try:
+            print(f"{desk.shelf.current} is open at {address}  Ctrl-C ends it.", flush=True)
+            if not arguments.no_browser:
+                webbrowser.open(address)
             server.serve_forever()
         except KeyboardInterrupt:
             print()

@@ -175,11 +175,12 @@ def _pair(opened: Opened, model: Transformer, ask: AskRun) -> tuple[Strand, ...]
     if not ask.text.strip():
         raise CutawayError(EMPTY)
     before, after = opened.tokenizer.frame
-    source = _read(opened, ask.text, encoder.config, before, after, ())
+    stacks = opened.lm.config.stacks
+    source = _read(opened, ask.text, stacks["encoder"], before, after, ())
     first, more = (first_id(opened.lm.config),), list(ask.more)
     if ask.target is None and not more:
         more = _says(model, source.ids)
-    target = _read(opened, ask.target or "", decoder.config, first, (), more)
+    target = _read(opened, ask.target or "", stacks["decoder"], first, (), more)
     one = Strand(
         name="encoder", scope="encoder.", stack=encoder, reading=source, tokens=visible.full(len(source.tokens))
     )

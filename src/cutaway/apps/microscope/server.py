@@ -71,6 +71,10 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "cutaway", ""
+    error_content_type, error_message_format = (
+        "application/json",
+        '{"error": "The request is not understood (%(code)d)."}',
+    )
     timeout = SECONDS
     disable_nagle_algorithm = True  # or each answer's body waits for its headers to be confirmed, 40 ms
     server: Server

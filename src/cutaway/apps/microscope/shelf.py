@@ -74,6 +74,7 @@ class Shelf:
         """current: the model that is shown first, by name or open; others: further names."""
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._loading: dict[str, threading.Lock] = {}
         self._named = tuple(others)
         if isinstance(current, LM):
             self.current = current.name
@@ -85,18 +86,23 @@ class Shelf:
         """The model of a name, the current one for None. Raises CutawayError for a name that is not listed."""
         name = self.current if name is None else name
         with self._lock:
-            if name not in self._open:
+            loading = self._loading.setdefault(name, threading.Lock())
+        with loading:  # others are served while this one is read
+            found = self._open.get(name)
+            if found is None:
                 lm = load(self._listed(name))
-                self._open[name] = Opened(LM(lm.model, lm.own_tokenizer, name, lm.place), name)
-            self._open.move_to_end(name)
-            self._put_back()
-            return self._open[name]
+                found = Opened(LM(lm.model, lm.own_tokenizer, name, lm.place), name)
+            with self._lock:
+                self._open[name] = found
+                self._open.move_to_end(name)
+                self._put_back()
+        return found
 
     def config(self, name: str | None = None) -> ModelConfig:
         """The architecture of a model, which need not be open. Raises CutawayError for a name that is not listed."""
         name = self.current if name is None else name
-        with self._lock:
-            return self._open[name].lm.config if name in self._open else read_config(self._listed(name))
+        found = self._open.get(name)
+        return read_config(self._listed(name)) if found is None else found.lm.config
 
     def names(self) -> list[str]:
         """Every name that `open` takes: the current one, those named, bundled ones, and runs with their checkpoints."""
@@ -107,7 +113,7 @@ class Shelf:
         found = []
         for name in self.names():
             try:
-                config = self._open[name].lm.config if name in self._open else read_config(_place(name))
+                config = self.config(name)
             except (CutawayError, OSError):
                 continue
             found.append({"name": name, "kind": kind_of(config), "note": _note(name, config)})
