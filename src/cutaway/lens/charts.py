@@ -14,6 +14,8 @@ from .sheet import INK, INK_2, INK_3, LOOK, PAGE, RULE_2, SMALL, Scale, Sheet, o
 LABEL, GAP = 80, 12
 WIDEST, HIGHEST = 944, 1056
 """Pixels: what is larger gets smaller boxes."""
+LETTER = 5.6
+"""Pixels of a small letter on average: words that need more than their box has are left out."""
 LEAST = 14
 """Pixels: smaller boxes have no words in them, and are drawn as one picture."""
 
@@ -63,7 +65,7 @@ class Grid:
         top = y + 20
         for index in every(len(self.rows), high, 16):
             colour, is_bold = (LOOK, False) if index == self.look else (INK, index in self.strong)
-            name = self.rows[index]
+            name = cut(self.rows[index], self.label + GAP)
             sheet.text(left - GAP, top + high * (index + 0.5), name, colour=colour, align="right", is_bold=is_bold)
         (self._image if min(wide, high) < LEAST else self._boxes)(sheet, left, top)
         return sheet.reach(top + high * len(self.rows))
@@ -84,7 +86,8 @@ class Grid:
                 if self.shown is not None:
                     ink = INK_2 if colour is None else on(colour)
                     words = self.shown(row, column)
-                    sheet.text(x + wide / 2 - 1, y + high / 2 - 1, words, size=SMALL, colour=ink, align="center")
+                    if len(words) * LETTER <= wide:
+                        sheet.text(x + wide / 2 - 1, y + high / 2 - 1, words, size=SMALL, colour=ink, align="center")
 
     def _image(self, sheet: Sheet, left: float, top: float) -> None:
         wide, high = self.size
@@ -120,7 +123,7 @@ def bars(
         middle, length = y + high * (index + 0.5), bar.value * unit
         if high >= LEAST:
             ink = LOOK if bar.look else INK
-            sheet.text(x + label, middle, bar.name, colour=ink, align="right")
+            sheet.text(x + label, middle, cut(bar.name, label + GAP), colour=ink, align="right")
             side = -1 if bar.value < 0 else 1
             align = "right" if side < 0 else "left"
             words = bar.note or number(bar.value)
@@ -145,7 +148,7 @@ def ramp(sheet: Sheet, x: float, y: float, scale: Scale, low: str, high: str) ->
 
 def cut(words: str, width: float) -> str:
     """Words that fit into a width, with … for what does not."""
-    most = max(1, int(width / 6.6))
+    most = max(1, int(width / 7.2))
     return words if len(words) <= most else words[: most - 1] + "…"
 
 

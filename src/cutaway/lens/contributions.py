@@ -123,9 +123,8 @@ def contributions(
 ) -> Contributions:
     """What every part adds to the logit of a token at a position; with `against`, to its lead over the logit of that token.
 
-    trace: of one pass without edits, with the sites of `contribution_sites`. row: of its batch;
-    texts: id -> its text. Raises CutawayError for a
-    position, row or id that does not exist, and for a model without a head.
+    trace: of one pass without edits, with the sites of `contribution_sites`. row: of its batch; texts: id ->
+    its text. Raises CutawayError for a position, row or id that does not exist, and for a model without a head.
     """
     check_position(trace, position, row)
     check_token(model, token_id)

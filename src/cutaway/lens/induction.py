@@ -22,7 +22,7 @@ from ..errors import CutawayError
 from ..model import Call, Transformer
 from ..runtime.attend import fused
 from .attending import seen_by
-from .charts import Grid, ramp
+from .charts import WIDEST, Grid, ramp
 from .numerals import count, number
 from .passes import CELLS, Chain, Progress, check_heads, losses_of, without_heads
 from .result import Result
@@ -170,7 +170,8 @@ def _check(model: Transformer, length: int, num_sequences: int, skipped: int) ->
 def _drawn(found: Induction) -> Sheet:
     width = max(36, 8 + 6 * len(str(len(found.prefix[0]))))
     across = 3 * (52 + 12 + width * len(found.prefix[0])) + 2 * 32
-    sheet = Sheet(max(944, across) + 2 * MARGIN)
+    is_wide = across > WIDEST
+    sheet = Sheet()
     off = "".join(f" Layer {layer} head {head} is off." for layer, head in found.off)
     drawn = f"{count(found.num_sequences, 'text')} of {found.length} random tokens, each read twice."
     y, x = sheet.title("Who looks at what followed this token before", drawn + off), float(MARGIN)
@@ -191,7 +192,7 @@ def _drawn(found: Induction) -> Sheet:
             head=name,
         )
         lowest = max(lowest, grid.draw(sheet, x, y))
-        x += grid.width + 32
+        x, y = (x, lowest + 20) if is_wide else (x + grid.width + 32, y)
     y = _curve(sheet, found, lowest + 28) + 24
     ramp(sheet, MARGIN, y, "share", "0", "1: mean weight")
     sheet.caption(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .charts import cut, every
 from .numerals import chance
 from .sheet import INK, INK_3, LOOK, RULE, SMALL, Sheet, shade
 
@@ -25,8 +26,8 @@ Threads = Sequence[tuple[int, int, float]]
 class Loom:
     """One stack. shares: [column][token]; threads: of each layer; look: the token and column in the frame, or none.
 
-    begin, pitch: pixels of the first column's left edge, and between columns. crossed: (column, row) -> the share that came in
-    from another loom, drawn above what this one's threads bring.
+    begin, pitch: pixels at the left edge of the first column, and between columns. crossed: (column, row) -> the share that
+    came in from another loom, drawn above what this one's threads bring.
     """
 
     tokens: Sequence[str]
@@ -72,14 +73,15 @@ class Loom:
         """Names, threads, boxes. Returns the next free place."""
         self.top = top
         named = {row: self.tokens[token] for token, row in self.rows.items()}
-        for column, name in enumerate(self.names):
+        for column in every(len(self.names), self.pitch, 52):
+            name = self.names[column]
             sheet.text(self.left(column) + BOX / 2, top + 8, name, size=SMALL, colour=INK_3, align="center")
         for row in range(len(self.heights[0])):
             y = self.middle(row)
             words = named.get(row, f"{len(self.tokens) - len(self.rows):,} others")
             is_looked_at = self.look is not None and row == self.row(self.look[0])
             sheet.line([self.left(0), self.left(len(self.names) - 1)], [y, y], RULE)
-            sheet.text(self.begin - 60, y, words, colour=LOOK if is_looked_at else INK, align="right")
+            sheet.text(self.begin - 60, y, cut(words, 112), colour=LOOK if is_looked_at else INK, align="right")
             sheet.text(self.begin - 12, y, chance(self.heights[0][row]), size=SMALL, align="right")
         for layer, threads in enumerate(self.threads):
             self._threads(sheet, layer, threads)

@@ -152,7 +152,7 @@ class ModelLens:
             self._id(against),
             position=position,
             how=how,
-            reference=[self.reader.read(each, None if target is None else target) for each in reference],
+            reference=[self.reader.read(each, target) for each in reference],
             of_encoder=of_encoder,
             texts=self._text,
             progress=progress,
@@ -164,17 +164,26 @@ class ModelLens:
         length: int = 32,
         num_sequences: int = 8,
         seed: int = 0,
+        tokens: Sequence[Token] | None = None,
         off: Sequence[tuple[int, int]] = (),
         progress: Progress | None = None,
     ) -> Induction:
-        """The repeat test of induction heads. off: (layer, head) of heads that are switched off. See `induction`."""
+        """The repeat test of induction heads. See `induction`.
+
+        tokens: which to draw from, all words if None. off: (layer, head) of heads that are switched off.
+        """
         has_words = self.reader.tokenizer is not None
+        allowed = None
+        if tokens is not None:
+            allowed = [i for token in tokens if (i := self._id(token)) is not None]
+        elif has_words:
+            allowed = self.words.are_words().nonzero()[:, 0].tolist()
         return inductions.induction(
             self.model,
             length=length,
             num_sequences=num_sequences,
             seed=seed,
-            allowed=self.words.are_words().nonzero()[:, 0].tolist() if has_words else None,
+            allowed=allowed,
             beginning=self.reader.words.frame[0] if has_words else (),
             off=off,
             progress=progress,

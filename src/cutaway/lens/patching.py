@@ -222,7 +222,7 @@ def _tokens(found: Patching) -> Grid:
         box=(48, 22),
         look=found.position if found.stack != "encoder" else None,
         strong=frozenset(place for place, (one, other) in enumerate(pairs) if one != other),
-        label=8 * max(10, *(len(one) if one == other else len(one + other) + 5 for one, other in pairs)),
+        label=min(240, 8 * max(10, *(len(one) if one == other else len(one + other) + 5 for one, other in pairs))),
         head="Layers",
     )
 

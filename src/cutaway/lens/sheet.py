@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import textwrap
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .colour import SCALES, mixed, readable_on
@@ -92,11 +93,11 @@ class Sheet:
         align: str = "left",
         is_bold: bool = False,
     ) -> None:
-        """Words whose middle line is at y; `$` and `_` are themselves."""
+        """Words whose middle line is at y; `$` and `_` are themselves, and what no font here has is its code in hex."""
         self.axes.text(
             x,
             y,
-            words,
+            self.legible(words),
             fontsize=size * 72 / PIXELS,
             fontfamily=self.fonts,
             color=colour,
@@ -107,6 +108,20 @@ class Sheet:
             zorder=self.next(),
         )
         self.reach(y + size / 2)
+
+    def legible(self, words: str) -> str:
+        """The words, with ⟨6f22⟩ for a letter that no font here has."""
+        if words.isascii():
+            return words
+        return "".join(letter if ord(letter) in self.letters else f"⟨{ord(letter):x}⟩" for letter in words)
+
+    @cached_property
+    def letters(self) -> frozenset[int]:
+        """What the fonts have."""
+        from matplotlib import font_manager
+
+        faces = [font_manager.get_font(font_manager.findfont(name)) for name in self.fonts]
+        return frozenset(code for face in faces for code in face.get_charmap())
 
     def box(self, x: float, y: float, width: float, height: float, colour: str, *, has_frame: bool = False) -> None:
         """A filled box, or with has_frame an empty one."""
