@@ -3,7 +3,8 @@
     python recipes/digits/train.py --out src/cutaway/lessons/digits/denoiser.safetensors
 
 It guesses the noise that was added to an image (Ho et al. 2020, eq. 14), at a level drawn anew for each, and is kept as the
-moving average of its weights. One digit in ten is shown without its name. It takes about ten minutes on one core.
+moving average of its weights. One digit in ten is shown without its name. It takes about ten minutes on a core that has
+nothing else to do.
 """
 
 from __future__ import annotations

@@ -209,9 +209,9 @@ def test_who_sees_whom_is_what_one_change_shows(german: LM) -> None:
     source, (by,) = german.ids("Guten Morgen, mein Freund."), german.tokenizer.encode(" Haus")
     with torch.inference_mode():
         target = stacks.written(german, "Guten Morgen, mein Freund.")
-        found = stacks.sights(german, source, target, by)
+        found = stacks.sights(german.model, source, target, by)
         other = [by if place == 2 else token for place, token in enumerate(source)]
-        plain, changed = (stacks.encoded(german, [row]).states[0] for row in (source, other))
+        plain, changed = (stacks.encoded(german.model, [row]).states[0] for row in (source, other))
     assert torch.allclose(found.encoder[:, 2], (plain - changed).abs().amax(-1), atol=1e-5)
     assert german.tokenizer.decode(target[1:]) == "Good morning, my friend."
     assert found.breaches() == 0
@@ -222,7 +222,7 @@ def test_an_encoder_that_looks_back_only_is_found_out(german: LM, monkeypatch: p
     monkeypatch.setattr(stacks, "full", causal)
     found = lessons.read("stacks", german)
     assert not found.wrong.holds
-    assert int(found.wrong.found.split()[0]) >= 28  # the pairs of eight tokens in which the one comes later
+    assert found.wrong.found == "28 such outputs"  # the pairs of eight tokens in which the one comes later
 
 
 def slow(work: Callable[[], object]) -> float:
@@ -256,3 +256,13 @@ def test_the_fastest_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.0, 0.3, 0.31, 0.41, 0.5])
     monkeypatch.setattr(bandwidth, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     assert bandwidth.fastest(lambda: None) == pytest.approx(0.1)
+
+
+def test_a_token_that_hardly_counts_is_seen_all_the_same(german: LM) -> None:
+    found = lessons.read(
+        "stacks", german, {"source": "Meine Schwester wohnt seit drei Jahren in Berlin und arbeitet dort."}
+    )
+    matrix = found.figures[0]
+    assert isinstance(matrix, Matrix)
+    assert min(value for row in matrix.values for value in row if value is not None) < 1e-5
+    assert found.wrong.holds

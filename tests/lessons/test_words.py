@@ -14,7 +14,7 @@ from cutaway.errors import CutawayError
 from cutaway.lens.words import Words
 from cutaway.lessons import embedding, encoding, meaning, token, vector
 from cutaway.lessons.figures import Bars, Curve, Matrix, Strips, Table
-from cutaway.lm import LM
+from cutaway.lm import LM, load
 from cutaway.model import Call
 from tests import tiny
 from tests.text.samples import wordpiece
@@ -120,6 +120,10 @@ def test_cosines_are_those_computed_by_hand(stories: LM) -> None:
         for j, other in enumerate(words):
             assert matrix.values[i][j] == pytest.approx(cosine(row(stories, one), row(stories, other)), abs=1e-5)
     assert bars(found)["cat and dog"] == matrix.values[0][1]
+
+
+def test_what_holds_for_one_model_need_not_hold_for_another() -> None:
+    assert not lessons.read("embedding", load("stories-chat")).wrong.holds
 
 
 def test_pairs_that_are_exchanged_refute_the_embedding(stories: LM) -> None:

@@ -85,9 +85,9 @@ def show(lm: LM, given: Settings) -> Shown:
             "Where reading takes the time, a weight that was read can serve any number of prompts. One pass for "
             f"{most} prompts took {number(times)} times as long as for one, so {number(most / times)} times as many "
             "tokens came out of it. Half as many bytes for each weight would help in the same way.",
-            f"The model that is loaded, {lm.name}, is {loaded.num_bytes / MEGA:,.0f} MB. So small a model may lie in "
-            "the processor's cache and then waits for other things: the bound holds for memory, and the share in the "
-            "table says how far off it is.",
+            f"The model that is loaded, {lm.name}, is {loaded.num_bytes / MEGA:,.0f} MB. A model that fits into the "
+            "processor's cache does not wait for memory but for other things; the share in the table says how near "
+            "each comes to the bound.",
         ),
         figures=(_table([large, loaded], bandwidth), _curve(large), _bars(large)),
         findings=(

@@ -33,7 +33,7 @@ def settings(lm: LM) -> tuple[Setting, ...]:
     return (
         text("prompt", "Prompt", "Once upon a time"),
         real("temperature", "Temperature", 0.8, 0.05, 2),
-        whole("tokens", "Tokens to write", min(120, lm.config.context - 40), 20, 200),
+        whole("tokens", "Tokens to write", max(20, min(120, lm.config.context - 40)), 20, 200),
         whole("seed", "Seed", 0, 0, 999),
         text("sentence", "Sentence to repeat", " She looked at the red boat.", most=80),
     )
@@ -83,10 +83,7 @@ def show(lm: LM, given: Settings) -> Shown:
 
 
 def written(lm: LM, ids: Sequence[int], length: int, chosen: Sequence[Sampling]) -> list[list[int]]:
-    """A text for each way of choosing, in shared passes: exactly `length` ids after the prompt; what would
-
-    end a text does not.
-    """
+    """A text for each way of choosing: exactly `length` ids after the prompt, for what would end a text does not."""
     found: list[list[int]] = [[] for _ in chosen]
     decoders = [autoregressive(Session(lm.model), ids, sampling, max_tokens=length, eos_ids=()) for sampling in chosen]
     for index, event in Engine[int]().run(decoders):

@@ -74,15 +74,7 @@ def show(lm: LM, given: Settings) -> Shown:
     moved = changed_places(mine.steps)
     changed, first = number(fmean(moved) * NUM_PIXELS, 0), tokens_changed(lm)
     return Shown(
-        text=(
-            "A diffusion model is trained on one task: given an image with noise in it, guess the noise. From noise "
-            f"alone, it takes off a little of what it guesses, {num_steps} times here, and what is left becomes an "
-            f"image that nobody drew. The network below has {num_weights(denoiser):,} weights and is a transformer: "
-            "patches of the image stand where a text has tokens.",
-            "A language model that writes from left to right adds one token in each pass and never changes it. Here "
-            f"each pass changes {changed} of {NUM_PIXELS} pixels on average, sees all of them, and may take back what "
-            "it did before. So the number of passes is free: choose 2 steps, or 100.",
-        ),
+        text=_said(denoiser, num_steps, changed),
         figures=(
             _noised(held_out, label, seed),
             _made(mine.steps),
@@ -103,6 +95,19 @@ def show(lm: LM, given: Settings) -> Shown:
         ),
         fair=f"{NUM_EACH} images of each digit were made from other noise than the one shown, none was left out, and "
         "they were read by comparison with real digits, not by a network that could share the denoiser's errors.",
+    )
+
+
+def _said(denoiser: Denoiser, num_steps: int, changed: str) -> tuple[str, ...]:
+    """The text of the lesson."""
+    return (
+        "A diffusion model is trained on one task: given an image with noise in it, guess the noise. From noise "
+        f"alone, it takes off a little of what it guesses, {num_steps} times here, and what is left becomes an image "
+        f"that nobody drew. The network below has {num_weights(denoiser):,} weights and is a transformer: patches of "
+        "the image stand where a text has tokens.",
+        "A language model that writes from left to right adds one token in each pass and never changes it. Here each "
+        f"pass changes {changed} of {NUM_PIXELS} pixels on average, sees all of them, and may take back what it did "
+        "before. So the number of passes is free: choose 2 steps, or 100.",
     )
 
 

@@ -37,7 +37,7 @@ def check(lm: LM) -> None:
 
 def show(lm: LM, given: Settings) -> Shown:
     """Measure the angles between four rows, and between strangers."""
-    words, table = words_of(lm), lm.model.token.weight.detach().double()
+    words, table = words_of(lm), lm.model.token.weight.detach().float()
     spoken = [given.text(name).strip() for name in WORDS]
     ids = [one_token(lm, word) for word in spoken]
     cosines = alike(table[ids])

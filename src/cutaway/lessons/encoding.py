@@ -24,6 +24,10 @@ from .live import need_decoder, need_table, some_tokens, spread, strip, words_of
 from .settings import Setting, Settings, real, text
 
 ALONE = 0.999
+ENCODED = {
+    "sinusoidal": "sines and cosines of it, some fast and some slow, a number for each dimension.",
+    "learned": "a vector for each place, learned like those of the tokens.",
+}
 NUM_ENDS = 4
 
 
@@ -60,9 +64,9 @@ def show(lm: LM, given: Settings) -> Shown:
     above = int((found.dimensions > 0.5).sum())
     return Shown(
         text=(
-            "An encoding writes something as numbers. Here it is the place of a token: sines and cosines of the "
-            "place, some fast and some slow, one for each dimension. They are added to the token's own vector, "
-            "number by number. From then on both are one list, and no dimension is set aside for either.",
+            "An encoding writes something as numbers. Here it is the place of a token: "
+            f"{ENCODED[lm.config.main.position.kind]} It is added to the token's own vector, number by number. From "
+            "then on both are one list, and no dimension is set aside for either.",
             f"So is the input all position? On this text position makes up {chance(found.whole)} of it. Of "
             f"{len(found.dimensions)} dimensions {above} are more position than word; the most positional has "
             f"{chance(most)}, and the least {chance(float(found.dimensions.min()))}.",
@@ -90,10 +94,7 @@ def show(lm: LM, given: Settings) -> Shown:
 
 
 def inputs(lm: LM, ids: Sequence[int], times: float) -> tuple[Tensor, Tensor, float]:
-    """The token rows and the position rows as they are added, and the mean loss of the text: ([position, d
-
-    _model], same, nats).
-    """
+    """The token rows and the position rows as they are added, both [position, d_model], and the mean loss of the text in nats."""
     sites = ("embedding.token", "embedding.position")
     edits = [Edit(site="embedding.position", op="scale", value=times)]
     trace = lm.trace(ids, (*sites, "output.logits"), edits=edits)

@@ -91,15 +91,7 @@ def show(lm: LM, given: Settings) -> Shown:
     cost, worst = costs[layer, head if off == "head" else off], max(heads, key=lambda place: costs[place])
     what = f"{PARTS[off]}{f' {head}' if off == 'head' else ''} of layer {layer}"
     return Shown(
-        text=(
-            f"A layer has {count(stack.attention.num_heads, 'head')} that work side by side: each reads the same "
-            "stream, looks where it learned to look, and adds its own part. A layer does not replace the stream, it "
-            "adds to it; the next layer reads the sum. The feed-forward network then adds something for each token "
-            "by itself.",
-            f"What a part is good for shows when it is switched off. Without {what} the loss on this text goes from "
-            f"{number(plain)} to {number(plain + cost)}. The head that is missed most is head {worst[1]} of layer "
-            f"{worst[0]} ({number(costs[worst])} more).",
-        ),
+        text=_text(stack.attention.num_heads, what, (plain, plain + cost), worst, costs[worst]),
         figures=(
             _heads(costs, stack.num_layers, stack.attention.num_heads),
             _lens(lens, ids, words),
@@ -108,10 +100,7 @@ def show(lm: LM, given: Settings) -> Shown:
         ),
         findings=(
             Finding(label="Loss on the text", value=f"{number(plain)} nats for each token"),
-            Finding(
-                label=f"Without {what}",
-                value=f"{number(plain + cost)} ({number(abs(cost), 3)} {'more' if cost > 0 else 'less'})",
-            ),
+            Finding(label=f"Without {what}", value=f"{number(plain + cost)} ({_change(cost)})"),
             Finding(label="All shares of the stream together", value=number(sum(stream.shares().values()), 4)),
         ),
         wrong=Check(
@@ -122,6 +111,23 @@ def show(lm: LM, given: Settings) -> Shown:
         ),
         fair="The same text and the same weights every time; a part that is switched off adds zeros, and everything "
         "above it runs as it otherwise would. Losses of one text are one text's: on another, other heads matter.",
+    )
+
+
+def _text(
+    num_heads: int, what: str, losses: tuple[float, float], worst: tuple[int, int], missed: float
+) -> tuple[str, ...]:
+    """The text of the lesson.
+
+    losses: with the part that is switched off, and without it; missed: by how much the worst head is.
+    """
+    return (
+        f"A layer has {count(num_heads, 'head')} that work side by side: each reads the same stream, looks where it "
+        "learned to look, and adds its own part. A layer does not replace the stream, it adds to it; the next layer "
+        "reads the sum. The feed-forward network then adds something for each token by itself.",
+        f"What a part is good for shows when it is switched off. Without {what} the loss on this text goes from "
+        f"{number(losses[0])} to {number(losses[1])}. The head that is missed most is head {worst[1]} of layer "
+        f"{worst[0]} ({_change(missed)}).",
     )
 
 

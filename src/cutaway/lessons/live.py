@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import CutawayError
 from ..lens.edits import Edit, make_edits
+from ..lens.numerals import count
 from ..lens.sites import sites
 from ..lens.words import Words
 from ..lm import LM
@@ -35,11 +36,11 @@ def logits(lm: LM, states: Tensor) -> Tensor:
     return lm.model.logits(states.unsqueeze(0), Call(causal(len(states))))[0]
 
 
-def need_decoder(lm: LM, take: str = "stories") -> Tokenizer:
+def need_decoder(lm: LM) -> Tokenizer:
     """The tokenizer of a model that continues texts from one stack. Raises CutawayError for any other."""
     if lm.config.decoder is None or lm.config.has_cross or lm.model.head is None or lm.config.predicts != "next":
         raise CutawayError(
-            f"This lesson is about models that continue a text, and '{lm.name}' is none. Take --model {take}."
+            f"This lesson is about models that continue a text, and '{lm.name}' is none. Take --model stories."
         )
     return lm.tokenizer
 
@@ -58,14 +59,17 @@ def words_of(lm: LM) -> Words:
 
 
 def one_token(lm: LM, word: str) -> int:
-    """The id of a word with a space before it. Raises CutawayError where it is not one token."""
-    ids = lm.tokenizer.encode(" " + word.strip())
+    """The id of a word with a space before it. Raises CutawayError where it is not one token, or none at all."""
+    word = word.strip()
+    ids = lm.tokenizer.encode(" " + word)
     if len(ids) != 1:
         cut = " ".join(lm.tokenizer.token_text(i) for i in ids)
         raise CutawayError(
-            f"“{word.strip():.40}” is {len(ids)} tokens to this model ({cut:.60}), and this lesson needs words that "
-            "are one. Choose a more common word, or take --model stories."
+            f"“{word:.40}” is {len(ids)} tokens to this model ({cut:.60}), and this lesson needs words that are one. "
+            "Choose a more common word, or take --model stories."
         )
+    if lm.tokenizer.decode(ids).strip().casefold() != word.casefold():
+        raise CutawayError(f"This model has no token for “{word:.40}”. Choose another word, or take --model stories.")
     return ids[0]
 
 
@@ -75,7 +79,7 @@ def some_tokens(lm: LM, text: str, least: int = 1, most: int = 64) -> list[int]:
     most = min(most, lm.config.context)
     if not least <= len(ids) <= most:
         raise CutawayError(
-            f"The text is {len(ids):,} tokens. This lesson takes {least} to {most}: give a text of that size."
+            f"The text is {count(len(ids), 'token')}. This lesson takes {least} to {most}: give a text of that size."
         )
     return ids
 

@@ -61,7 +61,7 @@ def check(lm: LM) -> None:
 
 def show(lm: LM, given: Settings) -> Shown:
     """Compare all words of the group in pairs, and look for the neighbours of one."""
-    words, table = words_of(lm), lm.model.token.weight.detach().double()
+    words, table = words_of(lm), lm.model.token.weight.detach().float()
     group = GROUPS[given.text("group")]
     ids = [[one_token(lm, word) for word in row] for row in group]
     found = likeness(table, ids)

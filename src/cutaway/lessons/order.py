@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import CutawayError
 from ..lens.edits import Edit
-from ..lens.numerals import small
+from ..lens.numerals import count, small
 from ..lens.words import Words
 from ..lm import LM
 from ..model.visibility import causal, full
@@ -28,22 +28,14 @@ EQUAL = 1e-5
 SIGHT = {"all": "all see all", "before": "only what came before"}
 SWITCH = {"off": "positions off", "on": "positions on"}
 SAID = {
-    (
-        "all",
-        "off",
-    ): "Every token sees all, and nothing marks its place. Out come the same vectors, in another order. To the model, "
-    "set up like this, the two sentences are one.",
-    (
-        "all",
-        "on",
-    ): "Positions are added. A word that stands elsewhere enters as a different vector, so its output differs. A word in "
-    "the middle enters unchanged; it differs because its neighbours do.",
-    (
-        "before",
-        "off",
-    ): "No positions, but each token sees only what came before it, and that is not the same in the two sentences: see "
-    "the table. Order comes in through who may see whom. This is how a causal model can learn order without positions.",
-    ("before", "on"): "Both at once. This is how the model was trained, and how it runs when it writes.",
+    "all off": "Every token sees all, and nothing marks its place. Out come the same vectors, in another order. To the "
+    "model, set up like this, the two sentences are one.",
+    "all on": "Positions are added. A word that stands elsewhere enters as a different vector, so its output differs. A "
+    "word in the middle enters unchanged; it differs because its neighbours do.",
+    "before off": "No positions, but each token sees only what came before it, and that is not the same in the two "
+    "sentences: see the table. Order comes in through who may see whom. This is how a causal model can learn order "
+    "without positions.",
+    "before on": "Both at once. This is how the model was trained, and how it runs when it writes.",
 }
 
 
@@ -75,17 +67,19 @@ def show(lm: LM, given: Settings) -> Shown:
     """Run the sentence and its reverse in all four ways."""
     spoken = given.text("words").split()
     if not 2 <= len(spoken) <= MOST_WORDS:
-        raise CutawayError(f"words has {len(spoken)} words. Allowed: 2 to {MOST_WORDS}.")
+        raise CutawayError(f"words has {count(len(spoken), 'word')}. Allowed: 2 to {MOST_WORDS}.")
     ids = [one_token(lm, word) for word in spoken]
     cells = {(sight, switch): measured(lm, ids, sight, switch) for sight in SIGHT for switch in SWITCH}
     chosen = given.text("sight"), given.text("positions")
     words, worst = words_of(lm), max(cells["all", "off"].gaps)
     return Shown(
-        text=(_question(spoken), SAID[chosen]),
+        text=(_question(spoken), SAID[" ".join(chosen)]),
         figures=(_pairs(cells[chosen], ids, words, spoken), _four(cells, chosen), _sights(ids, words, chosen[0])),
         findings=(
-            Finding(label="Words", value=str(len(ids))),
             Finding(label="Most that an output differs, as chosen", value=small(max(cells[chosen].gaps))),
+            Finding(
+                label="Largest number of an output, to compare", value=small(float(cells[chosen].first.abs().max()))
+            ),
         ),
         wrong=Check(
             claim="Any output that differs while positions are off and all see all.",

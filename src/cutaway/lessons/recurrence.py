@@ -57,7 +57,7 @@ class Reader(nn.Module):
         generator = torch.Generator().manual_seed(SEED)
         for weight in self.parameters():
             weight.data.normal_(std=0.3 * weight.shape[-1] ** -0.5, generator=generator)
-        nn.init.eye_(self.stay.weight)
+        nn.init.eye_(self.stay.weight)  # the state stays as it is, at first (Le et al. 2015)
 
     def states(self, vectors: Tensor) -> Tensor:
         """The state after each token. vectors: [batch, position, d_model] -> [batch, position, 24]."""
@@ -105,15 +105,7 @@ def show(lm: LM, given: Settings) -> Shown:
     gaps = [float((one[-1] - other[-1]).abs().max()) for one, other in states]
     right = [curve[-1][1] for curve in curves]
     return Shown(
-        text=(
-            "A transformer sees all tokens at once and has to be told their order. A recurrent network reads them "
-            f"one by one and keeps a single vector of {D_STATE} numbers, its state. Each word changes the state that "
-            "the words before it left, so the order is in the way the state was made. There is no position anywhere.",
-            f"After “{first} {verb} {second}” and “{second} {verb} {first}” the states differ by up to "
-            f"{small(gaps[0])}. In a network that adds the same words up they differ by {small(gaps[1])}. Asked which "
-            f"word stood first, the recurrent one is right in {chance(right[0])} of sentences with a verb that it "
-            f"never saw, the other in {chance(right[1])}.",
-        ),
+        text=_text((first, verb, second), gaps, right),
         figures=(_pairs(states[0], ids, words_of(lm)), _curve(curves), _bars(gaps)),
         findings=(
             Finding(label="Right about the first word, recurrent", value=chance(right[0])),
@@ -131,6 +123,19 @@ def show(lm: LM, given: Settings) -> Shown:
         ),
         fair="Both networks have the same sizes and first weights, see the same vectors and sentences, and are "
         f"trained for as many steps. Every sentence is there in both orders, and none with “{verb}” is trained on.",
+    )
+
+
+def _text(words: tuple[str, str, str], gaps: Sequence[float], right: Sequence[float]) -> tuple[str, ...]:
+    """The text of the lesson. gaps, right: of the recurrent network and of the one that adds up."""
+    return (
+        "A transformer sees all tokens at once and has to be told their order. A recurrent network reads them one by "
+        f"one and keeps a single vector of {D_STATE} numbers, its state. Each word changes the state that the words "
+        "before it left, so the order is in the way the state was made. There is no position anywhere.",
+        f"After “{' '.join(words)}” and “{' '.join(reversed(words))}” the states differ by up to {small(gaps[0])}. In "
+        f"a network that adds the same words up they differ by {small(gaps[1])}. Asked which word stood first, the "
+        f"recurrent one is right in {chance(right[0])} of sentences with a verb that it never saw, the other in "
+        f"{chance(right[1])}.",
     )
 
 

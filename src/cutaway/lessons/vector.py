@@ -11,6 +11,8 @@ functions is continuous (Bengio et al. 2003 for words as points of such a space)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,7 +38,7 @@ def settings(lm: LM) -> tuple[Setting, ...]:
     return (
         text("word", "From the word", "cat", most=30),
         text("other", "to the word", "dog", most=30),
-        real("mix", "How far on the way", 0.5, 0, 1),
+        real("mix", "How far on the way", 0.5, 0.05, 0.95),
         whole("dimension", "Dimension", 0, 0, lm.config.main.d_model - 1),
     )
 
@@ -53,33 +55,16 @@ def show(lm: LM, given: Settings) -> Shown:
     ids = [one_token(lm, word) for word in spoken]
     first, second = table[ids[0]], table[ids[1]]
     mix, dimension = given.real("mix"), given.whole("dimension")
+    names = [words.text(i) for i in ids]
     point = torch.lerp(first, second, mix)
     at = torch.linspace(0, 1, PLACES + 1)
     jump = largest_jump(lm, first, second)
     return Shown(
-        text=(
-            f"A token enters the model as a vector: a list of {len(first)} numbers, one for each dimension. "
-            f"“{spoken[0]}” is one such list and “{spoken[1]}” another. Read as coordinates, a list is a point in a "
-            f"space of {len(first)} dimensions.",
-            "Tokens are discrete, but the space is continuous: between any two points there are others. "
-            f"{chance(mix)} of the way from {words.text(ids[0])} to {words.text(ids[1])} lies a point that is no "
-            f"token's. The nearest word to it is {nearest(point, table, words)[0][0]}, and the model takes the point "
-            "itself for an input as well.",
-        ),
+        text=_text(spoken, len(first), mix, nearest(point, table, words)[0][0]),
         figures=(
-            Strips(
-                title="Two words and a point between them",
-                caption="A dimension stands under itself. The third row is a mix of the other two, number by number.",
-                source="embedding.token",
-                rows=(
-                    strip(words.text(ids[0]), first, "learned", f"length {number(float(first.norm()))}"),
-                    strip(words.text(ids[1]), second, "learned", f"length {number(float(second.norm()))}"),
-                    strip("the mix", point, "computed", f"length {number(float(point.norm()))}"),
-                ),
-                scale=spread(first, second),
-            ),
+            _strips(names, first, second, point),
             _nearest_bars(point, table, words),
-            _curve(lm, first, second, at, [words.text(i) for i in ids]),
+            _curve(lm, first, second, at, names),
             _dimension(table, words, dimension),
         ),
         findings=(
@@ -88,12 +73,24 @@ def show(lm: LM, given: Settings) -> Shown:
             Finding(label="Distance from the one word to the other", value=number(float((first - second).norm()))),
         ),
         wrong=Check(
-            claim=f"A way on which the next word's chances jump, at the steepest 1/{SHORTEST:,} of it.",
-            threshold=f"a change of more than {chance(MOST)} of the whole way's",
-            found=chance(jump),
+            claim="A place on the way where the next word's chances jump.",
+            threshold=f"within 1/{SHORTEST:,} of the way, more than {chance(MOST)} of what the whole way changes",
+            found=f"{chance(jump)} where it is steepest",
             holds=jump <= MOST,
         ),
         fair=f"Only the vector changes: the token before it (“{BEFORE}”), its position and every weight stay as they are.",
+    )
+
+
+def _text(spoken: tuple[str, str], length: int, mix: float, near: str) -> tuple[str, ...]:
+    """The text of the lesson."""
+    return (
+        f"A token enters the model as a vector: a list of {length} numbers, one for each dimension. “{spoken[0]}” is "
+        f"one such list and “{spoken[1]}” another. Read as coordinates, a list is a point in a space of {length} "
+        "dimensions.",
+        f"Tokens are discrete, but the space is continuous: between any two points there are others. {chance(mix)} of "
+        f"the way from “{spoken[0]}” to “{spoken[1]}” lies a point that is no token's. The nearest word to it is "
+        f"{near}, and the model takes the point itself for an input as well.",
     )
 
 
@@ -138,6 +135,20 @@ def nearest(point: Tensor, table: Tensor, words: Words) -> list[tuple[str, float
     cosines = F.cosine_similarity(table, point, dim=-1).masked_fill(~words.are_words(), -1)
     best, ids = cosines.topk(NUM_WORDS)
     return [(words.text(i), cosine) for i, cosine in zip(ids.tolist(), best.tolist(), strict=True)]
+
+
+def _strips(names: Sequence[str], first: Tensor, second: Tensor, point: Tensor) -> Strips:
+    return Strips(
+        title="Two words and a point between them",
+        caption="A dimension stands under itself. The third row is a mix of the other two, number by number.",
+        source="embedding.token",
+        rows=(
+            strip(names[0], first, "learned", f"length {number(float(first.norm()))}"),
+            strip(names[1], second, "learned", f"length {number(float(second.norm()))}"),
+            strip("the mix", point, "computed", f"length {number(float(point.norm()))}"),
+        ),
+        scale=spread(first, second),
+    )
 
 
 def _nearest_bars(point: Tensor, table: Tensor, words: Words) -> Bars:

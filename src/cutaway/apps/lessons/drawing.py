@@ -124,17 +124,11 @@ def images(figure: Images, console: Console) -> None:
 
 def curve(figure: Curve, console: Console) -> None:
     """The points as a table, with a bar for each value where there are one or two lines."""
-    count = len(figure.lines[0].points)
-    shown = (
-        sorted({round(i * (count - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)})
-        if count > MOST_POINTS
-        else range(count)
-    )
     top = max(max(abs(y) for _, y in line.points) for line in figure.lines) or 1.0
     has_bars = len(figure.lines) <= 2
     heads = [head for line in figure.lines for head in ((f">{line.label}", "<") if has_bars else (f">{line.label}",))]
     drawn = make_table(f">{figure.x}", *heads)
-    for at in shown:
+    for at in _few(len(figure.lines[0].points)):
         cells: list[Text | str] = [f"{figure.lines[0].points[at][0]:,.4g}"]
         for line in figure.lines:
             y = line.points[at][1]
@@ -197,7 +191,8 @@ def _shaded(figure: Matrix, label: int, console: Console) -> None:
     said = ", ".join(
         f"{block} {number((least if figure.is_share else 2 * least - 1) * figure.scale)}" for least, block in steps
     )
-    _line(console, Text(f"from {said}", QUIET))
+    cut = f"; the first {room} of {len(figure.columns)} columns" if len(figure.columns) > room else ""
+    _line(console, Text(f"from {said}{cut}", QUIET))
 
 
 def _bar(row: Bar, scale: float, width: int, has_left: bool) -> list[Text | str]:
