@@ -20,6 +20,7 @@ from .trace import Trace
 from .words import Words
 
 NUM_PUSHED = 3
+AT_ONCE = 1024  # units that are asked for together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +71,11 @@ def units_of(model: Transformer, trace: Trace, words: Words, layer: int, positio
     network = network_of(model.main, layer)
     assert network is not None, "without a router there are no experts"
     before, active = (trace[f"{prefix}.{site}"][0, position] for site in ("pre", "active"))
-    rows = directions(network, num_units, active)
-    strengths = active.double().abs() * rows.double().norm(dim=-1)
+    strengths = active.double().abs() * lengths(network, num_units, active)
     best, ids = strengths.topk(min(count, num_units))
     units = [
-        _unit(model, words, int(i), float(before[i]), float(active[i]), float(strength), active[i] * rows[i])
-        for strength, i in zip(best, ids, strict=True)
+        _unit(model, words, int(i), float(before[i]), float(active[i]), float(strength), active[i] * row)
+        for strength, i, row in zip(best, ids, directions(network, ids, num_units, active), strict=True)
     ]
     return Units(layer=layer, num_units=num_units, num_firing=int((before > 0).sum()), units=tuple(units), experts=())
 
@@ -88,15 +88,22 @@ def network_of(stack: Stack, layer: int) -> FeedForward | None:
     return next(module for module in block.modules() if isinstance(module, FeedForward))
 
 
-def directions(network: FeedForward, num_units: int, like: Tensor) -> Tensor:
-    """What a unit of activation 1 writes, for each unit: [d_hidden, d_model]. Asks the projection, whatever holds its weights.
+def directions(network: FeedForward, units: Tensor, num_units: int, like: Tensor) -> Tensor:
+    """What units of activation 1 write, of num_units: [position, d_model], a row each. Asks the projection, whatever it is.
 
-    like: has the device and the type.
+    units: their indices; like: has the device and the type.
     """
-    call = Call(visible.full(num_units + 1, device=like.device))
-    ones = torch.cat((like.new_zeros(1, num_units), torch.eye(num_units, dtype=like.dtype, device=like.device)))
+    ones = like.new_zeros(len(units) + 1, num_units)
+    ones[torch.arange(1, len(units) + 1, device=like.device), units.to(like.device)] = 1.0
+    call = Call(visible.full(len(ones), device=like.device))
     written: Tensor = network.output(ones.unsqueeze(0), call)[0]
     return written[1:] - written[0]
+
+
+def lengths(network: FeedForward, num_units: int, like: Tensor) -> Tensor:
+    """The lengths of what all units of activation 1 write, some at a time: [d_hidden] float64."""
+    parts = torch.arange(num_units).split(AT_ONCE)
+    return torch.cat([directions(network, part, num_units, like).double().norm(dim=-1) for part in parts])
 
 
 def pushed(model: Transformer, words: Words, written: Tensor, count: int) -> tuple[list[int], list[int]]:

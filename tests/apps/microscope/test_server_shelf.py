@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cutaway import lessons
 from cutaway.apps.microscope.shelf import Shelf
 from cutaway.lm import LM
 
@@ -81,3 +82,28 @@ def test_one_model_is_read_while_another_serves(monkeypatch: pytest.MonkeyPatch)
     for thread in threads:
         thread.join()
     assert found[0] is found[1], "read once, for both"
+
+
+def test_runs_of_a_model_that_was_put_back_are_forgotten_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.apps.microscope.shelf.load", lambda _: one_stack())
+    monkeypatch.setattr("cutaway.apps.microscope.shelf.MOST_BYTES", 0)
+    with served("stories") as (client, server):
+        first = client.run("a cat", model="stories")["run"]
+        assert client.post("/api/heads", run=first, token=0).status == 200
+        client.run("a cat", model="stories-chat")
+        assert client.post("/api/heads", run=first, token=0).status == 404
+        assert client.run("a cat", model="stories")["run"] == first
+        assert list(server.desk.shelf._open) == ["stories"]
+
+
+def test_lessons_are_read_on_the_model_that_is_open() -> None:
+    with served(one_stack()) as (client, _):
+        found = client.get("/api/lessons").json["lessons"]
+        assert [each["name"] for each in found] == lessons.names()
+        assert {"name", "title", "line", "model", "refusal"} == set(found[0])
+        assert any(each["refusal"] for each in found), "this one lacks what some lessons need"
+        asked = {"name": "token", "model": "stories", "settings": {}}
+        assert client.post("/api/lesson", **asked).json == lessons.read("token").as_dict()
+        assert client.post("/api/lesson", name="token", model=None).json["model"] == "stories"
+        assert "no lesson 'tokn'" in client.post("/api/lesson", name="tokn").json["error"]
+        assert client.post("/api/lesson", name="order", model="stories", settings={"x": 1}).status == 400

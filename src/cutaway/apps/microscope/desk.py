@@ -68,6 +68,9 @@ class Desk:
             return self._runs.get(name)
 
     def _forget(self) -> None:
+        """Runs of models that were put back go first, or they would hold them; then the oldest."""
+        for name in [name for name, run in self._runs.items() if not self.shelf.holds(run.opened)]:
+            del self._runs[name]
         while len(self._runs) > 1 and (
             len(self._runs) > MOST_RUNS or sum(run.num_bytes for run in self._runs.values()) > MOST_BYTES
         ):

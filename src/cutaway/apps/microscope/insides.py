@@ -19,7 +19,7 @@ from .described import columns_of, guess_of
 from .passes import Pass, Strand
 from .words import text_of
 
-MOST_SAYS = 512  # rows of one answer
+MOST_SAYS, SAYS_AT_ONCE = 512, 64  # rows of one answer, and those that are read together
 MOST_SOURCES = 64
 MOST_NEIGHBOURS = 100
 MOST_OF_TEXT = 40  # words of the text on a map
@@ -37,7 +37,10 @@ def says_of(found: Pass, ask: AskSays) -> dict[str, Any]:
     columns = [site for site in columns_of(found, found.main) if site.endswith((".sum", ".end"))]
     words, said = found.opened.words, []
     for site in columns:
-        best, ids = would_say(found.model, found.tensor(site)[None, first:end])[0].max(-1)
+        parts = found.tensor(site)[first:end].split(SAYS_AT_ONCE)
+        best, ids = (
+            torch.cat(each) for each in zip(*(would_say(found.model, p[None])[0].max(-1) for p in parts), strict=True)
+        )
         said.append([guess_of(words, i, c) for i, c in zip(ids.tolist(), best.tolist(), strict=True)])
     return {"columns": columns, "first": first, "rows": [list(row) for row in zip(*said, strict=True)]}
 

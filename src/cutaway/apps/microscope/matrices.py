@@ -131,7 +131,12 @@ def _layer(found: Pass, site: str) -> tuple[Strand, int]:
 
 def _logits(found: Pass, ask: AskTensor) -> Tensor:
     rows, columns = _spans(ask, len(found.main), found.opened.lm.config.vocab_size)
-    return pooled(found.logits(rows.begin, rows.end)[:, columns.begin : columns.end], ask.level, is_share=False)
+    side = max(ROWS, 2**ask.level)
+    parts = [
+        found.logits(first, min(first + side, rows.end))[:, columns.begin : columns.end]
+        for first in range(rows.begin, rows.end, side)
+    ]
+    return torch.cat([pooled(part, ask.level, is_share=False) for part in parts])
 
 
 def _wide(part: Tensor, columns: _Span, value: float) -> Tensor:

@@ -98,6 +98,10 @@ class Shelf:
                 self._put_back()
         return found
 
+    def holds(self, opened: Opened) -> bool:
+        """Whether the model is open still, and was not put back."""
+        return self._open.get(opened.name) is opened
+
     def config(self, name: str | None = None) -> ModelConfig:
         """The architecture of a model, which need not be open. Raises CutawayError for a name that is not listed."""
         name = self.current if name is None else name
