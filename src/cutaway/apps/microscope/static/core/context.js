@@ -3,7 +3,7 @@
 
 import { askRun, tensor } from "./api.js";
 import { Refusal } from "./refusal.js";
-import { rowsFor } from "./rows.js";
+import { around, rowsFor } from "./rows.js";
 import { start, toHash } from "./state.js";
 
 /** @typedef {import("./types.js").Place} Place */
@@ -39,6 +39,8 @@ export class Context {
     this.arrived = 0;
     this.isRunning = false;
     this.isLanding = false;
+    /** Questions that are asked one at a time: who moves on asks for the newest place only. @type {Set<string>} */
+    this.flying = new Set();
     this.isQueued = false;
     this.written = 0;
   }
@@ -78,12 +80,13 @@ export class Context {
   /**
    * An answer, or undefined while it is under way; the stage that asks keeps what it last drew.
    * @template T
-   * @param {string} key @param {(signal: AbortSignal) => Promise<T>} load @returns {T | undefined}
+   * @param {string} key @param {(signal: AbortSignal) => Promise<T>} load @param {string} [slot] @returns {T | undefined}
    */
-  want(key, load) {
+  want(key, load, slot = "") {
     const found = this.answers.get(key);
-    if (found === undefined) this.load(key, load);
-    else if (found.error !== undefined) this.refused = found.error;
+    if (found === undefined) {
+      if (!slot || !this.flying.has(slot)) this.load(key, load, slot);
+    } else if (found.error !== undefined) this.refused = found.error;
     else if (found.value !== undefined) {
       this.answers.delete(key); // the most recently used stand last
       this.answers.set(key, found);
@@ -94,11 +97,12 @@ export class Context {
   }
 
   /**
-   * @param {string} key @param {(signal: AbortSignal) => Promise<any>} load
+   * @param {string} key @param {(signal: AbortSignal) => Promise<any>} load @param {string} [slot]
    */
-  load(key, load) {
+  load(key, load, slot = "") {
     const abort = new AbortController();
     this.answers.set(key, { size: 0, abort });
+    if (slot) this.flying.add(slot);
     this.waiting++;
     load(abort.signal)
       .then(
@@ -106,6 +110,7 @@ export class Context {
         (error) => this.failed(key, error),
       )
       .finally(() => {
+        this.flying.delete(slot);
         this.waiting--;
         this.arrived++;
         this.trim();
@@ -141,10 +146,10 @@ export class Context {
 
   /**
    * An answer about a run. @template T
-   * @param {Run} run @param {string} key @param {(signal: AbortSignal) => Promise<T>} load @returns {T | undefined}
+   * @param {Run} run @param {string} key @param {(signal: AbortSignal) => Promise<T>} load @param {string} [slot] @returns {T | undefined}
    */
-  of(run, key, load) {
-    return this.want(`run:${run.run} ${key}`, load);
+  of(run, key, load, slot = "") {
+    return this.want(`run:${run.run} ${key}`, load, slot);
   }
 
   /**
@@ -154,6 +159,24 @@ export class Context {
    */
   tensor(run, site, part = {}) {
     return this.of(run, `tensor ${site} ${JSON.stringify(part)}`, (signal) => tensor(run.run, site, part, signal));
+  }
+
+  /**
+   * The rows of a window. Those around come along, so that walking needs few answers.
+   * @param {Run} run @param {string} site @param {import("./rows.js").Rows} rows @returns {import("./types.js").Matrix | undefined}
+   */
+  window(run, site, { first, last, total }) {
+    if (last - first + 1 === total) return this.tensor(run, site);
+    const { begin, end } = around(first, last, total),
+      whole = this.tensor(run, site, { rows: `${begin}:${end}` });
+    if (!whole) return undefined;
+    const { columns, deviation } = whole;
+    return {
+      rows: last - first + 1,
+      columns,
+      deviation,
+      data: whole.data.subarray((first - begin) * columns, (last + 1 - begin) * columns),
+    };
   }
 
   /**

@@ -3,6 +3,7 @@
 /** More tokens than these are shown in a window. */
 export const ALL = 40;
 const WINDOW = 24;
+const BLOCK = 128;
 /** Up to here the page holds whole matrices; beyond, it asks for windows and pools. */
 export const WHOLE = 256;
 
@@ -36,7 +37,7 @@ export function tokenOfRow(rows, row) {
   return rows.before ? (row === 0 ? -1 : rows.first + row - 1) : row;
 }
 
-/** Begin and end of the window, as the protocol writes them. @param {Rows} rows */
-export function span(rows) {
-  return `${rows.first}:${rows.last + 1}`;
+/** What is asked for in order to show a window: whole blocks. @param {number} first @param {number} last @param {number} total */
+export function around(first, last, total) {
+  return { begin: Math.floor(first / BLOCK) * BLOCK, end: Math.min(total, Math.ceil((last + 1) / BLOCK) * BLOCK) };
 }

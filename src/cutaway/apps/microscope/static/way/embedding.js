@@ -85,8 +85,11 @@ export class Embedding {
       { stack, place } = context;
     const site = siteOf(stack, "embedding.token"),
       whole = context.tensor(run, site, { rows: `${place.i}:${place.i + 1}` });
-    const near = context.of(run, `embedding ${stack.name} ${place.i}`, (signal) =>
-      ask("/api/embedding", { run: run.run, stack: stack.name, token: place.i, count: NEIGHBOURS }, signal),
+    const near = context.of(
+      run,
+      `embedding ${stack.name} ${place.i}`,
+      (signal) => ask("/api/embedding", { run: run.run, stack: stack.name, token: place.i, count: NEIGHBOURS }, signal),
+      "embedding",
     );
     if (!whole || !near) return;
     this.drawRail(site, whole.columns, near);

@@ -9,7 +9,6 @@ import { dimensions } from "../core/dimensions.js";
 import { announce, arrows, canvas, clamp, closest, fill, h, isNarrow, range } from "../core/dom.js";
 import { cells, fit, frame, reach } from "../core/draw.js";
 import { readable } from "../core/reading.js";
-import { span } from "../core/rows.js";
 import { fromCanvases, tableLink } from "../core/table.js";
 import { count, exact, fixed, percent, spoken, token as drawn } from "../core/text.js";
 
@@ -104,18 +103,21 @@ export class FeedForward {
       run = /** @type {import("../core/types.js").Run} */ (context.run),
       { stack, place } = context,
       rows = context.rows();
-    const site = siteOf(stack, `layers.${place.l}.feedforward.active`),
-      part = rows.before || rows.after ? { rows: span(rows) } : {};
+    const site = siteOf(stack, `layers.${place.l}.feedforward.active`);
     this.drawRail(run, site);
     if (run.model.num_experts) return this.experts();
-    const active = context.tensor(run, site, part);
+    const active = context.window(run, site, rows);
     const unit = /** @type {(Unit & {unit: number}) | undefined} */ (
-      context.of(run, `unit ${stack.name} ${place.l} ${place.i} ${place.u}`, (signal) =>
-        ask(
-          "/api/unit",
-          { run: run.run, stack: stack.name, layer: place.l, token: place.i, unit: place.u < 0 ? null : place.u },
-          signal,
-        ),
+      context.of(
+        run,
+        `unit ${stack.name} ${place.l} ${place.i} ${place.u}`,
+        (signal) =>
+          ask(
+            "/api/unit",
+            { run: run.run, stack: stack.name, layer: place.l, token: place.i, unit: place.u < 0 ? null : place.u },
+            signal,
+          ),
+        "unit",
       )
     );
     if (!active) return;

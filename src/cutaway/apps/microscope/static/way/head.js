@@ -66,12 +66,16 @@ export class Unfolded {
     this.loupe.element.hidden = !isLong;
     this.headline(run);
     const found = /** @type {Head | undefined} */ (
-      context.of(run, `head ${stack.name} ${place.block} ${place.l} ${place.h} ${seen.i}`, (signal) =>
-        ask(
-          "/api/head",
-          { run: run.run, stack: stack.name, block: place.block, layer: place.l, head: place.h, token: seen.i },
-          signal,
-        ),
+      context.of(
+        run,
+        `head ${stack.name} ${place.block} ${place.l} ${place.h} ${seen.i}`,
+        (signal) =>
+          ask(
+            "/api/head",
+            { run: run.run, stack: stack.name, block: place.block, layer: place.l, head: place.h, token: seen.i },
+            signal,
+          ),
+        "head",
       )
     );
     const own = found && this.own(found);

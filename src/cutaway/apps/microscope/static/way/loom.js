@@ -3,13 +3,12 @@
 
 import { css, tone } from "../core/colour.js";
 import { siteOf } from "../core/context.js";
-import { dimensions } from "../core/dimensions.js";
 import { arrows, canvas, clamp, closest, h, isCalm, range } from "../core/dom.js";
-import { dashed, fit, frame, image, line, reach, remember, rowOf } from "../core/draw.js";
+import { dashed, fit, frame, line } from "../core/draw.js";
 import { readable } from "../core/reading.js";
-import { rowOfToken, span, tokenOfRow, WHOLE } from "../core/rows.js";
+import { rowOfToken, tokenOfRow, WHOLE } from "../core/rows.js";
 import { fromCanvases, tableLink } from "../core/table.js";
-import { exact, many, percent, spoken, token } from "../core/text.js";
+import { many, percent, spoken, token } from "../core/text.js";
 import { LoomLabels } from "./loom_labels.js";
 import { LoomStrips } from "./loom_strips.js";
 import { middle, ribbonAt, ribbons, shape, stripAt, trace } from "./loom_shape.js";
@@ -184,16 +183,14 @@ export class Loom {
       rows = context.rows(this.index);
     const layers = layersOf(run, this.index),
       inputs = stack.columns.length - layers;
-    const columns = stack.columns.map(({ site }) =>
-      context.tensor(run, site, rows.before || rows.after ? { rows: span(rows) } : {}),
-    );
+    const columns = stack.columns.map(({ site }) => context.window(run, site, rows));
     const rolled = rollout(context);
     this.shape = shape(this.element.clientWidth, inputs, layers, rows, true);
     this.labels.draw(this.shape, rolled?.flows[this.index] ?? null);
-    if (columns.some((matrix) => !matrix) || !rolled) return;
+    if (columns.some((matrix) => !matrix) || (!rolled && stack.tokens.length <= WHOLE)) return;
     this.columns = /** @type {Matrix[]} */ (columns);
     this.element.style.height = `${this.shape.height}px`;
-    this.flow = rolled.flows[this.index];
+    this.flow = rolled?.flows[this.index] ?? null;
     this.move(this.flow ? this.flow.threads : range(layers).map(() => new Float32Array(rows.count ** 2)));
     this.describe();
   }

@@ -7,7 +7,7 @@ import { canvas, fill, h, range } from "../core/dom.js";
 import { fit, frame, line } from "../core/draw.js";
 import { css } from "../core/colour.js";
 import { readable } from "../core/reading.js";
-import { rowOfToken, tokenOfRow } from "../core/rows.js";
+import { around, rowOfToken, tokenOfRow } from "../core/rows.js";
 import { many, percent, spoken, token } from "../core/text.js";
 import { middle } from "./loom_shape.js";
 
@@ -20,8 +20,14 @@ import { middle } from "./loom_shape.js";
  * @returns {import("../core/types.js").Says | undefined}
  */
 export function saysOf(context, run, rows) {
-  const part = rows.before || rows.after ? [rows.first, rows.last + 1] : [0, rows.total];
-  return context.of(run, `says ${part}`, (signal) => ask("/api/says", { run: run.run, rows: part }, signal));
+  const { begin, end } = around(rows.first, rows.last, rows.total);
+  const found = context.of(
+    run,
+    `says ${begin} ${end}`,
+    (signal) => ask("/api/says", { run: run.run, rows: [begin, end] }, signal),
+    "says",
+  );
+  return found && { ...found, rows: found.rows.slice(rows.first - begin, rows.last + 1 - begin) };
 }
 
 export class LoomLabels {
@@ -74,7 +80,7 @@ export class LoomLabels {
       out = [];
     if (pair) out.push(h("span", { class: "which" }, this.index ? "target" : "source"));
     if (!s.isNarrow) out.push(h("span", { class: "head right", style: { right: `${s.width - s.label + 10}px` } }, "share"));
-    if (s.isNarrow) out.push(at((s.xs[0] + s.xs[s.inputs - 1] + s.strip) / 2, "input", "#embedding"));
+    if (s.isNarrow || s.strip < 30) out.push(at((s.xs[0] + s.xs[s.inputs - 1] + s.strip) / 2, "input", "#embedding"));
     else {
       const names = s.inputs === 3 ? ["token", "position", "sum"] : ["token", "sum"],
         stages = ["#embedding", s.inputs === 3 ? "#position" : "#stream", "#stream"];

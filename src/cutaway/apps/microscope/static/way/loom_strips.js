@@ -93,7 +93,7 @@ export class LoomStrips {
       { site } = stack.columns[c];
     if (t < 0) return null;
     const matrix = /** @type {Matrix[]} */ (this.loom.columns)[c],
-      numbers = rowOf(matrix, rows.before || rows.after ? t - rows.first : t),
+      numbers = rowOf(matrix, t - rows.first),
       order = this.order(matrix.columns);
     const isInput = c < /** @type {import("./loom_shape.js").Shape} */ (this.loom.shape).inputs - 1;
     return {

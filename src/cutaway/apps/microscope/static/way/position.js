@@ -10,7 +10,7 @@ import { cells, dashed, fit, line, reach, remember, rowOf, write } from "../core
 import { readable } from "../core/reading.js";
 import { fromCanvases, tableLink } from "../core/table.js";
 import { exact, fixed, spoken, token as drawn } from "../core/text.js";
-import { band, stripWidth, through } from "./embedding.js";
+import { stripWidth, through } from "./embedding.js";
 
 /** @typedef {import("../core/types.js").Places} Places */
 /** @typedef {import("../core/types.js").Matrix} Matrix */

@@ -155,8 +155,11 @@ function asked(context, run, stack, i, c) {
   const each = run.stacks[stack],
     last = run.stacks.length - 1;
   if (stack !== last) return { flows: run.stacks.map(() => null), cross: [] };
-  const found = context.of(run, `rollout ${stack} ${i} ${c}`, (signal) =>
-    ask("/api/rollout", { run: run.run, stack: each.name, token: i, column: c }, signal),
+  const found = context.of(
+    run,
+    `rollout ${stack} ${i} ${c}`,
+    (signal) => ask("/api/rollout", { run: run.run, stack: each.name, token: i, column: c }, signal),
+    "rollout",
   );
   if (!found) return undefined;
   /** @type {(Flow | null)[]} */

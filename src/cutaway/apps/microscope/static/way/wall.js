@@ -5,9 +5,8 @@ import { announce, canvas, clamp, closest, fill, h, isNarrow, range } from "../c
 import { fit } from "../core/draw.js";
 import { cellAt, hide, read, show } from "../core/reading.js";
 import { fromCanvases, tableLink } from "../core/table.js";
-import { fixed } from "../core/text.js";
 import { Unfolded } from "./head.js";
-import { headFacts, labelOf } from "./wall_facts.js";
+import { factsTable, headFacts, labelOf, railOf } from "./wall_facts.js";
 import { drawUnits, drawWeights } from "./wall_pictures.js";
 
 /** @typedef {import("../core/types.js").HeadFact} HeadFact */
@@ -36,6 +35,11 @@ export class Wall {
       () => this.toggle(context.place),
     );
     this.built = this.railed = "";
+    this.isInside = false;
+    /** @type {Map<number, number>} how large a picture is where so many stand in a row */
+    this.sizes = new Map();
+    /** @type {WeakMap<HTMLElement, string>} what is said below the units */
+    this.units = new WeakMap();
     /** The unfolded head follows the pointer; the pictures of the wall need not be drawn for that. */
     this.opened = {
       depends: () => {
@@ -184,47 +188,22 @@ export class Wall {
     this.drawRail(run);
     this.build();
     const facts = context.maybe(() => headFacts(context));
+    this.sizes = new Map(
+      this.blocks().map(({ heads, units }) => [heads + (units ? 1 : 0), this.sizeFor(heads + (units ? 1 : 0))]),
+    );
+    this.wall.classList.toggle("small", [...this.sizes.values()].some((size) => size < 56) && !isNarrow());
+    this.isInside = this.wall.contains(document.activeElement) && !!document.activeElement?.classList.contains("headpic");
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.wall.querySelectorAll(".headpic")))
       this.drawPicture(button, facts);
   }
 
   /** @param {import("../core/types.js").Run} run */
   drawRail(run) {
-    const n = run.stacks[this.context.place.stack].tokens.length,
-      { model } = run,
-      last = model.num_layers - 1;
+    const n = run.stacks[this.context.place.stack].tokens.length;
     const key = run.run;
     if (key === this.railed) return;
     this.railed = key;
-    fill(
-      this.rail,
-      h(
-        "p",
-        {},
-        "Attention moves information between tokens; nothing else does. In each picture a row is the token that looks, a column the token that is looked at. The stronger the tone, the more is taken.",
-      ),
-      h(
-        "p",
-        {},
-        `Next to the ${model.num_heads} heads, the ${model.d_hidden} units of the feed-forward network, which sees one token at a time.`,
-      ),
-      h(
-        "p",
-        {},
-        "Labels are measured on this text. Open a head with a click or ",
-        h("kbd", {}, "Enter"),
-        "; ",
-        h("kbd", {}, "x"),
-        " switches it off.",
-      ),
-      h(
-        "p",
-        { class: "mono" },
-        `layers.0–${last}.attention.weights [${model.num_heads}, ${n}, ${n}]`,
-        h("br"),
-        `layers.0–${last}.feedforward.active [${n}, ${model.d_hidden}]`,
-      ),
-    );
+    fill(this.rail, ...railOf(run, n));
   }
 
   build() {
@@ -303,12 +282,8 @@ export class Wall {
       { context } = this,
       { place } = context,
       run = /** @type {import("../core/types.js").Run} */ (context.run);
-    const size = this.sizeFor(Number(button.dataset.across)),
-      picture = /** @type {HTMLCanvasElement} */ (button.querySelector("canvas")),
+    const size = this.sizes.get(Number(button.dataset.across)) ?? 24,
       { tokens } = run.stacks[stack];
-    this.wall.classList.toggle("small", size < 56 && !isNarrow());
-    button.style.width = `${size}px`;
-    if (picture.width < 2 || picture.clientWidth !== size) fit(picture, size, size);
     const isOff = head >= 0 && place.off.includes(this.nameOf(stack, block, layer, head)),
       isOn = head >= 0 && place.stack === stack && place.block === block && place.l === layer && place.h === head;
     const row = clamp(place.stack === stack ? place.i : tokens.length - 1, 0, tokens.length - 1),
@@ -317,19 +292,42 @@ export class Wall {
     button.style.setProperty("--c", place.stack === stack ? `${Math.max(3, share)}px` : "0px");
     button.classList.toggle("on", isOn);
     button.classList.toggle("off", isOff);
-    if (!this.wall.contains(document.activeElement) || !document.activeElement?.classList.contains("headpic"))
-      button.tabIndex = isOn ? 0 : -1;
-    const said =
-      head < 0
-        ? drawUnits(this.context, picture, stack, layer, size)
-        : drawWeights(this.context, picture, stack, block, layer, head, size, facts);
-    if (said === null) return;
+    if (!this.isInside) button.tabIndex = isOn ? 0 : -1;
+    this.paint(button, size);
+    const said = head < 0 ? (this.units.get(button) ?? "") : this.labelFor(stack, block, layer, head, facts);
     const label = /** @type {HTMLElement} */ (button.querySelector(".lab > span"));
     label.textContent = label.title = said;
     button.setAttribute(
       "aria-label",
-      `layer ${layer}, ${head < 0 ? "feed-forward" : `${block === "cross" ? "cross-attention " : ""}head ${head}`}: ${said}${isOff ? ", switched off" : ""}`,
+      `layer ${layer}, ${head < 0 ? "feed-forward" : `${block === "cross" ? "cross-attention " : ""}head ${head}`}: ` +
+        `${said}${isOff ? ", switched off" : ""}`,
     );
+  }
+
+  /** The pixels of a picture, unless they are there already. @param {HTMLElement} button @param {number} size */
+  paint(button, size) {
+    const { stack, block, layer, head } = placeOf(button),
+      { context } = this,
+      key = `${context.run?.run} ${size} ${devicePixelRatio} ${document.documentElement.dataset.theme}`;
+    if (button.dataset.drawn === key) return;
+    const picture = /** @type {HTMLCanvasElement} */ (button.querySelector("canvas"));
+    button.style.width = `${size}px`;
+    if (!button.dataset.drawn) fit(picture, size, size);
+    const said =
+      head < 0 ? drawUnits(context, picture, stack, layer, size) : drawWeights(context, picture, stack, block, layer, head, size);
+    if (said === null) return;
+    button.dataset.drawn = key;
+    if (head < 0) this.units.set(button, said);
+  }
+
+  /**
+   * @param {number} stack @param {string} block @param {number} layer @param {number} head @param {HeadFact[] | undefined} facts
+   */
+  labelFor(stack, block, layer, head, facts) {
+    const run = /** @type {import("../core/types.js").Run} */ (this.context.run),
+      { name } = run.stacks[stack];
+    const fact = facts?.find((each) => each.stack === name && each.layer === layer && each.head === head && each.block === block);
+    return fact ? labelOf(fact, run, this.context.place.i) : "";
   }
 
   drawOpen() {
@@ -360,23 +358,8 @@ export class Wall {
 
   /** @returns {import("../core/table.js").Table[]} */
   facts() {
-    const run = /** @type {import("../core/types.js").Run} */ (this.context.run),
-      facts = headFacts(this.context) ?? [];
-    const number = (/** @type {number | null} */ v) => (v === null ? "" : fixed(v));
-    return [
-      {
-        title: "What the heads do on this text, measured",
-        head: ["head", "label", "first token", "itself", "one back", "spread"],
-        rows: facts.map((fact) => [
-          `${fact.stack ? `${fact.stack} ` : ""}${fact.block === "cross" ? "cross " : ""}${fact.layer}.${fact.head}`,
-          labelOf(fact, run, this.context.place.i),
-          number(fact.measured.first),
-          number(fact.measured.itself),
-          number(fact.measured.previous),
-          number(fact.measured.spread),
-        ]),
-      },
-    ];
+    const run = /** @type {import("../core/types.js").Run} */ (this.context.run);
+    return [factsTable(headFacts(this.context) ?? [], run, this.context.place.i)];
   }
 }
 

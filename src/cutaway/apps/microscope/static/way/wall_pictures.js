@@ -5,10 +5,9 @@ import { siteOf } from "../core/context.js";
 import { range } from "../core/dom.js";
 import { cells, fit } from "../core/draw.js";
 import { exact, fixed, percent, spoken } from "../core/text.js";
-import { isCausal, labelOf, levelFor } from "./wall_facts.js";
+import { isCausal, levelFor } from "./wall_facts.js";
 
 /** @typedef {import("../core/context.js").Context} Context */
-/** @typedef {import("../core/types.js").HeadFact} HeadFact */
 
 /** Units fire rarely and strongly: the end of their ramp is this many standard deviations of the site. */
 const UNIT_REACH = 6;
@@ -17,9 +16,8 @@ const WHOLE_PICTURE = 128;
 
 /**
  * @param {Context} context @param {HTMLCanvasElement} picture @param {number} stack @param {string} block @param {number}
- * layer @param {number} head @param {number} size
- * @param {HeadFact[] | undefined} facts */
-export function drawWeights(context, picture, stack, block, layer, head, size, facts) {
+ * layer @param {number} head @param {number} size */
+export function drawWeights(context, picture, stack, block, layer, head, size) {
   const run = /** @type {import("../core/types.js").Run} */ (context.run),
     { tokens, name } = run.stacks[stack];
   const sources = block === "cross" ? run.stacks[0].tokens : tokens,
@@ -54,8 +52,7 @@ export function drawWeights(context, picture, stack, block, layer, head, size, f
     },
     1,
   );
-  const fact = facts?.find((each) => each.stack === name && each.layer === layer && each.head === head && each.block === block);
-  return fact ? labelOf(fact, run, context.place.i) : "";
+  return "";
 }
 
 /**

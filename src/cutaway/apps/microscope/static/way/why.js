@@ -75,8 +75,11 @@ export class Why {
     const word = place.word >= 0 && place.word < texts.length ? place.word : found.order[0],
       against = place.against === word || place.against >= texts.length ? -1 : place.against;
     const why = /** @type {WhyAnswer | undefined} */ (
-      context.of(run, `why ${token} ${word} ${against}`, (signal) =>
-        askWhy(run.run, { token, word, against: against < 0 ? null : against }, signal),
+      context.of(
+        run,
+        `why ${token} ${word} ${against}`,
+        (signal) => askWhy(run.run, { token, word, against: against < 0 ? null : against }, signal),
+        "why",
       )
     );
     if (!why) return;
