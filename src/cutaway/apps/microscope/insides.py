@@ -13,7 +13,7 @@ from ...lens.attending import HIDDEN, Block
 from ...lens.embeddings import map_of, position_similarity
 from ...lens.inputs import neighbours, order_of
 from ...lens.stream import would_say
-from .asks import AskEmbedding, AskHead, AskSays, AskToken
+from .asks import AskEmbedding, AskHead, AskPosition, AskSays, AskToken
 from .attended import Survey, heads_of, survey
 from .described import columns_of, guess_of
 from .passes import Pass, Strand
@@ -74,7 +74,7 @@ def _map(found: Pass, ids: list[int]) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def position_of(found: Pass, ask: AskToken) -> dict[str, Any]:
+def position_of(found: Pass, ask: AskPosition) -> dict[str, Any]:
     """How the token's place reaches the model, and its shares of the vector that enters the first layer."""
     strand = found.strand(ask.stack)
     token = strand.check(ask.token)
@@ -84,10 +84,11 @@ def position_of(found: Pass, ask: AskToken) -> dict[str, Any]:
     parts = [found.tensor(f"{strand.scope}embedding.{part}") for part in ("token", "position", "sum")]
     word, place, total = (part[token].double() for part in parts)
     squares = float(word @ word + place @ place)
-    num_rows = min(len(strand), MOST_POSITIONS, config.context)
+    num_rows = min(MOST_POSITIONS, config.context)
     has_rows = strand.config.position.kind in ("learned", "sinusoidal", "rotary") and token < num_rows
     similar = position_similarity(found.model, num_rows, of_encoder=strand.name == "encoder") if has_rows else None
-    table = parts[1][:num_rows] if strand.config.position.is_table else None
+    has_table = ask.table and strand.config.position.is_table
+    table = strand.stack.embedding.position(torch.arange(num_rows, device=place.device)[None])[0] if has_table else None
     position_share = float(place @ place) / squares if squares else 0.0
     return {
         "kind": strand.config.position.kind,

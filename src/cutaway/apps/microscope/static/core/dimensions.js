@@ -9,6 +9,8 @@ import { siteOf } from "./context.js";
 const straight = new Map();
 /** @type {Map<number, number[]>} */
 const parted = new Map();
+/** What was found of each model; with positions off there is nothing to find it by. @type {Map<string, boolean>} */
+const alternating = new Map();
 
 /** @param {Map<number, number[]>} kept @param {number} width @param {() => number[]} make */
 function remembered(kept, width, make) {
@@ -24,9 +26,11 @@ function remembered(kept, width, make) {
 export function dimensions(context, run, width) {
   const plain = remembered(straight, width, () => range(width));
   if (run.model.position_kind !== "sinusoidal" || width !== run.model.d_model || !run.model.adds_positions) return plain;
-  const site = siteOf(run.stacks[run.stacks.length - 1], "embedding.position");
-  const rows = context.maybe(() => context.tensor(run, site, { rows: "0:2" }));
-  if (!rows || rows.rows < 2 || !alternates(rows.data, width)) return plain;
+  const name = run.model.name,
+    site = siteOf(run.stacks[run.stacks.length - 1], "embedding.position"),
+    rows = alternating.has(name) ? undefined : context.maybe(() => context.tensor(run, site, { rows: "0:2" }));
+  if (rows && rows.rows > 1 && rows.deviation > 0) alternating.set(name, alternates(rows.data, width));
+  if (!alternating.get(name)) return plain;
   return remembered(parted, width, () => [...range(width).filter((d) => d % 2 === 0), ...range(width).filter((d) => d % 2)]);
 }
 

@@ -3,7 +3,7 @@
 
 import { css, tone } from "../core/colour.js";
 import { siteOf } from "../core/context.js";
-import { arrows, canvas, clamp, closest, h, isCalm, range } from "../core/dom.js";
+import { announce, arrows, canvas, clamp, closest, h, isCalm, range } from "../core/dom.js";
 import { dashed, fit, frame, line } from "../core/draw.js";
 import { readable } from "../core/reading.js";
 import { rowOfToken, tokenOfRow, WHOLE } from "../core/rows.js";
@@ -79,6 +79,7 @@ export class Loom {
   choose(i, c) {
     const layer = c > 0 ? { l: c - 1 } : {};
     this.context.set({ stack: this.index, i, c, j: -1, u: -1, ...layer });
+    announce(`token ${i}, ${spoken(this.stack.tokens[i])}, ${c > 0 ? `after layer ${c - 1}` : "as it enters the first layer"}`);
   }
 
   /** @param {number} x @param {number} y */

@@ -111,7 +111,7 @@ export class LoomLabels {
   /** @param {Shape} s @param {import("./rollout.js").Flow | null} flow @param {import("../core/rows.js").Rows} rows */
   rows(s, flow, rows) {
     const { place } = this.context,
-      width = s.label - s.lead - 10;
+      width = s.label - s.lead - (s.isNarrow ? 2 : 10);
     return range(rows.count).map((row) => {
       const t = tokenOfRow(rows, row),
         share = flow?.shares[0][row] ?? 0;

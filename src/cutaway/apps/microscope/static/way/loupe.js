@@ -106,12 +106,10 @@ export class Loupe {
       1,
     );
     const scale = (/** @type {number} */ v, /** @type {number} */ n) => (v / n) * this.size;
-    const [x, y, w, t] = [
-      scale(this.left, this.columns),
-      scale(this.top, this.rows),
-      Math.max(6, scale(CELLS, this.columns)),
-      Math.max(6, scale(CELLS, this.rows)),
-    ];
+    const w = Math.max(6, scale(CELLS, this.columns)),
+      t = Math.max(6, scale(CELLS, this.rows)),
+      x = clamp(scale(this.left, this.columns), 1, this.size - w - 1.5),
+      y = clamp(scale(this.top, this.rows), 1, this.size - t - 1.5);
     frame(pen, x, y, w, t);
     this.overview.setAttribute("aria-label", `the whole matrix, ${this.rows} by ${this.columns}`);
     assign(this.path, { d: `M${x + w - OVERVIEW - 16} ${y}L76 .5M${x + w - OVERVIEW - 16} ${y + t}L76 ${OVERVIEW - 0.5}` });

@@ -79,28 +79,29 @@ export class Position {
       run = /** @type {import("../core/types.js").Run} */ (context.run),
       { stack, place } = context,
       i = place.i;
+    const added = run.model.adds_positions,
+      token = added ? 0 : i;
     const table = /** @type {Places | undefined} */ (
-      context.of(run, `position ${stack.name}`, (signal) =>
-        ask("/api/position", { run: run.run, stack: stack.name, token: 0 }, signal),
+      context.of(
+        run,
+        `position ${stack.name} ${token}`,
+        (signal) => ask("/api/position", { run: run.run, stack: stack.name, token }, signal),
+        "position",
       )
     );
     const parts = ["token", "position", "sum"].map((part) =>
       context.tensor(run, siteOf(stack, `embedding.${part}`), { rows: `${i}:${i + 1}` }),
     );
     if (!table || parts.some((part) => !part)) return;
-    const added = run.model.adds_positions,
-      matrices = /** @type {Matrix[]} */ (parts),
+    const matrices = /** @type {Matrix[]} */ (parts),
       found = placed(table, matrices);
     this.drawRail(found, matrices[0].columns);
-    this.other.hidden = this.top.hidden = !added;
+    if (found.table) this.table = found.table;
+    this.top.hidden = !added || !this.table;
+    this.other.hidden = !found.similarity;
     this.drawStrips(found, matrices);
-    if (!added) return;
-    this.picture.hidden = this.labels.hidden = false;
-    if (found.table && found.table.length) {
-      this.table = found.table;
-      this.drawTable(found.table, i);
-      this.drawSimilar(found, i);
-    } else if (this.table) this.drawTable(this.table, i, true);
+    if (added && this.table) this.drawTable(this.table, i, !found.table);
+    if (found.similarity) this.drawSimilar(found, i);
   }
 
   /** @param {Places} found @param {number} width */
@@ -305,7 +306,9 @@ export class Position {
       says: (_, k) => `position ${k}: ${exact(similar[k])} with position ${i}`,
     });
     this.similar.setAttribute("aria-label", `How alike position ${i} is to the others; thirty places on ${fixed(similar[far])}.`);
-    this.similarCaption.textContent = `How alike position ${i} is to each of the others: near places look alike.`;
+    this.similarCaption.textContent = this.context.run?.model.adds_positions
+      ? `How alike position ${i} is to each of the others: near places look alike.`
+      : `How alike position ${i} and each of the others turn a query (cosine of their angles).`;
   }
 }
 
@@ -330,7 +333,7 @@ function placed(table, parts) {
           });
           return dot / Math.sqrt(own * squares[1] || 1);
         })
-      : null;
+      : table.similarity;
   return { ...table, similarity, word_share: word, position_share: 1 - word, lengths: squares.map(Math.sqrt) };
 }
 

@@ -86,7 +86,8 @@ export class Tokens {
     ].sort((a, b) => a - b);
     const now = this.now,
       at = ranks.findIndex((rank) => rank >= now);
-    this.setCut(ranks[clamp(at + (by < 0 && ranks[at] > now ? 0 : 0) + by, 0, ranks.length - 1)]);
+    const to = by > 0 && ranks[at] > now ? at : at + by;
+    this.setCut(ranks[clamp(to, 0, ranks.length - 1)]);
     announce(`${count(this.now)} joins`);
   }
 
