@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import signal
 import socket
@@ -19,6 +19,8 @@ from cutaway.apps.microscope.server import Server
 from cutaway.apps.microscope.shelf import Shelf
 from cutaway.errors import CutawayError
 from tests.apps.small import saved
+
+from .served import Client
 
 
 @pytest.fixture
@@ -122,12 +124,23 @@ def test_the_model_of_a_directory_a_file_and_a_run(tmp_path: Path, monkeypatch: 
         shelf.open("nix")
 
 
-def test_ctrl_c_ends_it_with_code_0(tmp_path: Path) -> None:
-    model = saved(tmp_path / "mine")
-    words = [sys.executable, "-m", "cutaway", "open", str(model), "--no-browser", "--port", str(free_port())]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}) as process:
+@pytest.mark.parametrize("seconds", [2.0, 0.0], ids=["waited for", "not waited for"])
+def test_ctrl_c_ends_it_with_code_0_though_a_text_is_being_written(tmp_path: Path, seconds: float) -> None:
+    model, port = saved(tmp_path / "mine"), free_port()
+    program = (
+        f"import sys; from cutaway.apps.cli import main, open; open.SECONDS = {seconds}; "
+        f"sys.exit(main(['open', {str(model)!r}, '--no-browser', '--port', '{port}']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert b"is open at http://localhost:" in process.stdout.readline()
+        client, idle = Client(port), Client(port)
+        assert idle.get("/api/models").status == 200  # a connection that stays open
+        ask = {"run": client.run("a cat")["run"], "max_tokens": 1000, "sampling": {"temperature": 1}}
+        client.connection.request("POST", "/api/generate", body=json.dumps(ask).encode())
+        assert client.connection.getresponse().readline()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
+        for each in (client, idle):
+            each.connection.close()
     assert (process.returncode, errors) == (0, b"")

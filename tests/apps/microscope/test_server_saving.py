@@ -35,15 +35,17 @@ def held(page: bytes) -> dict[str, Any]:
     return {**restored, "modules": parts["modules"]}
 
 
-def restore(value: Any, lists: list[list[float]]) -> Any:
+def restore(value: Any, lists: dict[str, Any]) -> Any:
     if isinstance(value, dict):
-        return lists[value[SAME]] if SAME in value else {name: restore(item, lists) for name, item in value.items()}
+        return (
+            lists[str(value[SAME])] if SAME in value else {name: restore(item, lists) for name, item in value.items()}
+        )
     return [restore(item, lists) for item in value] if isinstance(value, list) else value
 
 
 def rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.5g}")
+        return float(f"{value:.4g}")
     if isinstance(value, dict):
         return {name: rounded(item) for name, item in value.items() if name != "seconds"}
     return [rounded(item) for item in value] if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 HOST, PORT = "127.0.0.1", 8642
 NUM_TRIED = 20
+SECONDS = 2.0  # that passes under way are waited for at the end
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -64,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
                 webbrowser.open(address)
             server.serve_forever()
         except KeyboardInterrupt:
-            print()
+            print(flush=True)
+            if not server.hang_up(SECONDS):
+                os._exit(0)  # a pass under way cannot be stopped, and Python would end within it, with a crash
     return 0
 
 

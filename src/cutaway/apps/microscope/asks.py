@@ -62,6 +62,13 @@ class AskToken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskPosition(AskToken):
+    """How a token's place reaches the model. table: whether its table is wanted, the same for every token."""
+
+    table: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class AskSays:
     """The logit lens of some rows, begin and end."""
 

@@ -29,7 +29,8 @@ _BEGIN = """
   };
   const base64 = (text) => btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join(""));
   const modules = Object.entries(JSON.parse(await unpacked(packed.modules))), lists = JSON.parse(await unpacked(packed.lists));
-  window.CUTAWAY_SAVED = JSON.parse(await unpacked(packed.answers), (_, value) => lists[value?.SAME] ?? value);
+  const whole = (_, value) => (value?.SAME === undefined ? value : lists[value.SAME]);
+  window.CUTAWAY_SAVED = JSON.parse(await unpacked(packed.answers), whole);
   const imports = Object.fromEntries(modules.map(([name, text]) => [name, "data:text/javascript;base64," + base64(text)]));
   for (const [type, text] of [["importmap", JSON.stringify({ imports })], ["module", 'import "APP";']]) {
     document.head.append(Object.assign(document.createElement("script"), { type, textContent: text }));
@@ -42,7 +43,7 @@ _SCRIPT = re.compile(r'<script type="module" src="([^"]+)"></script>')
 
 
 def one_file(answers: bytes, lists: bytes) -> bytes:
-    """The page. answers: JSON, for `window.CUTAWAY_SAVED`; what is {"$same": 3} in it is the fourth of lists, JSON too."""
+    """The page. answers: JSON, for `window.CUTAWAY_SAVED`; what is {"$same": "3"} in it is what lists, JSON too, have as "3"."""
     files = texts()
     page = _STYLE.sub(lambda link: f"<style>\n{files[link[1]]}</style>", files[INDEX])
     found = _SCRIPT.search(page)

@@ -25,7 +25,8 @@ from .wire import Answer, Lines, json_bytes
 MOST_TOKENS = 256
 MOST_ASKED = 20_000
 NUM_NEIGHBOURS = 8  # as the page asks
-DIGITS = 5
+DIGITS = 4
+POSITION = "/api/position"
 LONG = 32  # numbers of a list that is kept once
 HALF_MOST = 60_000.0  # what a half float holds
 Ask = Callable[[str, str, Mapping[str, str], bytes], Answer]
@@ -41,20 +42,41 @@ def saved_page(desk: Desk, ask: AskSave, answer: Ask) -> bytes:
         )
     if len(ask.asked) > MOST_ASKED:
         raise CutawayError(f"{len(ask.asked):,} answers are more than a page holds, {MOST_ASKED:,}. Ask for fewer.")
-    lists: dict[tuple[float, ...], int] = {}
-    answers = _shared(answers_of(found, ask.asked, answer), lists)
-    return one_file(json_bytes({"state": ask.state, "answers": answers}), json_bytes(list(lists)))
+    answers, tables = answers_of(found, ask.asked, answer)
+    lists: dict[tuple[float | None, ...], int] = {}
+    page = {"state": ask.state, "answers": _shared(answers, lists)}
+    held = {str(number): list(numbers) for numbers, number in lists.items()}
+    return one_file(json_bytes(page), json_bytes({**held, **tables}))
 
 
-def answers_of(found: Pass, asked: tuple[str, ...], answer: Ask) -> dict[str, Any]:
-    """Every answer by its name; what cannot be answered is left out, and the page says so where it is wanted."""
-    held = {}
+def answers_of(found: Pass, asked: tuple[str, ...], answer: Ask) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every answer by its name, and the tables of positions, of which answers hold the names.
+
+    What cannot be answered is left out, and the page says so where it is wanted.
+    """
+    held: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
     for key in dict.fromkeys([*keys_of(found), *asked]):
         try:
-            held[key] = _packed(answer(*_request(key)), is_exact=key.startswith("GET /api/logits"))
+            method, path, query, body = _request(key)
+            if path == POSITION:
+                held[key] = _position(body, tables, answer)
+            else:
+                held[key] = _packed(answer(method, path, query, body), is_exact=path == "/api/logits")
         except CutawayError:
             continue
-    return held
+    return held, tables
+
+
+def _position(body: bytes, tables: dict[str, Any], answer: Ask) -> dict[str, Any]:
+    """The answer about a token's place; its table, the same for all tokens of a stack, goes to the tables once."""
+    asked = json.loads(body)
+    name = f"table {asked.get('stack', '')}"
+    known = name in tables
+    found = _packed(answer("POST", POSITION, {}, json_bytes({**asked, "table": not known})), is_exact=False)
+    if not known:
+        tables[name] = found["json"]["table"]
+    return {"json": {**found["json"], "table": {SAME: name}}}
 
 
 def keys_of(found: Pass) -> Iterator[str]:
@@ -100,7 +122,7 @@ def _of_strand(found: Pass, strand: Strand) -> Iterator[str]:
     for token in range(len(strand)):
         where = {"run": run, "stack": strand.name, "token": token}
         yield post("/api/embedding", {**where, "count": NUM_NEIGHBOURS})
-        yield post("/api/position", where)
+        yield post(POSITION, where)
         for layer in layers:
             yield post("/api/unit", {**where, "layer": layer, "unit": None})
 
@@ -133,11 +155,11 @@ def _request(key: str) -> tuple[str, str, Mapping[str, str], bytes]:
 
 
 def _packed(found: Answer, *, is_exact: bool) -> dict[str, Any]:
-    """An answer as a mapping: JSON with five digits, lines, or a matrix in base64, in half floats where it need not be exact."""
+    """An answer as a mapping: JSON with four digits, lines, or a matrix in base64, in half floats where it need not be exact."""
     if isinstance(found, Lines):
         return {"lines": [dict(line) for line in found.lines]}
     if found.kind == "application/json":
-        return {"json": _rounded(json.loads(found.data))}
+        return {"json": json.loads(found.data, parse_float=_rounded)}
     numbers = np.frombuffer(found.data, "<f4")
     is_half = not is_exact and bool(numbers.max(initial=0.0) <= HALF_MOST)
     with np.errstate(over="ignore"):  # the score of what is hidden becomes −∞
@@ -151,21 +173,17 @@ def _packed(found: Answer, *, is_exact: bool) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
-    """Numbers with five digits, which is more than a page shows."""
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, dict):
-        return {name: _rounded(item) for name, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+def _rounded(number: str) -> float:
+    """A number with four digits, which is more than a page shows."""
+    return float(f"{float(number):.{DIGITS}g}")
 
 
-def _shared(value: Any, lists: dict[tuple[float, ...], int]) -> Any:
+def _shared(value: Any, lists: dict[tuple[float | None, ...], int]) -> Any:
     """The same with every long list of numbers in `lists`, once, and its place there: rows of tables come again and again."""
     if isinstance(value, dict):
         return {name: _shared(item, lists) for name, item in value.items()}
     if not isinstance(value, list):
         return value
-    if len(value) >= LONG and all(isinstance(item, float | int) for item in value):
+    if len(value) >= LONG and isinstance(value[0], float | int):
         return {SAME: lists.setdefault(tuple(value), len(lists))}
     return [_shared(item, lists) for item in value]

@@ -10,9 +10,11 @@ import gzip
 import ipaddress
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +53,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self, desk: Desk, host: str, port: int, token: str | None = None) -> None:
         """token: what everyone who asks must know, None: nothing."""
         self.desk = desk
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, threading.Thread] = {}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
         self.guard = Guard(hosts=hosts_of(host, self.port, needs_token=token is not None), token=token)
@@ -59,6 +63,28 @@ class Server(ThreadingHTTPServer):
     def port(self) -> int:
         """Where it listens."""
         return int(self.server_address[1])
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """One connection, from its first request to its last."""
+        with self._lock:
+            self._open[request] = threading.current_thread()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                del self._open[request]
+
+    def hang_up(self, seconds: float) -> bool:
+        """Close every connection, and wait for what is under way. Whether all of it has ended in time."""
+        with self._lock:
+            held = list(self._open.items())
+        for connection, _ in held:
+            with suppress(OSError):  # the other side was faster
+                connection.shutdown(socket.SHUT_RDWR)
+        ends = time.monotonic() + seconds
+        for _, thread in held:
+            thread.join(max(0.0, ends - time.monotonic()))
+        return not any(thread.is_alive() for _, thread in held)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (http.server's signature)
         """A connection that the other side closed is no news; anything else is a defect and is shown."""
