@@ -18,6 +18,7 @@ from cutaway.apps.microscope.files import texts
 from cutaway.apps.microscope.guard import hosts_of
 from cutaway.apps.microscope.server import Server
 from cutaway.apps.microscope.wire import Lines, json_bytes
+from cutaway.errors import CutawayError
 
 from .served import TEXT, Client, one_stack, served
 
@@ -77,7 +78,10 @@ def test_there_is_nothing_at_other_addresses(client: Client, path: str) -> None:
         {"Origin": "https://127.0.0.1:PORT"},
         {"Origin": "http://127.0.0.1:1"},
         {"Origin": "http://localhost:PORT"},  # another origin than the host that was asked
+        {"origin": "http://evil.example"},
+        {"HOST": "evil.example"},
         {"Sec_Fetch_Site": "cross-site"},
+        {"sec_fetch_site": "cross-site"},
         {"Sec_Fetch_Site": "same-site"},
     ],
     ids=str,
@@ -175,6 +179,9 @@ def test_a_wrong_request_is_told_why(client: Client, body: bytes, words: str) ->
         ("/api/tensor?run=RUN&site=embedding.sum&rows=4:4", "rows is '4:4'"),
         ("/api/tensor?run=RUN&site=embedding.sum&rows=99:100", "numbered from 0 to 16"),
         ("/api/tensor?run=RUN&site=embedding.sum&rows=a:b", "begin:end"),
+        ("/api/tensor?run=RUN&site=embedding.sum&rows=0:" + "9" * 5000, "begin:end"),
+        ("/api/tensor?run=RUN&site=layers.0.attention.query&index=" + "9" * 5000, "index of one number"),
+        ("/api/tensor?run=RUN&site=embedding.sum&level=" + "9" * 5000, "whole number"),
         ("/api/tensor?run=RUN&site=embedding.sum&level=-1", "level is -1"),
         ("/api/tensor?run=RUN&site=embedding.sum&level=99", "level is 99"),
         ("/api/tensor?run=RUN&site=embedding.sum&level=x", "whole number"),
@@ -209,7 +216,7 @@ def test_bodies_are_bounded(client: Client) -> None:
     assert client.ask("POST", "/api/run", longest).status == 200
     found = client.ask("POST", "/api/run", longest + b" ")
     assert (found.status, found.headers["Connection"]) == (413, "close")
-    for header in ("Transfer-Encoding: chunked", "Content-Length: -5", "X: y"):
+    for header in ("Transfer-Encoding: chunked", "Content-Length: -5", f"Content-Length: {'9' * 5000}", "X: y"):
         assert b" 411 " in raw(
             client.port, f"POST /api/run HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n{header}\r\n\r\n"
         )
@@ -292,6 +299,33 @@ def test_a_reader_that_has_gone_ends_what_is_written_for_it(monkeypatch: pytest.
         connection.close()
         assert ended.wait(20)
         assert client.get("/api/models").status == 200
+
+
+def test_what_goes_wrong_on_the_way_is_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaking(*_: object) -> Lines:
+        def lines() -> Iterator[dict[str, str]]:
+            yield {"text": "a"}
+            raise CutawayError("The logits are not numbers.")
+
+        return Lines(lines=lines())  # type: ignore[arg-type]
+
+    monkeypatch.setitem(routes.POSTS, "/api/breaking", (AskNothing, breaking))  # type: ignore[arg-type]
+    with served(one_stack()) as (client, _):
+        found = client.ask("POST", "/api/breaking", b"{}")
+        assert found.data.splitlines() == [b'{"text":"a"}', b'{"error":"The logits are not numbers."}']
+        assert client.get("/api/models").status == 200, "the connection serves on"
+
+
+def test_what_comes_twice_is_refused(client: Client) -> None:
+    own = f"127.0.0.1:{client.port}"
+    for headers in (
+        [f"Host: {own}", "Host: evil.example"],
+        [f"Host: {own}", f"Host: {own}"],
+        [f"Host: {own}", "Origin: http://evil.example", f"Origin: http://{own}"],
+        [f"Host: {own}", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-origin"],
+    ):
+        lines = ["GET /api/models HTTP/1.1", *headers, "Connection: close", "", ""]
+        assert b" 403 " in raw(client.port, "\r\n".join(lines)), headers
 
 
 def test_a_defect_is_an_answer_too(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

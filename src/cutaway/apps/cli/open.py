@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..microscope.desk import Desk
     from ..microscope.server import Server
 
+MODEL = "stories"
 HOST, PORT = "127.0.0.1", 8642
 NUM_TRIED = 20
 SECONDS = 2.0  # that passes under way are waited for at the end
@@ -25,8 +26,8 @@ def add(commands: Any) -> None:
     """Declare the command."""
     example = 'cutaway open stories "The cat sat on the"\n  cutaway open runs/mine@2000 --also runs/mine@500'
     parser = command(commands, "open", "look inside a model, in the browser", example)
-    model_help = f"{MODEL_HELP}, or one checkpoint of a run, RUN@STEP (default: the bundled stories)"
-    parser.add_argument("model", metavar="MODEL", nargs="?", help=model_help)
+    model_help = f"{MODEL_HELP}, or one checkpoint of a run, RUN@STEP (default: {MODEL})"
+    parser.add_argument("model", metavar="MODEL", nargs="?", default=MODEL, help=model_help)
     parser.add_argument("text", metavar="TEXT", nargs="?", default="", help="what is shown first")
     parser.add_argument(
         "--also", metavar="MODEL", action="append", default=[], help="a model to put beside it; again for more"
@@ -51,14 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..microscope.desk import Desk
     from ..microscope.shelf import Shelf
 
-    model = arguments.model or bundled()
-    desk = Desk(Shelf(model, arguments.also), arguments.text)
+    desk = Desk(Shelf(arguments.model, arguments.also), arguments.text)
     for name in arguments.also:
         desk.shelf.config(name)
     token = token_of(arguments.host, arguments.token)
     server = listen(desk, arguments.host, arguments.port, token)
     with server:
-        desk.shelf.open(model)  # what cannot be opened is said before an address is
+        desk.shelf.open()  # what cannot be opened is said before an address is
         address = address_of(arguments.host, server.port, token)
         try:
             print(f"{desk.shelf.current} is open at {address}  Ctrl-C ends it.", flush=True)
@@ -70,16 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
             if not server.hang_up(SECONDS):
                 os._exit(0)  # a pass under way cannot be stopped, and Python would end within it, with a crash
     return 0
-
-
-def bundled() -> str:
-    """The bundled model that is opened where none is named. Raises CutawayError where there is none."""
-    from ...lm import bundled_models
-
-    found = list(bundled_models())
-    if not found:
-        raise CutawayError("No model is bundled here. Name one: cutaway open MODEL")
-    return found[0]
 
 
 def token_of(host: str, given: str | None) -> str | None:

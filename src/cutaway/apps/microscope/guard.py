@@ -35,17 +35,18 @@ class Guard:
     def check(self, headers: Mapping[str, str], *, given: str | None, is_page: bool) -> Refusal | None:
         """Why the request is refused, None where it is not.
 
-        given: the token in its address; is_page: whether it asks for the page itself, to which other pages may link.
+        headers: by their names in small letters. given: the token in its address; is_page: whether it asks for the page itself,
+        to which other pages may link.
         """
-        host = headers.get("Host", "").lower()
+        host = headers.get("host", "").lower()
         if self.hosts is not None and host not in self.hosts:
             return Refusal(
                 reason=f"This server does not answer to the host '{host:.80}'. Open it at http://{min(self.hosts)}."
             )
-        origin = headers.get("Origin")
+        origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host}":
             return Refusal(reason=f"Pages of '{origin:.80}' may not ask this server. Open http://{host} itself.")
-        if not is_page and headers.get("Sec-Fetch-Site", "") in OUTSIDE:
+        if not is_page and any(word in headers.get("sec-fetch-site", "") for word in OUTSIDE):
             return Refusal(reason=f"Another page caused this request. Open http://{host} itself.")
         if self.token is not None and not self._knows(headers, given):
             return Refusal(
@@ -55,7 +56,7 @@ class Guard:
 
     def _knows(self, headers: Mapping[str, str], given: str | None) -> bool:
         try:
-            cookies = SimpleCookie(headers.get("Cookie", ""))
+            cookies = SimpleCookie(headers.get("cookie", ""))
         except CookieError:
             return False
         said = given if given is not None else (cookies[COOKIE].value if COOKIE in cookies else "")

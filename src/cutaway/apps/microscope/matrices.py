@@ -25,6 +25,7 @@ from .wire import Body, matrix_body
 MOST_NUMBERS = 2**24  # of one answer
 MOST_LEVELS = 13
 LEARNED = "weights."  # what addresses of learned matrices begin with
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _LAYER = re.compile(r"(?:(encoder|decoder)\.)?layers\.(\d{1,4})\.")
 
 
@@ -149,7 +150,7 @@ def _wide(part: Tensor, columns: _Span, value: float) -> Tensor:
 def _index(ask: AskTensor, count: int) -> list[int]:
     """The numbers of the axes before the last two."""
     parts = [part for part in ask.index.split(",") if part]
-    if len(parts) != max(0, count) or not all(part.isdecimal() for part in parts):
+    if len(parts) != max(0, count) or not all(_NUMBER.fullmatch(part) for part in parts):
         what = {0: "no index", 1: "an index of one number, a head"}.get(max(0, count), f"an index of {count} numbers")
         raise CutawayError(f"index is '{ask.index:.40}'. {ask.site} takes {what}.")
     return [int(part) for part in parts]
@@ -171,7 +172,7 @@ def _spans(ask: AskTensor, num_rows: int, num_columns: int) -> tuple[_Span, _Spa
 
 def _span(name: str, text: str, count: int, side: int) -> _Span:
     begin, mark, end = text.partition(":")
-    if text and not (mark and (not begin or begin.isdecimal()) and (not end or end.isdecimal())):
+    if text and not (mark and all(_NUMBER.fullmatch(part) for part in (begin, end) if part)):
         raise CutawayError(f"{name} is '{text:.40}'. It takes begin:end, two whole numbers.")
     first, last = int(begin or 0), min(int(end or count), count)
     if not 0 <= first < last:

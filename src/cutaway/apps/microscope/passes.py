@@ -218,7 +218,9 @@ def _record(model: Transformer, strands: Sequence[Strand], edits: Sequence[Any])
     """One pass of every stack, watched, with the edits made."""
     main, source = strands[-1], strands[-1].source
     found = sites(model.config, 1, len(main), source=0 if source is None else len(source))
-    recorder = Recorder("*", [site.name for site in found])
+    recorder = Recorder(
+        "*", [site.name for site in found]
+    )  # one pattern: to match a thousand takes seconds in deep models
     watch = make_edits(
         edits, found, num_tokens=len(main), num_source=0 if source is None else len(source), then=recorder
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import re
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -120,9 +122,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         given = None if parts.path.startswith("/api/") else query.pop("token", None)
-        refusal = self.server.guard.check(
-            dict(self.headers), given=given, is_page=method == "GET" and parts.path == "/"
-        )
+        is_page = method == "GET" and parts.path == "/"
+        refusal = self.server.guard.check(_joined(self.headers), given=given, is_page=is_page)
         body = self._body(method)
         if isinstance(body, HTTPStatus):
             self._refuse(body)
@@ -170,7 +171,7 @@ class Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers:
             return HTTPStatus.LENGTH_REQUIRED
         length = self.headers.get("Content-Length", "0" if method == "GET" else "")
-        if not length.isdecimal():
+        if not re.fullmatch(r"[0-9]{1,15}", length):
             return HTTPStatus.LENGTH_REQUIRED
         if int(length) > MOST_BYTES:
             self._let_pass(int(length))
@@ -213,11 +214,22 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         with closing(lines):
-            for line in lines:
-                data = json_bytes(line) + b"\n"
-                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            try:
+                for line in lines:
+                    self._chunk(line)
+            except CutawayError as error:
+                self._chunk({"error": str(error)})
         self.wfile.write(b"0\r\n\r\n")
+
+    def _chunk(self, line: Mapping[str, Any]) -> None:
+        data = json_bytes(line) + b"\n"
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def _is_far(self) -> bool:
         """Whether the answer leaves this machine: there, fewer bytes are worth the time that they cost."""
         return not ipaddress.ip_address(self.client_address[0].partition("%")[0]).is_loopback
+
+
+def _joined(headers: Message) -> dict[str, str]:
+    """Headers by their names in small letters; what came several times stands side by side, and is then no host or origin."""
+    return {name.lower(): ", ".join(map(str, headers.get_all(name, []))) for name in headers}

@@ -1,7 +1,7 @@
 """Models that are open. In: names. Out: the model of a name, opened once, the oldest put back when memory runs short.
 
-Only models that were named on the command line, bundled ones and the runs below ./runs are opened: a page cannot have any
-other file read, and never reaches the network.
+Only models that were named on the command line, bundled ones and the runs below ./runs are opened: a page cannot have any other
+file read, and reaches the network by no name but one that was given there.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Shelf:
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
+        self._configs: dict[str, ModelConfig] = {}
         self._named = tuple(others)
         if isinstance(current, LM):
             self.current = current.name
@@ -85,12 +86,13 @@ class Shelf:
     def open(self, name: str | None = None) -> Opened:
         """The model of a name, the current one for None. Raises CutawayError for a name that is not listed."""
         name = self.current if name is None else name
+        place = name if name in self._open else self._listed(name)
         with self._lock:
             loading = self._loading.setdefault(name, threading.Lock())
         with loading:  # others are served while this one is read
             found = self._open.get(name)
             if found is None:
-                lm = load(self._listed(name))
+                lm = load(place)
                 found = Opened(LM(lm.model, lm.own_tokenizer, name, lm.place), name)
             with self._lock:
                 self._open[name] = found
@@ -105,8 +107,11 @@ class Shelf:
     def config(self, name: str | None = None) -> ModelConfig:
         """The architecture of a model, which need not be open. Raises CutawayError for a name that is not listed."""
         name = self.current if name is None else name
-        found = self._open.get(name)
-        return read_config(self._listed(name)) if found is None else found.lm.config
+        if name in self._open:
+            return self._open[name].lm.config
+        if name not in self._configs:
+            self._configs[name] = read_config(self._listed(name))
+        return self._configs[name]
 
     def names(self) -> list[str]:
         """Every name that `open` takes: the current one, those named, bundled ones, and runs with their checkpoints."""
@@ -147,7 +152,7 @@ def kind_of(config: ModelConfig) -> str:
 def _place(name: str) -> str:
     """The place of a name: `run@step` is one checkpoint of a run."""
     run, mark, step = name.rpartition("@")
-    if not mark or not step.isdigit() or Path(name).exists():
+    if not mark or not re.fullmatch(r"[0-9]{1,12}", step) or Path(name).exists():
         return name
     found = dict(complete_checkpoints(Path(run).expanduser()))
     if int(step) not in found:
