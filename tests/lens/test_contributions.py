@@ -190,5 +190,5 @@ def test_parts_have_names_and_stand_in_the_order_of_the_way() -> None:
         "token",
         "position",
         *(f"layer {layer} {name}" for layer in (0, 1) for name in ("head 0", "head 1", "feed-forward", "bias")),
-        "bias",
+        "biases of the ends",
     ]

@@ -113,8 +113,13 @@ def test_what_the_test_cannot_ask_is_refused() -> None:
     model = tiny.model(tiny.config())
     with pytest.raises(CutawayError, match=r"length is 25\. A half has from 2 to 24 tokens"):
         induction(model, length=25)
-    with pytest.raises(CutawayError, match=r"There is no head 4 in layer 0.*0 to 1, heads from 0 to 3"):
+    with pytest.raises(CutawayError, match=r"heads.*4.*0 to 3"):
         induction(model, length=4, off=[(0, 4)])
+    with pytest.raises(CutawayError, match=r"No site matches 'layers\.2\.attention\.mixed'"):
+        induction(model, length=4, off=[(2, 0)])
+    for allowed in ([], [31]):
+        with pytest.raises(CutawayError, match=r"Name one at least; ids run from 0 to 30"):
+            induction(model, length=4, allowed=allowed)
     with pytest.raises(CutawayError, match="num_sequences is 0"):
         induction(model, length=4, num_sequences=0)
     with pytest.raises(CutawayError, match="decoder-only"):

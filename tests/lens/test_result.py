@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,15 @@ from cutaway.lens.result import Result, arrays
 from cutaway.lens.sheet import LOOK, Sheet, shade
 from tests.lens.models import one_stack, two_stacks
 
+NAMES = (
+    "contributions", "lead", "contributions of two", "rollout", "input", "folded", "rollout of two", "logit lens", "gradient",
+    "gradient of two", "patching", "patched heads", "ablation", "ablation of two", "induction", "neighbours", "analogy", "map",
+    "positions",
+)  # fmt: skip
 PROMPT, OTHER, SPACED = "I love $you_", "I hate $you_", "a b\nc"
 
 
+@cache
 def results() -> dict[str, Result]:
     """One of each kind, of one stack and of two."""
     lens, two = one_stack().lens, two_stacks().lens
@@ -46,16 +53,13 @@ def results() -> dict[str, Result]:
         "neighbours": near,
         "analogy": lens.analogy("a", "b", "c"),
         "map": lens.map(["a", "b", "c", "d"]),
-        "positions": lens.positions(40),
+        "positions": lens.positions(20),
     }
 
 
-RESULTS = results()
-
-
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_result_draws_itself(name: str) -> None:
-    figure = RESULTS[name].figure()
+    figure = results()[name].figure()
     assert isinstance(figure, Figure)
     axes = figure.axes[0]
     words = {text.get_text() for text in axes.texts}
@@ -73,9 +77,9 @@ def test_every_result_draws_itself(name: str) -> None:
         assert "-" not in text.get_text().split()[-1] or not text.get_text()[-1].isdigit(), "a minus is U+2212"
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_result_saves_its_numbers_whole(name: str, tmp_path: Path) -> None:
-    result = RESULTS[name]
+    result = results()[name]
     data = json.loads(result.save(tmp_path / "x.json").read_text("utf-8"))
     assert data == result.as_dict()
     assert data["result"] == type(result).__name__
@@ -100,7 +104,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def test_pictures_are_of_the_kind_that_the_ending_names(tmp_path: Path) -> None:
-    result = RESULTS["ablation"]
+    result = results()["ablation"]
     beginnings = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
     for ending, beginning in beginnings.items():
         path = result.save(str(tmp_path / "new" / f"x.{ending.upper()}"))
@@ -114,14 +118,14 @@ def test_pictures_are_of_the_kind_that_the_ending_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.jpg", "x", "svg", "x.svg.gz"])
 def test_another_ending_is_refused_with_those_that_there_are(name: str, tmp_path: Path) -> None:
     with pytest.raises(CutawayError, match=r"A picture ends in \.svg, \.png, \.pdf, numbers in \.json, \.npz"):
-        RESULTS["map"].save(tmp_path / name)
+        results()["map"].save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_place_where_nothing_can_be_written_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CutawayError, match="file"):
-        RESULTS["map"].save(tmp_path / "file" / "x.json")
+        results()["map"].save(tmp_path / "file" / "x.json")
 
 
 def test_nested_lists_become_named_arrays() -> None:
@@ -137,7 +141,7 @@ def test_nested_lists_become_named_arrays() -> None:
 
 
 def test_orange_is_the_place_looked_at_and_nothing_else() -> None:
-    for name, result in RESULTS.items():
+    for name, result in results().items():
         texts = [text for text in result.figure().axes[0].texts if text.get_color() == LOOK]
         is_looked_at = name in (
             "rollout",
@@ -152,7 +156,7 @@ def test_orange_is_the_place_looked_at_and_nothing_else() -> None:
 
 
 def test_words_are_written_as_they_are() -> None:
-    words = [text for text in RESULTS["gradient"].figure().axes[0].texts if text.get_text() == "$"]
+    words = [text for text in results()["gradient"].figure().axes[0].texts if text.get_text() == "$"]
     assert len(words) == 1
     assert words[0].get_parse_math() is False
 
@@ -238,7 +242,7 @@ def test_tokens_that_fold_keep_their_shares() -> None:
 
 
 def test_the_parts_that_are_drawn_say_their_numbers() -> None:
-    found = RESULTS["lead"]
+    found = results()["lead"]
     words = [text.get_text() for text in found.figure().axes[0].texts]
     strongest_part = max(found.parts, key=lambda part: abs(part.value))  # type: ignore[attr-defined]
     assert strongest_part.name in words
@@ -261,3 +265,7 @@ def test_names_that_are_too_long_are_cut_and_numbers_that_do_not_fit_left_out() 
     words = [text.get_text() for text in sheet.axes.texts]
     assert "0.50" not in words
     assert max(map(len, words)) == 12
+
+
+def test_every_result_has_a_name() -> None:
+    assert tuple(results()) == NAMES

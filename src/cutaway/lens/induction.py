@@ -23,10 +23,12 @@ from ..model import Call, Transformer
 from ..runtime.attend import fused
 from .attending import seen_by
 from .charts import WIDEST, Grid, ramp
-from .numerals import count, number
-from .passes import CELLS, Chain, Progress, check_heads, losses_of, without_heads
+from .edits import Edits, make_edits
+from .numerals import count, number, small
+from .passes import CELLS, Progress, losses_of
 from .result import Result
 from .sheet import INK_3, MARGIN, RULE, SMALL, Sheet, shade
+from .sites import sites
 
 Scores = tuple[tuple[float, ...], ...]
 
@@ -81,15 +83,13 @@ def induction(
     halves that do not fit, and for heads that do not exist.
     """
     stack = model.main.config
-    _check(model, length, num_sequences, len(beginning))
-    check_heads(stack.num_layers, stack.attention.num_heads, off)
+    _check(model, length, num_sequences, allowed, len(beginning))
     texts = _texts(model, length, num_sequences, seed, allowed, beginning)
     stripes = _Stripes(stack.num_layers, length, len(beginning))
+    watch = _switched(model, texts, off, stripes)
     losses, done = [], 0
     for rows in texts.split(max(1, CELLS // texts.shape[1])):
-        call = Call(
-            seen_by(model, rows.shape[1]).to(rows.device), attend=fused, watch=Chain(without_heads(off), stripes)
-        )
+        call = Call(seen_by(model, rows.shape[1]).to(rows.device), attend=fused, watch=watch)
         losses.append(losses_of(model, model.states(rows, call), rows))
         done += len(rows)
         if progress is not None:
@@ -106,6 +106,12 @@ def induction(
         loss_first=float(halves[0].mean()),
         loss_second=float(halves[1].mean()),
     )
+
+
+def _switched(model: Transformer, texts: Tensor, off: Sequence[tuple[int, int]], then: _Stripes) -> Edits:
+    """The heads switched off, before `then` looks."""
+    edits = [{"site": f"layers.{layer}.attention.mixed", "op": "zero", "heads": [head]} for layer, head in off]
+    return make_edits(edits, sites(model.config, *texts.shape), num_tokens=texts.shape[1], then=then)
 
 
 class _Stripes:
@@ -140,7 +146,7 @@ def _texts(
     model: Transformer, length: int, count: int, seed: int, allowed: Sequence[int] | None, beginning: Sequence[int]
 ) -> Tensor:
     """[batch, position]: what every text begins with, then a half twice. A half has no token twice where there are enough."""
-    pool = torch.arange(model.config.vocab_size) if allowed is None else torch.tensor(list(allowed))
+    pool = torch.tensor(range(model.config.vocab_size) if allowed is None else list(allowed), dtype=torch.long)
     generator = torch.Generator().manual_seed(seed)
     if len(pool) >= length:
         drawn = [pool[torch.randperm(len(pool), generator=generator)[:length]] for _ in range(count)]
@@ -151,7 +157,7 @@ def _texts(
     return torch.cat((first, halves, halves), dim=1).to(model.token.weight.device)
 
 
-def _check(model: Transformer, length: int, num_sequences: int, skipped: int) -> None:
+def _check(model: Transformer, length: int, num_sequences: int, allowed: Sequence[int] | None, skipped: int) -> None:
     config = model.config
     if config.has_cross or config.decoder is None or config.predicts != "next" or model.head is None:
         raise CutawayError(
@@ -163,6 +169,10 @@ def _check(model: Transformer, length: int, num_sequences: int, skipped: int) ->
         raise CutawayError(
             f"length is {length}. A half has from 2 to {longest} tokens, so that two fit into the model."
         )
+    if allowed is not None and not (allowed and all(0 <= i < config.vocab_size for i in allowed)):
+        raise CutawayError(
+            f"The tokens to draw from are {list(allowed)!r:.60}. Name one at least; ids run from 0 to {config.vocab_size - 1}."
+        )
     if num_sequences < 1:
         raise CutawayError(f"num_sequences is {num_sequences}. Draw one at least.")
 
@@ -171,7 +181,7 @@ def _drawn(found: Induction) -> Sheet:
     width = max(36, 8 + 6 * len(str(len(found.prefix[0]))))
     across = 3 * (52 + 12 + width * len(found.prefix[0])) + 2 * 32
     is_wide = across > WIDEST
-    sheet = Sheet()
+    sheet = Sheet(2 * MARGIN + min(WIDEST, max(720, across)))
     off = "".join(f" Layer {layer} head {head} is off." for layer, head in found.off)
     drawn = f"{count(found.num_sequences, 'text')} of {found.length} random tokens, each read twice."
     y, x = sheet.title("Who looks at what followed this token before", drawn + off), float(MARGIN)
@@ -206,7 +216,7 @@ def _curve(sheet: Sheet, found: Induction, y: float) -> float:
     high, left, room = 120, MARGIN + 64, 560
     most = max(found.losses)
     step = room / max(1, len(found.losses) - 1)
-    said = f"Loss of each token, nats: {number(found.loss_first)} in the first half, {number(found.loss_second)} in the repeat"
+    said = f"Loss of each token, nats: {number(found.loss_first)} in the first half, {small(found.loss_second)} in the repeat"
     sheet.text(left, y, said, size=SMALL)
     y += 20
     for value in (0.0, most / 2, most):
@@ -215,7 +225,7 @@ def _curve(sheet: Sheet, found: Induction, y: float) -> float:
         sheet.text(left - 12, level, number(value, 1), size=SMALL, colour=INK_3, align="right")
     places = [left + step * index for index in range(len(found.losses))]
     repeat = places[len(found.losses) - found.length]
-    sheet.line([repeat, repeat], [y, y + high], INK_3)
-    sheet.text(repeat + 6, y + high - 10, "read again", size=SMALL, colour=INK_3)
+    sheet.line([repeat, repeat], [y, y + high + 16], INK_3)
+    sheet.text(repeat + 6, y + high + 10, "read again", size=SMALL, colour=INK_3)
     sheet.line(places, [y + high * (1 - loss / most) for loss in found.losses], shade("share", 0.8), width=1.5)
-    return sheet.reach(y + high)
+    return sheet.reach(y + high + 12)

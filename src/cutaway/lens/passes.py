@@ -5,7 +5,7 @@ The text runs several times at once as rows of a batch, so that each row can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ CELLS = 8192
 """Tokens of a batch: as many rows run at once as have no more together."""
 
 
-class Change:
+class Changes:
     """A `model.call.Watch` that changes the tensors of some sites. changes: site -> what becomes of its tensor."""
 
     def __init__(self, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
@@ -38,23 +38,6 @@ class Change:
     def __call__(self, site: str, tensor: Tensor) -> Tensor:
         """The changed tensor."""
         return self.changes[site](tensor) if site in self.changes else tensor
-
-
-class Chain:
-    """Several watchers, each of which sees what the one before it returned."""
-
-    def __init__(self, *watches: Watch) -> None:
-        self.watches = watches
-
-    def wants(self, site: str) -> bool:
-        """Whether any of them wants the site."""
-        return any(watch.wants(site) for watch in self.watches)
-
-    def __call__(self, site: str, tensor: Tensor) -> Tensor:
-        """Through all of them in order."""
-        for watch in self.watches:
-            tensor = watch(site, tensor)
-        return tensor
 
 
 def states_of(model: Transformer, reading: Reading, watch: Watch | None = None, rows: int = 1) -> Tensor:
@@ -116,30 +99,3 @@ def check_place(reading: Reading, position: int | None) -> int:
             f"position is {position}. The text has {reading.length} tokens, numbered from 0 to {reading.length - 1}."
         )
     return position
-
-
-def check_heads(num_layers: int, num_heads: int, heads: Sequence[tuple[int, int]]) -> None:
-    """Raises CutawayError for a head that does not exist. heads: (layer, head)."""
-    for layer, head in heads:
-        if not (0 <= layer < num_layers and 0 <= head < num_heads):
-            raise CutawayError(
-                f"There is no head {head} in layer {layer}. Layers are numbered from 0 to {num_layers - 1}, heads from 0 to "
-                f"{num_heads - 1}."
-            )
-
-
-def without_heads(heads: Sequence[tuple[int, int]], prefix: str = "") -> Change:
-    """A watcher that switches heads off: their mix of values becomes zero. heads: (layer, head)."""
-    by_layer: dict[int, list[int]] = {}
-    for layer, head in heads:
-        by_layer.setdefault(layer, []).append(head)
-    return Change({f"{prefix}layers.{layer}.attention.mixed": _zeroing(chosen) for layer, chosen in by_layer.items()})
-
-
-def _zeroing(heads: list[int]) -> Callable[[Tensor], Tensor]:
-    def zeroed(mixed: Tensor) -> Tensor:
-        mixed = mixed.clone()
-        mixed[:, heads] = 0
-        return mixed
-
-    return zeroed

@@ -24,7 +24,7 @@ from .charts import Grid, ramp
 from .numerals import number
 from .observe import trace
 from .parts import check_token, prefix_of, stack_name
-from .passes import Change, Progress, batches, check_place, check_single, logits_at, states_of, texts_of
+from .passes import Changes, Progress, batches, check_place, check_single, logits_at, states_of, texts_of
 from .reading import Reading
 from .result import Result
 from .sheet import MARGIN, Sheet
@@ -153,10 +153,10 @@ class _Grid:
         self.places = [(name, place) for name in sites for place in range(self.width)]
         self.clean = trace(model, first, site.format("*"))
 
-    def watch(self, batch: range) -> Change:
+    def watch(self, batch: range) -> Changes:
         """Each row of the batch gets what the first prompt had at one place."""
         chosen = [self.places[index] for index in batch]
-        return Change({name: _put(self.clean[name][0], chosen, name) for name in dict(chosen)})
+        return Changes({name: _put(self.clean[name][0], chosen, name) for name in dict(chosen)})
 
 
 def _put(clean: Tensor, chosen: list[tuple[str, int]], site: str) -> Callable[[Tensor], Tensor]:
