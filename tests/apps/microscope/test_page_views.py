@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from cutaway.config import AttentionConfig, ExpertsConfig, FeedForwardConfig, PositionConfig
 from cutaway.lm import load
+from cutaway.weights import checkpoint
+from tests import tiny
 from tests.apps.microscope.driver import Page, page
 from tests.apps.microscope.serving import TEXT, Serving, serving
 from tests.apps.small import saved
+from tests.text.samples import trained
 
 SAVE = """(async () => {
   const { keptKeys } = await import("/core/keeping.js"), { context, ask } = window.microscope, run = context.run;
@@ -97,6 +101,7 @@ def test_memory_follows_bits_cache_and_batch(tab: Page, server: Serving) -> None
     before = tab.value("document.querySelector('#view-memory .big').textContent")
     assert "B/s" in before
     assert "tokens/s" in before
+    assert "the arithmetic takes" in before
     for change in ("{bits: 4}", "{cache: false}", "{batch: 16}"):
         tab.value(f"microscope.context.set({change})")
         tab.settle()
@@ -178,3 +183,32 @@ def test_a_saved_page_opens_elsewhere_without_a_request(
         assert other.value("document.querySelectorAll('.lens tr.on').length") == 1
         asked = [url for url in other.browser.requests if not url.startswith("data:")]
         assert asked == [path.as_uri()]
+
+
+@pytest.mark.parametrize("kind", ["rotary", "experts", "encoder", "none"])
+def test_models_of_other_kinds_are_drawn_without_a_complaint(tab: Page, tmp_path: Path, kind: str) -> None:
+    tokenizer = trained("bpe")
+    stacks = {
+        "rotary": {
+            "decoder": tiny.stack(
+                position=PositionConfig(kind="rotary"), attention=AttentionConfig(num_heads=4, num_kv_heads=2)
+            )
+        },
+        "experts": {
+            "decoder": tiny.stack(
+                feedforward=FeedForwardConfig(d_hidden=24, experts=ExpertsConfig(num_experts=4, num_active=2))
+            )
+        },
+        "encoder": {"encoder": tiny.stack()},
+        "none": {"decoder": tiny.stack(position=PositionConfig(kind="none"))},
+    }
+    made = tiny.model(tiny.config(vocab_size=tokenizer.vocab_size, context=96, **stacks[kind]))
+    checkpoint.save(tmp_path / kind, made, tokenizer_files=tokenizer.save)
+    with serving(tmp_path / kind) as server:
+        before = len(tab.browser.events)
+        tab.open(server.address + "#layers?layer=1&head=1&open=true", height=7000)
+        assert tab.value("document.querySelectorAll('.ledger tr.past').length") > 0
+        assert tab.value("[...document.querySelectorAll('.trouble')].every((e) => !e.checkVisibility())")
+        assert tab.value("document.querySelectorAll('.stale').length") == 0
+        thrown = [e for e in tab.browser.events[before:] if e.get("method") == "Runtime.exceptionThrown"]
+        assert thrown == []

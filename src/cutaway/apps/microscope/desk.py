@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ...errors import CutawayError
 from .asks import AskRun
-from .memory import read_bandwidth
+from .memory import read_bandwidth, read_peak
 from .passes import Pass, run_pass
 from .shelf import Shelf
 
@@ -51,6 +51,11 @@ class Desk:
     def bandwidth(self) -> float:
         """Bytes that this machine reads from memory in a second; measured once."""
         return read_bandwidth()
+
+    @cached_property
+    def peak(self) -> float:
+        """Operations that this machine does in a second; measured once."""
+        return read_peak()
 
     def find(self, name: str) -> Pass:
         """A run by its name. Raises UnknownRunError."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ...config import ModelConfig
-from ...cost import cache_bytes, memory_bytes, used_weights
+from ...cost import cache_bytes, flops_per_token, memory_bytes, used_weights
 from ...errors import CutawayError
 from ...lens.sites import sites
 from .asks import AskMemory
@@ -27,6 +27,7 @@ BITS = (32, 16, 8, 4)
 MOST_CONTEXT, MOST_BATCH = 2**20, 4096
 READ_BYTES = 2**28  # of the buffer whose reading is timed: more than a processor's caches hold
 READ_SECONDS = 0.2
+PEAK_SIZE = 768
 
 
 def memory_of(config: ModelConfig, ask: AskMemory, bandwidth: float) -> dict[str, Any]:
@@ -59,6 +60,16 @@ def memory_of(config: ModelConfig, ask: AskMemory, bandwidth: float) -> dict[str
     }
 
 
+def arithmetic_of(config: ModelConfig, ask: AskMemory, peak: float) -> dict[str, Any]:
+    """What a token takes beside the bytes: operations of one text's token, and how many this machine does in a second (peak).
+
+    Without a cache every token of the text is run again, each counted as the last one, which meets the most keys.
+    """
+    context = ask.context or config.context
+    operations = flops_per_token(config, context) * (1 if ask.cache else context)
+    return {"operations": operations, "peak": peak, "num_layers": config.main.num_layers}
+
+
 def activation_numbers(config: ModelConfig) -> int:
     """Numbers that a pass over one token of the last stack hands from layer to layer."""
     found = sites(config, 1, 1, source=1 if config.has_cross else 0)
@@ -76,6 +87,18 @@ def read_bandwidth() -> float:
         buffer.sum()
         fastest = min(fastest, time.perf_counter() - started)
     return READ_BYTES / fastest
+
+
+def read_peak() -> float:
+    """Operations that this machine does in a second: the fastest of some products of one matrix with itself, in float32."""
+    matrix = torch.ones(PEAK_SIZE, PEAK_SIZE)
+    fastest, ends = math.inf, time.perf_counter() + READ_SECONDS
+    matrix @ matrix
+    while time.perf_counter() < ends or math.isinf(fastest):
+        started = time.perf_counter()
+        matrix @ matrix
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2 * PEAK_SIZE**3 / fastest
 
 
 def _is_fused(name: str) -> bool:

@@ -37,7 +37,7 @@ from .desk import Desk
 from .generating import events_of
 from .insides import embedding_of, head_answer, heads_answer, position_of, says_of
 from .matrices import matrix_of
-from .memory import memory_of
+from .memory import arithmetic_of, memory_of
 from .saving import saved_page
 from .units import unit_of
 from .wire import Answer, Body, Lines, json_body, matrix_body
@@ -88,7 +88,8 @@ def generate(desk: Desk, ask: AskGenerate) -> Lines:
 
 def memory(desk: Desk, ask: AskMemory) -> Body:
     """Bytes moved for each token."""
-    return json_body(memory_of(desk.shelf.config(ask.model), ask, desk.bandwidth))
+    config = desk.shelf.config(ask.model)
+    return json_body(memory_of(config, ask, desk.bandwidth) | arithmetic_of(config, ask, desk.peak))
 
 
 def save(desk: Desk, ask: AskSave) -> Body:

@@ -182,7 +182,7 @@ export class Prompt {
   draw() {
     const run = this.context.run;
     this.paintLegend();
-    if (!run) return;
+    if (!run) return this.withoutRun();
     const key = JSON.stringify([
       run.run,
       this.context.place.stack,
@@ -197,6 +197,12 @@ export class Prompt {
       this.keepInSight();
     }
     this.drawSays();
+  }
+
+  /** A text that cannot be run can still be edited. */
+  withoutRun() {
+    if (this.context.isRunning || this.element.classList.contains("editing")) return;
+    fill(this.says, h("button", { class: "link", data: { edit: "text" } }, "edit the text"), " ", h("kbd", {}, "/"));
   }
 
   keepInSight() {
