@@ -10,10 +10,10 @@ import pytest
 
 from cutaway.apps.microscope import generating
 from cutaway.apps.microscope.asks import AskGenerate, AskMemory, AskRun
-from cutaway.apps.microscope.memory import activation_numbers, memory_of, read_bandwidth
+from cutaway.apps.microscope.memory import activation_numbers, arithmetic_of, memory_of, read_bandwidth
 from cutaway.apps.microscope.passes import run_pass
 from cutaway.apps.microscope.shelf import Opened
-from cutaway.cost import bytes_per_generated_token, num_parameters, used_weights
+from cutaway.cost import bytes_per_generated_token, flops_per_token, num_parameters, used_weights
 from cutaway.decode import Sampling
 from cutaway.lm import LM
 from tests import tiny
@@ -165,3 +165,11 @@ def test_the_bandwidth_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None
     with served(one_stack()) as (client, _):
         assert client.get("/api/memory").json["bandwidth"] == client.get("/api/memory", bits=8).json["bandwidth"] == 1e9
     assert asked == [1]
+
+
+def test_operations_are_those_of_cost() -> None:
+    config = one_stack().config
+    found = arithmetic_of(config, AskMemory(context=20), 1e9)
+    assert found == {"operations": flops_per_token(config, 20), "peak": 1e9, "num_layers": 2}
+    bare = arithmetic_of(config, AskMemory(context=20, cache=False), 1e9)
+    assert bare["operations"] == 20 * found["operations"]

@@ -60,7 +60,8 @@ def again(client: Client, key: str) -> Any:
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bandwidth is not: it takes time, and differs."""
-    monkeypatch.setattr("cutaway.apps.microscope.desk.read_bandwidth", lambda: 1e9)
+    for name in ("read_bandwidth", "read_peak"):
+        monkeypatch.setattr(f"cutaway.apps.microscope.desk.{name}", lambda: 1e9)
 
 
 @pytest.mark.parametrize("lm", [one_stack(), two_stacks(), reader(has_head=False)], ids=["one", "two", "no head"])
