@@ -275,7 +275,7 @@ export class Memory {
     });
     pen.fillStyle = css("rule-2");
     pen.fillRect(0, base, x, 1);
-    const table = `output table ${size(named("head"))}`;
+    const table = `output table ${size(named("head"))}, activations ${size(cost.activations * batch)}`;
     if (named("head")) write(pen, table, Math.max(0, Math.min(width, x) - 6.2 * table.length), 11, { colour: css("ink-2") });
     this.bytesSay.textContent = `${many(layers, "layer")}, each: ${cost.cache ? `cache ${size(cache)}, ` : ""}attention ${size(attention)}, feed-forward ${size(hidden)}`;
     this.bytes.setAttribute("aria-label", this.bytesSay.textContent);
