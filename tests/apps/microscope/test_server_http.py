@@ -361,4 +361,5 @@ def test_what_is_no_request_of_a_page_is_an_error_too(client: Client) -> None:
         found = client.ask(method, "/api/models")
         assert found.status == 501
         assert found.json == {"error": "The request is not understood (501)."}
+    assert b" 400 " in raw(client.port, f"GET http://[x HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n\r\n")
     assert b"not understood (400)" in raw(client.port, "nonsense with too many words here\r\n\r\n")

@@ -111,7 +111,14 @@ def test_what_the_page_asks_is_inside_and_what_cannot_be_is_not() -> None:
             f"GET /api/tensor?run={run}&site=layers.0.attention.mixed&index=1",
             "GET /api/tensor?run=nix&site=x",
         ]
-        asked += ["GET /etc/passwd", "nix", "POST /api/save {}", "PUT /api/run {}"]
+        asked += [
+            "POST /api/position nonsense",
+            "POST /api/position []",
+            "GET /etc/passwd",
+            "nix",
+            "POST /api/save {}",
+            "PUT /api/run {}",
+        ]
         page = client.post("/api/save", run=run, asked=asked)
         answers = held(page.data)["answers"]
         assert set(asked) & set(answers) == set(asked[:2])
@@ -119,6 +126,19 @@ def test_what_the_page_asks_is_inside_and_what_cannot_be_is_not() -> None:
             json.loads(line)["new"] for line in again(client, events).data.splitlines()[:-1]
         ]
         assert "more than a page holds" in client.post("/api/save", run=run, asked=["x"] * 20_001).json["error"]
+
+
+def test_tables_of_two_runs_are_not_taken_for_one_another() -> None:
+    with served(one_stack()) as (client, _):
+        one, other = client.run("cat")["run"], client.run("cat", positions=False)["run"]
+        keys = [
+            f'POST /api/position {{"run":"{other}","stack":"","table":{table},"token":1}}'
+            for table in ("true", "false")
+        ]
+        answers = held(client.post("/api/save", run=one, asked=keys).data)["answers"]
+        assert [answers[key]["json"]["table"] for key in keys] == [None, None]
+        mine = [answer["json"]["table"] for key, answer in answers.items() if f'position {{"run":"{one}"' in key]
+        assert [len(table) for table in mine] == [48] * 3
 
 
 def test_a_text_that_is_too_long_for_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 
 from ...errors import CutawayError
-from .asks import AskSave
+from .asks import AskPosition, AskSave, of_json
 from .described import columns_of
 from .desk import Desk
 from .inlining import SAME, one_file
@@ -70,13 +71,14 @@ def answers_of(found: Pass, asked: tuple[str, ...], answer: Ask) -> tuple[dict[s
 
 def _position(body: bytes, tables: dict[str, Any], answer: Ask) -> dict[str, Any]:
     """The answer about a token's place; its table, the same for all tokens of a stack, goes to the tables once."""
-    asked = json.loads(body)
-    name = f"table {asked.get('stack', '')}"
-    known = name in tables
-    found = _packed(answer("POST", POSITION, {}, json_bytes({**asked, "table": not known})), is_exact=False)
-    if not known:
+    ask = of_json(AskPosition, body)
+    name = f"table {ask.run} {ask.stack}"
+    is_wanted = ask.table and name not in tables
+    given = json_bytes(asdict(replace(ask, table=is_wanted)))
+    found = _packed(answer("POST", POSITION, {}, given), is_exact=False)
+    if is_wanted:
         tables[name] = found["json"]["table"]
-    return {"json": {**found["json"], "table": {SAME: name}}}
+    return {"json": {**found["json"], "table": {SAME: name} if ask.table else None}}
 
 
 def keys_of(found: Pass) -> Iterator[str]:

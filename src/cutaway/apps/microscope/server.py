@@ -119,7 +119,11 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the terminal shows the address alone."""
 
     def _serve(self, method: str) -> None:
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         given = None if parts.path.startswith("/api/") else query.pop("token", None)
         is_page = method == "GET" and parts.path == "/"
