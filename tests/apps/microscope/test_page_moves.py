@@ -129,7 +129,7 @@ def test_the_text_is_edited_and_a_token_kept(tab: Page, server: Serving) -> None
 def test_nothing_is_wider_than_the_window(tab: Page, server: Serving, width: int, scheme: str) -> None:
     tab.open(server.address + "#layers?layer=1&head=2&open=true", width=width, scheme=scheme)
     assert tab.value("document.documentElement.dataset.theme") == scheme
-    for view in ("layers", "why", "replay", "memory"):
+    for view in ("way", "layers", "why", "replay", "memory"):
         tab.go(view)
         assert tab.value("document.documentElement.scrollWidth") <= width, view
     assert (

@@ -64,9 +64,9 @@ function real(children) {
     .map((child) => (typeof child === "number" ? String(child) : /** @type {Node | string} */ (child)));
 }
 
-/** A canvas. @param {Record<string, any>} [attributes] @returns {HTMLCanvasElement} */
+/** A canvas, of no size until it is drawn. @param {Record<string, any>} [attributes] @returns {HTMLCanvasElement} */
 export function canvas(attributes = {}) {
-  return /** @type {HTMLCanvasElement} */ (h("canvas", attributes));
+  return /** @type {HTMLCanvasElement} */ (h("canvas", { width: 1, height: 1, ...attributes }));
 }
 
 /**
