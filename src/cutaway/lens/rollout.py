@@ -199,15 +199,15 @@ class _Layers:
 
     def mix(self, prefix: str, attention: Attention, layer: int, rows: Tensor) -> Tensor:
         """Where the heads look, together: [query, key] of these queries; every row adds up to 1."""
-        weights = weights_of(self.model, self.trace, prefix, attention, layer, rows, self.row).double().cpu()
-        weights = weights / weights.sum(-1, keepdim=True)  # a softmax of few digits adds up to 1 in few digits only
-        if self.heads == "plain":
-            return weights.mean(0)
-        mixed = self.trace[f"{prefix}layers.{layer}.{attention.spec.site}mixed"][self.row]
-        lengths = written_lengths(attention, mixed[:, rows.to(mixed.device)])
-        total = lengths.sum(0, keepdim=True)
-        counts = torch.where(total > 0, lengths / total, 1 / len(lengths))
-        return torch.einsum("hq,hqk->qk", counts, weights)
+        weights = weights_of(self.model, self.trace, prefix, attention, layer, rows, self.row).float().cpu()
+        counts = torch.full(weights.shape[:2], 1 / len(weights))
+        if self.heads == "written":
+            mixed = self.trace[f"{prefix}layers.{layer}.{attention.spec.site}mixed"][self.row]
+            lengths = written_lengths(attention, mixed[:, rows.to(mixed.device)])
+            total = lengths.sum(0, keepdim=True)
+            counts = torch.where(total > 0, lengths / total, 1 / len(lengths)).float()
+        mix = torch.einsum("hq,hqk->qk", counts, weights).double()
+        return mix / mix.sum(-1, keepdim=True)  # a softmax of few digits adds up to 1 in few digits only
 
 
 def _check(column: int, last: int, heads: str) -> None:
