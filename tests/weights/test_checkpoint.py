@@ -10,9 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cutaway.config import (
-    ModelConfig,
-)
+from cutaway.config import AttentionConfig, ModelConfig, PositionConfig
 from cutaway.errors import CutawayError
 from cutaway.model import Call, Transformer, visibility
 from cutaway.runtime.stores import KVStore
@@ -30,6 +28,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "encoder with types and a transform": tiny.config(encoder=tiny.stack(num_token_types=2), head_transform="silu"),
     "encoder with a pooler": tiny.config(encoder=tiny.stack(), has_head=False, has_pooler=True),
     "encoder without head": tiny.config(encoder=tiny.stack(), has_head=False),
+    "our own form, with a width that goes without saying": tiny.config(
+        decoder=tiny.stack(attention=AttentionConfig(num_heads=4, d_head=4), position=PositionConfig(kind="alibi"))
+    ),
     **{name: tiny.config(decoder=stack) for name, stack in tiny.variants().items()},
 }
 

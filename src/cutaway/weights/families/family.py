@@ -82,7 +82,7 @@ class Family:
         assert not self.misfits(config), "the family must hold the config"
         data = {"architectures": [self.architecture], "model_type": self.model_type, **self.write(plainest(config))}
         extras = _nested((name, ours) for name, ours, _ in differences(config, self._reread(plainest(config))))
-        return {**data, OURS: extras} if extras else data
+        return {**data, OURS: merged(data.get(OURS, {}), extras)} if extras else data
 
     def from_json(self, data: Mapping[str, Any], where: str) -> ModelConfig:
         """The config that a config.json describes. where: the file, for messages."""
@@ -99,7 +99,7 @@ class Family:
     def _clash(self, plain: ModelConfig, config: ModelConfig) -> list[str]:
         """What our own table changes though other keys, or the weights, have said it."""
         misfits = self.misfits(config)
-        said = [] if misfits else differences(self._reread(plainest(config)), plain)
+        said = [] if misfits else differences(self._reread(plainest(config)), plainest(plain))
         return misfits or [
             f"{name} is {_shown(ours)}; by other keys it is {_shown(theirs)}" for name, ours, theirs in said
         ]
