@@ -8,7 +8,7 @@ NATIVE := $(wildcard src/cutaway/runtime/native/*.cpp src/cutaway/runtime/native
 INPUTS := pyproject.toml constraints.txt hatch_build.py $(NATIVE)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types format bench test-peers clean help FORCE
+.PHONY: demo test lint types types-js format bench test-peers clean help FORCE
 
 demo: .venv/.installed  ## show the bundled model at work in the terminal, and write demo.html
 	.venv/bin/cutaway demo
@@ -22,6 +22,11 @@ lint: .venv/.installed-test  ## look for mistakes and for other than the one lay
 
 types: .venv/.installed-test  ## check the types, strictly
 	.venv/bin/mypy
+
+TYPESCRIPT := typescript@5.9.3
+types-js:  ## check the types of the microscope's modules, where there is npm
+	@if command -v npx >/dev/null; then npx --yes --package $(TYPESCRIPT) tsc -p jsconfig.json; \
+	else echo "There is no npm here, so the page's types are not checked."; fi
 
 format: .venv/.installed-test  ## lay out the code and mend what can be mended by itself
 	.venv/bin/ruff check --fix .

@@ -48,6 +48,25 @@ def parameters(config: ModelConfig) -> Parameters:
     )
 
 
+def used_weights(config: ModelConfig) -> Parameters:
+    """The learned numbers that one generated token uses, by part; a layer shared across depth counts at every depth.
+
+    Of an untied embedding and of a learned table one row, of experts those active; cross-attention's keys and values were filled
+    beforehand.
+    """
+    stack, num_layers = config.main, config.main.num_layers
+    crossing = _attention(stack) - _key_value(stack) if config.has_cross else 0
+    norms = _layer_norms(config, _main_name(config)) - (_key_norm(stack) if config.has_cross else 0)
+    return Parameters(
+        embedding=stack.d_model * (1 + int(stack.num_token_types > 0)),
+        position=stack.d_model * int(stack.position.kind == "learned") + _relative(stack),
+        attention=num_layers * (_attention(stack) + crossing),
+        feedforward=num_layers * _active_feedforward(stack),
+        norm=num_layers * norms + _end_norms(stack) + _transform_norm(config),
+        head=_head(config),
+    )
+
+
 def num_parameters(config: ModelConfig) -> int:
     """All learned numbers of the model."""
     return parameters(config).total
@@ -99,17 +118,7 @@ def bytes_per_generated_token(
     """
     _check_count("context", context, least=1)
     cached = cache_bytes(config, context + 1, bytes_per_cached_value, num_source=num_source)
-    return _used_weights(config) * bytes_per_weight + cached
-
-
-def _used_weights(config: ModelConfig) -> int:
-    stack = config.main
-    layer = _attention(stack) + _active_feedforward(stack) + _layer_norms(config, _main_name(config))
-    if config.has_cross:
-        layer += _attention(stack) - _key_value(stack) - _key_norm(stack)
-    num_rows = 1 + int(stack.position.kind == "learned") + int(stack.num_token_types > 0)
-    ends = _end_norms(stack) + _relative(stack) + num_rows * stack.d_model + _transform_norm(config)
-    return stack.num_layers * layer + ends + _head(config)
+    return used_weights(config).total * bytes_per_weight + cached
 
 
 def _layer_weights(config: ModelConfig, name: str) -> int:

@@ -57,6 +57,11 @@ class Chrome:
 
     def open(self, path: Path, width: int = 1280, height: int = 900, *, scheme: str = "light") -> None:
         """Load a file into a new tab of this size, and wait until it has drawn."""
+        self.visit(path.as_uri(), width, height, scheme=scheme)
+
+    def visit(self, address: str, width: int = 1280, height: int = 900, *, scheme: str = "light") -> None:
+        """Load an address into a new tab of this size, and wait until it is loaded."""
+        self.session = ""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -65,8 +70,9 @@ class Chrome:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.ask("Page.navigate", url=path.as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+        began = len(self.events)
+        self.ask("Page.navigate", url=address)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events[began:]):
             self.events.append(self._next())
 
     def value(self, expression: str) -> Any:

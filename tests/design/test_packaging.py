@@ -18,7 +18,7 @@ import cutaway
 
 from .tree import PACKAGE, ROOT, ignored
 
-TARGETS = ("demo", "test", "lint", "types", "format", "bench", "test-peers", "clean", "help")
+TARGETS = ("demo", "test", "lint", "types", "types-js", "format", "bench", "test-peers", "clean", "help")
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 

@@ -22,6 +22,7 @@ from ..config import StackConfig
 from .trace import Trace
 from .words import Words
 
+ROWS, MOST_AT_ONCE = 8192, 64  # of a table that are made float64 at a time; words whose neighbours are found together
 _ORDER = {
     "none": "no part of the model but the mask is told the order",
     "learned": "a learned row for each position is added to the token's row",
@@ -73,9 +74,12 @@ def neighbours(table: Tensor, ids: Sequence[int], words: Words, count: int) -> l
 
     table: [vocab, d_model]. A row of zeros has no direction, and cosine 0 with every other.
     """
-    directions = F.normalize(table.double(), dim=-1)
-    is_word = words.are_words()
-    found = {i: nearest(directions, directions[i], [i], is_word, words, count) for i in dict.fromkeys(ids)}
+    is_word, distinct = words.are_words(), list(dict.fromkeys(ids))
+    found: dict[int, tuple[Neighbour, ...]] = {}
+    for start in range(0, len(distinct), MOST_AT_ONCE):
+        some = distinct[start : start + MOST_AT_ONCE]
+        cosines = _cosines(table, table[some])
+        found |= {i: _best(cosines[:, place], [i], is_word, words, count) for place, i in enumerate(some)}
     return [found[token_id] for token_id in ids]
 
 
@@ -83,7 +87,18 @@ def nearest(
     directions: Tensor, direction: Tensor, left_out: Sequence[int], is_word: Tensor, words: Words, count: int
 ) -> tuple[Neighbour, ...]:
     """The words whose rows have the largest cosine with a direction. directions: [vocab, d_model], rows of length 1 or 0."""
-    cosines = (directions @ F.normalize(direction, dim=0)).masked_fill(~is_word, -torch.inf)
+    return _best(directions @ F.normalize(direction, dim=0), left_out, is_word, words, count)
+
+
+def _cosines(table: Tensor, rows: Tensor) -> Tensor:
+    """The cosine of each row of the table with each of some rows, [vocab, position] float64; a part of the table at a time."""
+    aims = F.normalize(rows.double(), dim=-1).T
+    return torch.cat([F.normalize(part.double(), dim=-1) @ aims for part in table.split(ROWS)])
+
+
+def _best(cosines: Tensor, left_out: Sequence[int], is_word: Tensor, words: Words, count: int) -> tuple[Neighbour, ...]:
+    """The words of the largest cosines. cosines: [vocab]."""
+    cosines = cosines.masked_fill(~is_word, -torch.inf)
     cosines[list(left_out)] = -torch.inf
     best, best_ids = cosines.topk(min(count, int(cosines.isfinite().sum())))
     pairs = zip(best_ids.tolist(), best.tolist(), strict=True)

@@ -32,7 +32,7 @@ from .sheet import MARGIN, Sheet
 from .trace import Trace
 
 HeadWeights = Literal["written", "plain"]
-BLOCK = 256
+BLOCK = 64
 """Queries at a time: no matrix is larger than [head, BLOCK, key]."""
 
 
@@ -185,7 +185,7 @@ class _Layers:
         threads, others = [], 0.0
         holders = shares.nonzero()[:, 0]
         for rows in holders.split(BLOCK):
-            given = 0.5 * self.mix(prefix, attention, layer, rows)
+            given = 0.5 * mix_of(self.model, self.trace, prefix, attention, layer, rows, heads=self.heads, row=self.row)
             if stays:
                 given[torch.arange(len(rows)), rows] += 0.5
             given *= shares[rows, None]
@@ -197,17 +197,42 @@ class _Layers:
             threads += [Thread(origin=origin, to=to, share=share) for to, origin, share in triples]
         return taken, tuple(threads), max(others, 0.0)
 
-    def mix(self, prefix: str, attention: Attention, layer: int, rows: Tensor) -> Tensor:
-        """Where the heads look, together: [query, key] of these queries; every row adds up to 1."""
-        weights = weights_of(self.model, self.trace, prefix, attention, layer, rows, self.row).float().cpu()
-        counts = torch.full(weights.shape[:2], 1 / len(weights))
-        if self.heads == "written":
-            mixed = self.trace[f"{prefix}layers.{layer}.{attention.spec.site}mixed"][self.row]
-            lengths = written_lengths(attention, mixed[:, rows.to(mixed.device)])
-            total = lengths.sum(0, keepdim=True)
-            counts = torch.where(total > 0, lengths / total, 1 / len(lengths)).float()
-        mix = torch.einsum("hq,hqk->qk", counts, weights).double()
-        return mix / mix.sum(-1, keepdim=True)  # a softmax of few digits adds up to 1 in few digits only
+
+@torch.no_grad()
+def mix_of(
+    model: Transformer,
+    trace: Trace,
+    prefix: str,
+    attention: Attention,
+    layer: int,
+    rows: Tensor,
+    *,
+    heads: HeadWeights = "written",
+    row: int = 0,
+) -> Tensor:
+    """Where the heads of a layer look, together: [query, key] float64 of the queries `rows`; every row adds up to 1.
+
+    prefix: of the stack's sites. attention: the layer's module, cross-attention too. heads, row: as of `rollout`.
+    """
+    weights = weights_of(model, trace, prefix, attention, layer, rows, row).float().cpu()
+    base = f"{prefix}layers.{layer}.{attention.spec.site}"
+    num_keys = trace[f"{base}key"].shape[2]
+    if heads == "plain":
+        return _exact(weights.mean(0), num_keys)
+    mixed = trace[f"{base}mixed"][row]
+    lengths = written_lengths(attention, mixed[:, rows.to(mixed.device)])
+    total = lengths.sum(0, keepdim=True)
+    counts = torch.where(total > 0, lengths / total, 1 / len(lengths))
+    return _exact(torch.einsum("hq,hqk->qk", counts.float(), weights), num_keys)
+
+
+def _exact(mix: Tensor, num_keys: int) -> Tensor:
+    """Rows that add up to 1 in float64, where a softmax does in its own few digits; with zeros for the keys that nobody sees.
+
+    mix: [query, key] -> [query, key].
+    """
+    mix = torch.nn.functional.pad(mix.double(), (0, num_keys - mix.shape[1]))
+    return mix / mix.sum(-1, keepdim=True)
 
 
 def _check(column: int, last: int, heads: str) -> None:

@@ -7,6 +7,7 @@ larger than its tokenizer (some families pad it to a round size).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Guess:
     probability: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Words:
     """The texts of a model's ids. vocab_size: rows of its token table."""
 
@@ -45,6 +46,10 @@ class Words:
 
     def are_words(self) -> Tensor:
         """Whether each id is a word: [vocab] of bool."""
+        return self._are_words
+
+    @cached_property
+    def _are_words(self) -> Tensor:
         roles = self.tokenizer.roles
         reserved = {*roles.named().values(), *roles.spares}
         size = min(self.vocab_size, self.tokenizer.vocab_size)

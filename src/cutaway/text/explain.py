@@ -8,7 +8,8 @@ of `visible`; offsets count characters of the text, and a token that is part of 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -40,6 +41,9 @@ class ExplainedMerge:
     pair: tuple[str, str]
     result: str
     symbols: tuple[str, ...]
+
+
+Merging = tuple[tuple[str, ...], tuple[ExplainedMerge, ...]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,27 +98,29 @@ def explain(tokenizer: Tokenizer, text: str, specials: bool = False) -> Explanat
     Raises CutawayError as `encode` does, and for a piece of more than 2048 bytes without a border (BPE only).
     """
     encoding = tokenizer.encoding(text, specials)
+    seen = {token_id: tokenizer.token_bytes(token_id) for token_id in set(encoding.ids)}
+    texts = {token_id: visible(data) for token_id, data in seen.items()}
     tokens = [
-        _token(tokenizer, token_id, start, end)
+        ExplainedToken(id=token_id, text=texts[token_id], bytes=seen[token_id], start=start, end=end)
         for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
     ]
     rule = _RULES.get(
         tokenizer.kind, f"The rule of the library's {tokenizer.kind} model, which is not taken apart here."
     )
     of_pieces = groupby(zip(encoding.word_ids, tokens, encoding.tokens, strict=True), key=itemgetter(0))
-    pieces = tuple(_piece(tokenizer, text, rule, list(members)) for _, members in of_pieces)
+    merging = cache(partial(_merging, tokenizer))  # most pieces of a long text come again and again
+    pieces = tuple(_piece(tokenizer, merging, text, rule, list(members)) for _, members in of_pieces)
     return Explanation(text=text, kind=tokenizer.kind, rule=rule, pieces=pieces)
 
 
-def _token(tokenizer: Tokenizer, token_id: int, start: int, end: int) -> ExplainedToken:
-    data = tokenizer.token_bytes(token_id)
-    return ExplainedToken(id=token_id, text=visible(data), bytes=data, start=start, end=end)
-
-
 def _piece(
-    tokenizer: Tokenizer, text: str, rule: str, members: Sequence[tuple[int | None, ExplainedToken, str]]
+    tokenizer: Tokenizer,
+    merging: Callable[[tuple[str, ...]], Merging],
+    text: str,
+    rule: str,
+    members: Sequence[tuple[int | None, ExplainedToken, str]],
 ) -> ExplainedPiece:
-    """members: the piece's number, a token and its spelling, for each token of the piece."""
+    """merging: `_merging` of the tokenizer. members: the piece's number, a token and its spelling, for each token of it."""
     tokens = tuple(token for _, token, _ in members)
     start, end = min(token.start for token in tokens), max(token.end for token in tokens)
     symbols: tuple[str, ...] = ()
@@ -123,14 +129,14 @@ def _piece(
         is_unknown = tokens[0].id == tokenizer.roles.unk and tokens[0].bytes != text[start:end].encode()
         rule = _UNKNOWN_RULE if is_unknown else _ADDED_RULE
     elif tokenizer.kind == "bpe":
-        symbols, merges = _merging(tokenizer, [spelling for _, _, spelling in members])
+        symbols, merges = merging(tuple(spelling for _, _, spelling in members))
         rule = rule if symbols else _WHOLE_RULE
     return ExplainedPiece(
         text=text[start:end], start=start, end=end, rule=rule, symbols=symbols, merges=merges, tokens=tokens
     )
 
 
-def _merging(tokenizer: Tokenizer, spellings: Sequence[str]) -> tuple[tuple[str, ...], tuple[ExplainedMerge, ...]]:
+def _merging(tokenizer: Tokenizer, spellings: tuple[str, ...]) -> Merging:
     """The starting symbols of a piece and its merges; neither where the model takes a known piece whole (Llama 3)."""
     symbols = "".join(spellings)
     if len(symbols) > _MAX_PIECE_LENGTH:
@@ -139,7 +145,7 @@ def _merging(tokenizer: Tokenizer, spellings: Sequence[str]) -> tuple[tuple[str,
             f"{_MAX_PIECE_LENGTH:,}. Explain a shorter part of the text."
         )
     steps = list(merge_steps(symbols, tokenizer.merge_ranks))
-    if (steps[-1].symbols if steps else tuple(symbols)) != tuple(spellings):
+    if (steps[-1].symbols if steps else tuple(symbols)) != spellings:
         assert len(spellings) == 1, f"the merges explained and the library's disagree about {symbols!r}"
         return (), ()
     return _seen(symbols), tuple(_merge(step) for step in steps)

@@ -12,9 +12,37 @@ from collections.abc import Mapping, Sequence
 
 from ... import __version__
 from ...errors import CutawayError
-from . import answer, chat, compare, convert, demo, evaluate, generate, inspect, lessons, summarize, train, translate
+from . import (
+    answer,
+    chat,
+    compare,
+    convert,
+    demo,
+    evaluate,
+    generate,
+    inspect,
+    lessons,
+    open,
+    summarize,
+    train,
+    translate,
+)
 
-COMMANDS = (generate, chat, translate, summarize, answer, train, evaluate, compare, inspect, lessons, convert, demo)
+COMMANDS = (
+    generate,
+    chat,
+    translate,
+    summarize,
+    answer,
+    train,
+    evaluate,
+    compare,
+    inspect,
+    open,
+    lessons,
+    convert,
+    demo,
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -1,0 +1,114 @@
+"""Generation that a page watches. In: a run and an ask. Out: events as they happen, then figures.
+
+The decoder continues what the run read, with its edits and without its positions where the run had none. A log that was written
+to its end is kept with the run and replayed for an equal ask: everything in it but the seconds is a function of the ask.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from ...decode import Beam, Decoder, Event, Figures, Sampling, Session, autoregressive, beam_search, run
+from ...errors import CutawayError
+from ...lens.observe import stepping
+from ...model.visibility import causal
+from ...strict import build
+from ...text import StreamDecoder
+from .asks import AskGenerate
+from .passes import Pass, within
+from .words import text_of
+
+MOST_TOKENS = 1024
+Line = dict[str, Any]
+
+
+def events_of(found: Pass, ask: AskGenerate) -> Generator[Line, None, None]:
+    """The events, the first of them already made, so that what is wrong is said before a stream begins."""
+    key = ("events", json.dumps(asdict(ask), sort_keys=True))
+    with found.lock:
+        log = found.kept.get(key)
+    if isinstance(log, list):
+        return _chain(log, ())
+    figures = Figures()
+    lines = _lines(found, run(decoder_of(found, ask), figures), figures, key)
+    first = next(lines)
+    return _chain([first], lines)
+
+
+def decoder_of(found: Pass, ask: AskGenerate) -> Decoder:
+    """The decoder of an ask. Raises CutawayError for settings that are not allowed, and models that continue no text."""
+    _check(found, ask)
+    reading = found.read
+    source = None if reading.source is None else reading.source.ids[0].tolist()
+    ids: list[int] = reading.ids[0].tolist()
+    if source is not None and found.ask.target is None and not found.ask.more:
+        ids = ids[:1]  # what it says by itself, from the start
+        reading = replace(reading, ids=reading.ids[:, :1], tokens=causal(1), lengths=(1,))
+    if ask.decoder == "beam":
+        if found.ask.edits:
+            raise CutawayError("Beams are searched without edits. Take the edits away, or the decoder autoregressive.")
+        beam = build(Beam, ask.sampling, "sampling")
+        return beam_search(Session(found.model, source_ids=source), ids, beam, max_tokens=ask.max_tokens)
+    sampling = build(Sampling, ask.sampling, "sampling")
+    if found.ask.edits:
+        return stepping(found.model, reading, found.ask.edits, max_tokens=ask.max_tokens, sampling=sampling)
+    return autoregressive(Session(found.model, source_ids=source), ids, sampling, max_tokens=ask.max_tokens)
+
+
+def _check(found: Pass, ask: AskGenerate) -> None:
+    config = found.opened.lm.config
+    if config.decoder is None or found.model.head is None or config.predicts != "next":
+        raise CutawayError(
+            f"'{found.opened.name}' continues no text: it was not trained to say the next token. Open a model that was."
+        )
+    within("max_tokens", ask.max_tokens - 1, MOST_TOKENS, "tokens asked for, less one,")
+
+
+def _lines(found: Pass, events: Iterator[Event], figures: Figures, key: object) -> Iterator[Line]:
+    """Each event in the words of the protocol; the model runs one pass at a time, also for others."""
+    log, decoder, text = [], StreamDecoder(found.opened.tokenizer, skip_special=True), ""
+    while True:
+        with found.opened.lock:
+            event = next(events, None)
+        if event is None:
+            break
+        if event.is_final and event.new is not None:
+            text += decoder.push(event.new)
+        log.append(_line(found, event, figures))
+        yield log[-1]
+    log.append({"figures": _figures(figures, text + decoder.finish())})
+    with found.lock:
+        found.kept[key] = log
+    yield log[-1]
+
+
+def _line(found: Pass, event: Event, figures: Figures) -> Line:
+    return {
+        "pass": figures.num_passes,
+        "kind": event.kind,
+        "position": event.position,
+        "old": event.old,
+        "new": event.new,
+        "text": None if event.new is None else text_of(found.opened.words, event.new),
+        "probability": event.probability,
+    }
+
+
+def _figures(figures: Figures, text: str) -> Line:
+    return {
+        "num_passes": figures.num_passes,
+        "num_tokens": figures.num_tokens,
+        "tokens_per_pass": figures.tokens_per_pass,
+        "tokens_per_second": figures.tokens_per_second,
+        "seconds": figures.seconds,
+        "seconds_to_first": figures.seconds_to_first,
+        "text": text,
+    }
+
+
+def _chain(first: Iterable[Line], rest: Iterable[Line]) -> Generator[Line, None, None]:
+    yield from first
+    yield from rest

@@ -1,0 +1,382 @@
+// Replay: how a text was written, pass by pass, forward and back, from the events that decoders write.
+// In: the run, a way of writing. Out: a proof sheet; a pass that is looked into.
+
+import { generate } from "../core/api.js";
+import { css, tone } from "../core/colour.js";
+import { announce, arrows, canvas, clamp, closest, fill, h, range } from "../core/dom.js";
+import { fit } from "../core/draw.js";
+import { duration, fixed, percent, spoken, token as drawn } from "../core/text.js";
+import { idsAfter, sheet } from "./sheet.js";
+
+/** @typedef {{num_passes: number, num_tokens: number, tokens_per_pass: number, seconds: number, text: string}} Figures */
+/** @typedef {{events: import("../core/types.js").Happening[], figures: Figures | null}} Log */
+/**
+ * @typedef {{name: string, says: string, decoder: string, sampling: (place: import("../core/types.js").Place) =>
+ *   Record<string, any>}} Mode
+ */
+
+const LENGTH = 10,
+  STEP = 700;
+/** @type {Mode[]} */
+const MODES = [
+  {
+    name: "Greedy",
+    says: "One token for each pass, left to right; always the likeliest.",
+    decoder: "autoregressive",
+    sampling: () => ({ temperature: 0 }),
+  },
+  {
+    name: "Sampled",
+    says: "One token for each pass, drawn with the sliders of Output and a seed.",
+    decoder: "autoregressive",
+    sampling: (place) => ({
+      temperature: place.temperature,
+      seed: place.seed,
+      ...(place.topk ? { top_k: place.topk } : {}),
+      ...(place.topp < 1 ? { top_p: place.topp } : {}),
+    }),
+  },
+  {
+    name: "Beam",
+    says: "Four beginnings are kept in each pass; the likeliest whole is written at the end.",
+    decoder: "beam",
+    sampling: () => ({ num_beams: 4 }),
+  },
+];
+/** @type {Record<string, [string, string]>} */
+const KINDS = {
+  commit: ["e-commit", "written by the model"],
+  accept: ["e-accept", "draft accepted"],
+  draft: ["e-draft", "draft"],
+  reject: ["e-reject", "rejected, or masked again"],
+  kept: ["e-kept", "kept from earlier passes"],
+  mask: ["e-mask", "not written yet"],
+};
+
+export class Replay {
+  /** @param {import("../core/context.js").Context} context @param {HTMLElement} element */
+  constructor(context, element) {
+    this.context = context;
+    this.modes = h("div", { class: "modes", role: "tablist", "aria-label": "How it was written" });
+    this.back = /** @type {HTMLButtonElement} */ (h("button", { "aria-label": "One pass back" }, "◂"));
+    this.play = h("button", { class: "play" }, "play");
+    this.forth = /** @type {HTMLButtonElement} */ (h("button", { "aria-label": "One pass forward" }, "▸"));
+    this.slider = /** @type {HTMLInputElement} */ (h("input", { type: "range", min: 1, max: 1, "aria-label": "Pass" }));
+    this.says = h("span", { class: "second" });
+    this.after = h("p", { class: "after" });
+    this.proof = h("table", { class: "proof" });
+    this.key = h("div", { class: "proofkey" });
+    this.inside = h("a", { class: "link", href: "#way" });
+    this.seed = h("button", { class: "link" }, "another seed");
+    this.trouble = h("p", { class: "second" });
+    fill(
+      element,
+      h(
+        "div",
+        { class: "prompt" },
+        h("h1", { class: "viewtitle" }, "Replay"),
+        h(
+          "p",
+          { class: "lead" },
+          `The next ${LENGTH} tokens, written in several ways. Each line is one pass through the model; time runs down, text runs right.`,
+        ),
+      ),
+      this.modes,
+      h(
+        "div",
+        { class: "transport", role: "group", "aria-label": "Transport" },
+        this.back,
+        this.play,
+        this.forth,
+        this.slider,
+        this.says,
+      ),
+      this.trouble,
+      this.after,
+      h("div", { class: "proofbox" }, this.proof),
+      this.key,
+      h("p", { class: "ways" }, this.inside, this.seed),
+    );
+    /** @type {Map<string, Log>} */
+    this.logs = new Map();
+    this.playing = 0;
+    this.listen();
+  }
+
+  listen() {
+    const { context } = this;
+    this.modes.addEventListener("click", (event) => {
+      const tab = closest(event.target, "[data-mode]");
+      if (tab) context.set({ mode: Number(tab.dataset.mode), pass: 1e9 });
+    });
+    arrows(this.modes, (down, right) => {
+      const mode = (context.place.mode + down + right + MODES.length) % MODES.length;
+      context.set({ mode, pass: 1e9 });
+      /** @type {HTMLElement} */ (this.modes.children[mode]).focus();
+    });
+    this.back.addEventListener("click", () => this.step(-1));
+    this.forth.addEventListener("click", () => this.step(1));
+    this.play.addEventListener("click", () => this.toggle());
+    this.slider.addEventListener("input", () => this.goTo(Number(this.slider.value)));
+    this.proof.addEventListener("click", (event) => {
+      const row = closest(event.target, "tr[data-line]");
+      if (row) this.goTo(Number(row.dataset.line));
+    });
+    this.seed.addEventListener("click", () => context.set({ seed: context.place.seed + 1, mode: 1, pass: 1e9 }));
+    this.inside.addEventListener("click", () => {
+      const found = this.shown();
+      if (found)
+        context.set({
+          more: [...this.begun(), ...idsAfter(found, this.at(found)).map(String)],
+          stack: -1,
+          i: -1,
+          j: -1,
+          c: -1,
+          u: -1,
+        });
+    });
+  }
+
+  /** What the run already had behind its text. */
+  begun() {
+    return this.context.place.more;
+  }
+
+  /** @param {number} m */
+  keyOf(m) {
+    const { run, place } = this.context;
+    return JSON.stringify([run?.run, m, MODES[m].sampling(place)]);
+  }
+
+  /** The log of a way of writing; it grows while the model writes. @param {number} m @returns {Log} */
+  log(m) {
+    const key = this.keyOf(m),
+      known = this.logs.get(key),
+      { context } = this,
+      run = /** @type {import("../core/types.js").Run} */ (context.run);
+    if (known) return known;
+    /** @type {Log & {error?: string}} */
+    const log = { events: [], figures: null };
+    this.logs.set(key, log);
+    context.waiting++;
+    generate(
+      { run: run.run, decoder: MODES[m].decoder, sampling: MODES[m].sampling(context.place), max_tokens: LENGTH },
+      (event) => {
+        if (event.figures) log.figures = event.figures;
+        else log.events.push(event);
+        context.redraw();
+      },
+    )
+      .catch((error) => {
+        log.error = error.message;
+      })
+      .finally(() => {
+        context.waiting--;
+        context.redraw();
+      });
+    return log;
+  }
+
+  shown() {
+    return this.context.run ? sheet(this.log(this.context.place.mode).events) : null;
+  }
+
+  /** @param {import("./sheet.js").Sheet} found */
+  at(found) {
+    return clamp(this.context.place.pass, 1, Math.max(1, found.lines.length));
+  }
+
+  /** @param {number} by */
+  step(by) {
+    const found = this.shown();
+    if (found) this.goTo(this.at(found) + by);
+  }
+
+  /** @param {number} pass */
+  goTo(pass) {
+    const found = this.shown(),
+      to = clamp(pass, 1, Math.max(1, found?.lines.length ?? 1));
+    this.context.set({ pass: to });
+    announce(
+      `pass ${to}: ${(found?.lines[to - 1]?.cells ?? [])
+        .filter((cell) => cell && ["commit", "accept"].includes(cell.kind))
+        .map((cell) => spoken(cell?.text ?? ""))
+        .join(", ")}`,
+    );
+  }
+
+  toggle() {
+    const stop = () => {
+      clearInterval(this.playing);
+      this.playing = 0;
+      this.play.textContent = "play";
+    };
+    if (this.playing) return stop();
+    const found = this.shown();
+    if (!found) return;
+    if (this.at(found) >= found.lines.length) this.goTo(1);
+    this.play.textContent = "pause";
+    this.playing = window.setInterval(() => {
+      const now = this.shown();
+      if (!now || this.at(now) >= now.lines.length) return stop();
+      this.step(1);
+    }, STEP);
+  }
+
+  draw() {
+    const { run, place } = this.context;
+    if (!run) return;
+    const logs = MODES.map((_, m) => this.log(m)),
+      found = sheet(logs[place.mode].events),
+      at = this.at(found),
+      last = run.stacks[run.stacks.length - 1];
+    this.drawModes(logs);
+    this.drawTransport(found, at);
+    const error = /** @type {Log & {error?: string}} */ (logs[place.mode]).error;
+    this.trouble.textContent = error ?? "";
+    const text = run.model.kind === "pair" && place.target === null ? last.tokens.slice(0, 1) : last.tokens;
+    fill(this.after, h("span", { class: "quiet" }, "after "), ...text.slice(-60).flatMap((token) => drawn(token)));
+    this.drawProof(found, at);
+    fill(this.inside, `Look inside pass ${at}`);
+    this.inside.hidden = !idsAfter(found, at).length;
+  }
+
+  /** @param {Log[]} logs */
+  drawModes(logs) {
+    const { place } = this.context;
+    fill(
+      this.modes,
+      ...MODES.map(({ name, says }, m) => {
+        const picture = canvas({ "aria-hidden": "true" }),
+          { figures } = logs[m],
+          found = sheet(logs[m].events);
+        thumbnail(picture, found);
+        const facts = /** @type {[string, string][]} */ (
+          figures
+            ? [
+                ["passes", String(figures.num_passes)],
+                ["tokens per pass", figures.tokens_per_pass.toFixed(1)],
+                ["wall time", duration(figures.seconds)],
+              ]
+            : [
+                ["passes", String(found.lines.length)],
+                ["tokens per pass", "…"],
+                ["wall time", "…"],
+              ]
+        );
+        return h(
+          "button",
+          {
+            role: "tab",
+            data: { mode: m, key: `mode${m}` },
+            "aria-selected": String(m === place.mode),
+            tabindex: m === place.mode ? 0 : -1,
+          },
+          picture,
+          h("div", {}, h("b", {}, name), h("p", {}, says)),
+          h("dl", {}, ...facts.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])),
+        );
+      }),
+    );
+  }
+
+  /** @param {import("./sheet.js").Sheet} found @param {number} at */
+  drawTransport(found, at) {
+    const n = Math.max(1, found.lines.length);
+    this.slider.max = String(n);
+    this.slider.value = String(at);
+    this.says.textContent = `pass ${at} of ${n}`;
+    this.back.disabled = at <= 1;
+    this.forth.disabled = at >= n;
+  }
+
+  /** @param {import("./sheet.js").Sheet} found @param {number} at */
+  drawProof(found, at) {
+    const head = h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col" }, "pass"),
+        ...range(found.length).map((k) => h("th", { scope: "col" }, String(found.first + k))),
+        h("th", { scope: "col" }, "new"),
+      ),
+    );
+    const rows = found.lines.map((line, k) => {
+      const number = k + 1,
+        kind = [number === at ? "now" : number > at ? "yet" : "", number === found.lines.length || number === at ? "last" : ""]
+          .join(" ")
+          .trim();
+      return h(
+        "tr",
+        { class: kind || false, data: { line: number } },
+        h("th", { scope: "row" }, String(line.pass)),
+        ...line.cells.map((cell) => h("td", {}, ...shownCell(cell))),
+        h("td", {}, h("span", {}, `${line.fresh}${line.lost ? ` − ${line.lost}` : ""}`)),
+      );
+    });
+    fill(this.proof, head, h("tbody", {}, ...rows));
+    const used = new Set(
+      found.lines.flatMap(({ cells }) =>
+        cells.flatMap((cell) =>
+          cell ? [cell.kind === "remask" ? "reject" : cell.kind, cell.was ? "reject" : cell.kind === "remask" ? "mask" : ""] : [],
+        ),
+      ),
+    );
+    fill(
+      this.key,
+      ...Object.entries(KINDS)
+        .filter(([kind]) => used.has(kind))
+        .map(([kind, [style, words]]) =>
+          h("span", {}, h("span", { class: style }, kind === "mask" ? "" : "word"), `\u2002${words}`),
+        ),
+      h("span", { class: "quiet" }, "small number: its chance in this pass"),
+    );
+  }
+}
+
+/** @param {import("./sheet.js").Cell | null} cell @returns {Node[]} */
+export function shownCell(cell) {
+  if (!cell) return [];
+  if (cell.kind === "mask") return [h("span", { class: "e-mask", title: "not written yet" })];
+  const chance =
+    cell.probability === null ? null : cell.probability < 0.005 ? percent(cell.probability) : fixed(cell.probability);
+  if (cell.kind === "remask")
+    return [
+      h("span", { class: "e-mask" }),
+      h("small", {}, h("span", { class: "e-reject" }, ...drawn(cell.was ?? cell.text)), ` ${chance ?? ""}`),
+    ];
+  const small =
+    chance === null && !cell.was
+      ? null
+      : h("small", {}, cell.was ? h("span", { class: "e-reject" }, ...drawn(cell.was)) : null, cell.was ? " " : null, chance);
+  const word = h("span", { class: KINDS[cell.kind]?.[0] ?? "e-kept" }, ...drawn(cell.text));
+  return small ? [word, small] : [word];
+}
+
+/**
+ * The sheet in small: a square for each place and pass.
+ * @param {HTMLCanvasElement} picture
+ * @param {import("./sheet.js").Sheet} found
+ */
+function thumbnail(picture, found) {
+  const high = 6,
+    wide = Math.max(2, Math.min(10, Math.floor(100 / Math.max(1, found.length)))),
+    pen = fit(picture, 100, Math.max(62, found.lines.length * high + 2));
+  found.lines.forEach(({ cells }, r) =>
+    cells.forEach((cell, c) => {
+      const [x, y] = [c * wide, r * high];
+      if (!cell || cell.kind === "mask") {
+        pen.fillStyle = css("rule");
+        pen.fillRect(x, y + high - 2, wide - 1, 1);
+      } else if (cell.kind === "draft" || cell.kind === "remask" || cell.kind === "reject") {
+        pen.strokeStyle = tone("computed-share", 0.6);
+        pen.strokeRect(x + 0.5, y + 0.5, wide - 2, high - 2);
+      } else {
+        pen.fillStyle = tone("computed-share", cell.kind === "kept" ? 0.14 : cell.was ? 0.45 : 0.85);
+        pen.fillRect(x, y, wide - 1, high - 1);
+      }
+    }),
+  );
+}

@@ -1,0 +1,234 @@
+// The way: prompt, looms, and the stages below one another. Each is drawn when it is at most one screen away and what it shows
+// changed.
+// In: the context. Out: the stages, and the ruler that sticks under the loom's end.
+
+import { closest, fill, h } from "../core/dom.js";
+import { hide } from "../core/reading.js";
+import { STAGES } from "../core/state.js";
+import { spoken, token as drawn } from "../core/text.js";
+import { Beside, isBeside } from "./beside.js";
+import { Crossings } from "./crossings.js";
+import { Embedding } from "./embedding.js";
+import { FeedForward } from "./feedforward.js";
+import { Loom } from "./loom.js";
+import { Output } from "./output.js";
+import { Position } from "./position.js";
+import { Prompt } from "./prompt.js";
+import { Stream } from "./stream.js";
+import { Tokens } from "./tokens.js";
+import { Wall } from "./wall.js";
+import { Why } from "./why.js";
+
+/** @typedef {import("../core/context.js").Context} Context */
+/**
+ * @typedef {{id: string, title: string, rail: HTMLElement, figure: HTMLElement, depends: () => any[], draw: () => void}} Stage
+ */
+
+const NOTE =
+  "Rows are tokens, all the way. Strips are vectors, threads are attention. Strip heights and thread widths show how much of the " +
+  "vector in the frame came from where; in every column they add up to 1. (This is attention rollout, a sketch; ";
+
+export class Way {
+  /** @param {Context} context @param {HTMLElement} element */
+  constructor(context, element) {
+    this.context = context;
+    this.element = element;
+    this.rulerText = h("div", { class: "text", role: "group", "aria-label": "The tokens" });
+    this.place = h("span", { class: "place" });
+    this.nav = h(
+      "nav",
+      { "aria-label": "Stages of the way" },
+      h("a", { href: "#way" }, "text"),
+      ...STAGES.map((stage) => h("a", { href: `#${stage}` }, stage === "feedforward" ? "feed-forward" : stage)),
+    );
+    this.ruler = h("div", { class: "ruler", inert: true }, h("div", {}, this.rulerText, this.place), this.nav);
+    this.prompt = new Prompt(context, this.rulerText);
+    this.looms = h("div", { class: "looms" });
+    this.crossings = new Crossings(context);
+    this.wall = new Wall(context);
+    this.beside = new Beside(context);
+    this.open = h("button", { class: "link" }, "Put another text or model beside it");
+    this.open.addEventListener("click", () => this.beside.begin());
+    /** @type {Stage[]} */
+    this.stages = [
+      this.beside,
+      new Tokens(context),
+      new Embedding(context),
+      new Position(context),
+      this.wall,
+      new FeedForward(context),
+      new Stream(context),
+      new Output(context),
+      new Why(context, (stack, block, layer, head) => this.wall.open(stack, block, layer, head, true)),
+    ];
+    /** @type {Map<object, {key: string, whole: boolean, arrived: number, box: HTMLElement, near?: HTMLElement}>} */
+    this.drawn = new Map();
+    /** @type {Loom[]} */
+    this.all = [];
+    this.build();
+  }
+
+  build() {
+    document.body.insertBefore(this.ruler, document.querySelector("main"));
+    fill(
+      this.element,
+      this.prompt.element,
+      this.looms,
+      h("p", { class: "note" }, NOTE, h("a", { class: "link", href: "#why" }, "Why"), " measures.)"),
+      h("p", { class: "second" }, this.open),
+      ...this.stages.map((stage) => {
+        const box = h(
+          "section",
+          { class: "stage", id: stage.id, "aria-labelledby": `h-${stage.id}` },
+          h("div", { class: "rail" }, h("h2", { id: `h-${stage.id}` }, stage.title), stage.rail),
+          h("div", { class: "fig" }, stage.figure),
+        );
+        this.drawn.set(stage, { key: "", whole: false, arrived: -1, box });
+        if (stage === this.wall)
+          this.drawn.set(this.wall.opened, { key: "", whole: false, arrived: -1, box: this.wall.unfolded.element, near: box });
+        return box;
+      }),
+    );
+    addEventListener(
+      "scroll",
+      () => {
+        hide();
+        this.follow();
+        this.drawNear();
+      },
+      { passive: true },
+    );
+    this.element.addEventListener("click", (event) => {
+      const leads = closest(event.target, "a[data-layer]");
+      if (leads) this.context.set({ l: Number(leads.dataset.layer) });
+    });
+  }
+
+  draw() {
+    const { context } = this,
+      run = context.run;
+    this.prompt.draw();
+    if (!run) return;
+    if (this.all.length !== run.stacks.length) {
+      this.all.splice(
+        0,
+        this.all.length,
+        ...run.stacks.map((_, s) => new Loom(context, s, (layer, to, from) => this.unfold(s, layer, to, from))),
+      );
+      fill(
+        this.looms,
+        ...this.all.flatMap((loom) => [loom.element, loom.table]),
+        run.stacks.length > 1 ? this.crossings.element : null,
+      );
+      this.crossings.looms = this.all;
+      this.drawn.set(this.crossings, { key: "", whole: false, arrived: -1, box: this.looms });
+      for (const loom of this.all) this.drawn.set(loom, { key: "", whole: false, arrived: -1, box: loom.element });
+    }
+    const { place } = context,
+      token = run.stacks[place.stack].tokens[place.i];
+    fill(this.place, "looking at ", h("span", { class: "look" }, ...drawn(token)), `, layer ${place.l}, head ${place.h}`);
+    /** @type {HTMLElement} */ (this.drawn.get(this.beside)?.box).hidden = !isBeside(place);
+    this.open.hidden = isBeside(place);
+    this.drawNear();
+    this.follow();
+  }
+
+  /** @param {number} stack @param {number} layer @param {number} to @param {number} from */
+  unfold(stack, layer, to, from) {
+    const best = this.all[stack].strongest(layer, to, Math.max(0, from));
+    this.context.set({ stack, i: to, u: -1 });
+    this.wall.open(stack, "attention", layer, best?.head ?? this.context.place.h, true);
+    this.context.set({ j: from });
+    location.hash = "layers";
+  }
+
+  drawNear() {
+    if (!this.context.run || this.element.hidden) return;
+    const crossings = this.all.length > 1 ? [this.crossings] : [];
+    for (const part of [
+      ...this.all,
+      ...crossings,
+      ...this.stages.flatMap((stage) => (stage === this.wall ? [stage, this.wall.opened] : [stage])),
+    ])
+      this.drawPart(part);
+  }
+
+  /** @param {{depends: () => any[], draw: () => void}} part */
+  drawPart(part) {
+    const state = this.drawn.get(part),
+      { context } = this;
+    if (!state) return;
+    if (state.box.hidden) return;
+    const box = (state.near ?? state.box).getBoundingClientRect();
+    if (box.bottom < -innerHeight || box.top > 2 * innerHeight) return;
+    const key = JSON.stringify([...part.depends(), document.documentElement.dataset.theme, innerWidth, devicePixelRatio]);
+    if (key === state.key && (state.whole || state.arrived === context.arrived)) return;
+    context.missing = context.hopes = 0;
+    context.refused = null;
+    part.draw();
+    state.key = key;
+    state.arrived = context.arrived;
+    state.whole = context.missing === 0 && context.hopes === 0;
+    state.box.classList.toggle("stale", context.missing > 0 && context.refused === null);
+    this.refuse(state.box, context.refused);
+  }
+
+  /** @param {HTMLElement} box @param {string | null} words */
+  refuse(box, words) {
+    const place = box.querySelector(":scope > .fig") ?? box.parentElement ?? box,
+      old = place.querySelector(":scope > .trouble");
+    if (!words) return old?.remove();
+    const line = old ?? h("p", { class: "trouble" });
+    line.textContent = words;
+    if (!old) place.prepend(line);
+  }
+
+  /** The ruler shows itself when the loom is gone, and says which stage is read. */
+  follow() {
+    const last = this.all[this.all.length - 1],
+      isOn = !this.element.hidden && !!last && last.element.getBoundingClientRect().bottom < 60;
+    this.ruler.classList.toggle("on", isOn);
+    this.ruler.inert = !isOn;
+    const now = this.now();
+    for (const link of this.nav.querySelectorAll("a")) {
+      if (link.getAttribute("href") === `#${now || "way"}`) link.setAttribute("aria-current", "location");
+      else link.removeAttribute("aria-current");
+    }
+    const link = /** @type {HTMLElement | null} */ (this.nav.querySelector("[aria-current]"));
+    if (isOn && link && this.nav.scrollWidth > this.nav.clientWidth)
+      this.nav.scrollLeft = link.offsetLeft - this.nav.offsetLeft - 80;
+  }
+
+  /** The stage that is being read, "" above them. */
+  now() {
+    let now = "";
+    for (const stage of STAGES) {
+      const box = document.getElementById(stage);
+      if (box && box.getBoundingClientRect().top < 200) now = stage;
+    }
+    return now;
+  }
+
+  /** @param {string} stage */
+  goTo(stage) {
+    if (!stage) scrollTo(0, 0);
+    else document.getElementById(stage)?.scrollIntoView({ behavior: "instant" });
+    this.drawNear();
+  }
+
+  /** One step out: close the head, leave the figure, back to the last token. */
+  stepOut() {
+    const { context } = this,
+      { place, run } = context;
+    if (place.open) return this.wall.close();
+    if (document.activeElement instanceof HTMLElement && document.activeElement !== document.body)
+      return document.activeElement.blur();
+    if (run) this.prompt.choose(run.stacks.length - 1, run.stacks[run.stacks.length - 1].tokens.length - 1);
+  }
+
+  /** For who asks what is looked at. */
+  words() {
+    const { run, place } = this.context;
+    return run ? spoken(run.stacks[place.stack].tokens[place.i]) : "";
+  }
+}
