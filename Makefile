@@ -14,7 +14,7 @@ demo: .venv/.installed  ## show the bundled model at work in the terminal, and w
 	.venv/bin/cutaway demo
 
 test: .venv/.installed-test  ## run all tests; ARGS="-k word" runs some
-	.venv/bin/python -m pytest --ignore=tests/peers $(ARGS)
+	.venv/bin/python -m pytest --ignore=tests/peers --numprocesses auto --dist worksteal $(ARGS)
 
 lint: .venv/.installed-test  ## look for mistakes and for other than the one layout of code
 	.venv/bin/ruff check .

@@ -47,6 +47,9 @@ def test_python_block_runs(block: str) -> None:
 def test_commands_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("Hello\n"))  # of the conversation
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("cutaway.apps.microscope.server.Server.serve_forever", lambda _: None)  # as after Ctrl-C
     text = (ROOT / "LICENSE").read_text("utf-8")
     (tmp_path / "my-text.txt").write_text(text, "utf-8")
     recipe = blocks(RECIPES.read_text("utf-8"), "toml")[0].replace("vocab_size = 2000", "vocab_size = 320")
@@ -55,6 +58,8 @@ def test_commands_run_one_after_another(tmp_path: Path, monkeypatch: pytest.Monk
         if words[0] == "train":
             words = [word for word in words if not word.startswith("training.steps")] + list(SHORT)
         assert main(words) == 0, words
+    assert len(opened) == 1
+    assert opened[0].startswith("http://localhost:")
 
 
 def test_the_page_of_recipes_is_what_its_script_writes() -> None:
