@@ -196,6 +196,13 @@ export class Context {
     return /** @type {Run} */ (this.run).stacks[this.place.stack];
   }
 
+  /** The token of the last stack whose next word is shown: that of the place, or the last one where the place is elsewhere. */
+  get predicting() {
+    const { stacks } = /** @type {Run} */ (this.run),
+      last = stacks.length - 1;
+    return this.place.stack === last ? this.place.i : stacks[last].tokens.length - 1;
+  }
+
   /** The window of a stack's tokens. @param {number} [index] */
   rows(index = this.place.stack) {
     const stack = /** @type {Run} */ (this.run).stacks[index];

@@ -74,12 +74,6 @@ export class Output {
     );
   }
 
-  get token() {
-    const { run, place } = this.context,
-      last = /** @type {import("../core/types.js").Run} */ (run).stacks.length - 1;
-    return place.stack === last ? place.i : /** @type {import("../core/types.js").Run} */ (run).stacks[last].tokens.length - 1;
-  }
-
   depends() {
     const { run, place } = this.context;
     return [run?.run, place.stack, place.i, place.temperature, place.topk, place.topp, place.thrown];
@@ -92,7 +86,7 @@ export class Output {
       stack = run.stacks[run.stacks.length - 1];
     this.drawRail(run, stack);
     if (!stack.next.length) return fill(this.line, "This model predicts no words.");
-    const found = distributionAt(context, this.token),
+    const found = distributionAt(context, this.context.predicting),
       texts = vocabulary(context);
     if (!found || !texts) return;
     [this.found, this.texts] = [found, texts];
@@ -119,7 +113,7 @@ export class Output {
         "p",
         {},
         `The last vector of `,
-        h("span", { class: "look" }, ...drawn(stack.tokens[this.token])),
+        h("span", { class: "look" }, ...drawn(stack.tokens[this.context.predicting])),
         ` is compared with all ${count(v)} rows of the table. The logits become chances, and one throw on a line of length 1 picks the token.`,
       ),
       h("p", {}, "Click a word to see which parts made its logit."),
@@ -263,7 +257,7 @@ export class Output {
       isSame = Math.abs(whole - kept) < 1e-12;
     return {
       says: `logit ${fixed(found.logits[id], 4)} ÷ ${fixed(context.place.temperature)}, exp, ÷ sum = ${percent(whole)}${isSame ? "" : kept ? `, ÷ kept = ${percent(kept)}` : ", then cut"}`,
-      site: `output.logits[${this.token}, ${id}]`,
+      site: `output.logits[${this.context.predicting}, ${id}]`,
       note: "a click shows which parts made this logit",
     };
   }

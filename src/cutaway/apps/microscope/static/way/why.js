@@ -52,12 +52,6 @@ export class Why {
     this.total = 0;
   }
 
-  get token() {
-    const { run, place } = this.context,
-      last = /** @type {import("../core/types.js").Run} */ (run).stacks.length - 1;
-    return place.stack === last ? place.i : /** @type {import("../core/types.js").Run} */ (run).stacks[last].tokens.length - 1;
-  }
-
   depends() {
     const { run, place } = this.context;
     return [run?.run, place.stack, place.i, place.word, place.against, place.l, place.h];
@@ -67,7 +61,7 @@ export class Why {
     const { context } = this,
       run = /** @type {import("../core/types.js").Run} */ (context.run),
       { place } = context,
-      token = this.token;
+      token = this.context.predicting;
     if (!run.stacks[run.stacks.length - 1].next.length) return fill(this.rail, h("p", {}, "This model predicts no words."));
     const found = distributionAt(context, token),
       texts = vocabulary(context);
@@ -127,7 +121,7 @@ export class Why {
         ` is a plain sum. Here are its ${this.parts.length} parts in the order of the way. ${capital(ranked[0] ?? "")} and ${ranked[1] ?? ""} push most.`,
       ),
       this.against,
-      h("p", { class: "mono" }, `lm.attribute(position=${this.token})`),
+      h("p", { class: "mono" }, `lm.lens.contributions(text, position=${this.context.predicting})`),
     );
   }
 
@@ -155,7 +149,7 @@ export class Why {
     if (!part || !run) return null;
     const stack = run.stacks[run.stacks.length - 1],
       prefix = stack.name ? `${stack.name}.` : "",
-      token = this.token;
+      token = this.context.predicting;
     const block = part.kind === "feedforward" ? "feedforward" : part.kind === "cross" ? "cross" : "attention";
     const isHead = part.kind === "head" || part.kind === "cross",
       name = part.kind === "token" ? `the embedding of ${spoken(stack.tokens[token])}` : nameOf(part);
@@ -180,7 +174,7 @@ export class Why {
       this.unfold(last, part.kind === "cross" ? "cross" : "attention", part.layer ?? 0, part.head ?? 0);
       location.hash = "layers";
     } else if (part.kind === "feedforward") {
-      this.context.set({ stack: last, i: this.token, l: part.layer ?? 0, u: -1 });
+      this.context.set({ stack: last, i: this.context.predicting, l: part.layer ?? 0, u: -1 });
       location.hash = "feedforward";
     } else if (part.kind === "token" || part.kind === "position")
       location.hash = part.kind === "token" ? "embedding" : "position";
