@@ -260,7 +260,7 @@ class LM:
             raise CutawayError(
                 f"'{self.name}' has an encoder only: it reads whole texts and continues none. Use `embed`."
             )
-        if self.config.predicts != "next":
+        if not self.config.says_next:
             raise CutawayError(
                 f"'{self.name}' was trained to fill in hidden tokens, seeing what stands before and after them; taken token by "
                 "token, its text would mean nothing. Look into it with `inspect` and `trace`."

@@ -17,6 +17,7 @@ ROOT_PACKAGE = "cutaway"
 ORDER: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("strict",),
+    ("parts",),
     ("config",),
     ("cost",),
     ("text", "model"),

@@ -8,10 +8,10 @@ import torch
 from cutaway.config import PositionConfig, StackConfig
 from cutaway.model import Call, Tokens, visibility
 from cutaway.model.call import Attend
+from cutaway.model.layouts import drafting, masks
 from cutaway.runtime.attend import fused
 from cutaway.runtime.stores import KVStore
 from tests import tiny
-from tests.seams.layouts import hybrid, masks
 
 KNOWN, DRAFTS, SIZE, MASK = 5, 3, 4, 0
 STACKS = {
@@ -21,6 +21,7 @@ STACKS = {
     "window": tiny.stack(layer_types=tiny.NEAR, pattern=("near", "full")),
 }
 TEXT = tiny.ids(1, KNOWN + DRAFTS)
+LAYOUT = drafting(0, KNOWN + DRAFTS, [SIZE] * (DRAFTS + 1))
 ROW = torch.cat([TEXT, torch.full((1, (DRAFTS + 1) * SIZE), MASK)], dim=1)
 
 
@@ -34,7 +35,7 @@ def proposal(r: int) -> slice:
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 def test_every_proposal_equals_a_fresh_pass(stack: StackConfig, kernel: Attend | None) -> None:
     model = tiny.model(tiny.config(decoder=stack))
-    logits = model(ROW, Call(hybrid(KNOWN, DRAFTS, SIZE), attend=kernel))
+    logits = model(ROW, Call(LAYOUT, attend=kernel))
     length = KNOWN + DRAFTS
     tiny.assert_close(logits[:, :length], model(TEXT, Call(visibility.causal(length))))
     for r in range(DRAFTS + 1):
@@ -50,9 +51,9 @@ def test_every_proposal_equals_a_fresh_pass(stack: StackConfig, kernel: Attend |
 def test_known_text_may_lie_in_the_store(stack: StackConfig, kernel: Attend | None) -> None:
     """A pass over drafts and masks alone; then r drafts are kept, and everything after them is rewound."""
     model, store, r = tiny.model(tiny.config(decoder=stack)), KVStore(stack, capacity=4), 2
-    whole = model(ROW, Call(hybrid(KNOWN, DRAFTS, SIZE)))
+    whole = model(ROW, Call(LAYOUT))
     model(TEXT[:, :KNOWN], Call(visibility.causal(KNOWN), attend=kernel, store=store))
-    rest = Tokens(hybrid(KNOWN, DRAFTS, SIZE).fields[:, :, KNOWN:])
+    rest = Tokens(LAYOUT.fields[:, :, KNOWN:])
     tiny.assert_close(model(ROW[:, KNOWN:], Call(rest, attend=kernel, store=store)), whole[:, KNOWN:])
     store.rewind(KNOWN + r)
     step = Call(visibility.causal(1, KNOWN + r), attend=kernel, store=store)

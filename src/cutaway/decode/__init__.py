@@ -10,7 +10,11 @@ from .autoregressive import autoregressive
 from .batch import hypotheses_of_sources
 from .beam import Beam, Hypothesis, beam_search, hypotheses
 from .constraints import Constraints
+from .denoise import ORDERS, Denoising, denoise
 from .engine import Engine
+from .hybrid import hybrid
+from .natural import DECODERS, DecoderName, name_of, natural
+from .rounds import Drafting
 from .run import Figures, run
 from .samplers import Sampling, choose, distribution, uniform
 from .session import Session
@@ -19,9 +23,14 @@ from .step import Decoder, Event, Step, ask, ask_all, replay
 from .stop import StopText
 
 __all__ = [
+    "DECODERS",
+    "ORDERS",
     "Beam",
     "Constraints",
     "Decoder",
+    "DecoderName",
+    "Denoising",
+    "Drafting",
     "Engine",
     "Event",
     "Figures",
@@ -36,9 +45,13 @@ __all__ = [
     "beam_search",
     "best_spans",
     "choose",
+    "denoise",
     "distribution",
+    "hybrid",
     "hypotheses",
     "hypotheses_of_sources",
+    "name_of",
+    "natural",
     "replay",
     "run",
     "span_scores",

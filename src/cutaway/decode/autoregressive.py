@@ -87,6 +87,13 @@ def end_ids(config: ModelConfig) -> frozenset[int]:
     return frozenset() if end is None else frozenset((end,))
 
 
+def mask_id_of(config: ModelConfig) -> int:
+    """The id that hides a token. Raises CutawayError where the model names none."""
+    if config.tokens.mask is None:
+        raise CutawayError("This model names no mask token, so nothing can be hidden from it. Decode autoregressively.")
+    return config.tokens.mask
+
+
 def check_max_tokens(max_tokens: int) -> None:
     """Raises CutawayError below 1."""
     if max_tokens < 1:

@@ -78,9 +78,9 @@ def choose(logits: Tensor, ids: Sequence[int], sampling: Sampling, request: int,
 
 
 def distribution(logits: Tensor, ids: Sequence[int] | Tensor, sampling: Sampling) -> Tensor:
-    """What a token is drawn from. logits: [..., vocab]; ids: [seen] or [..., seen] -> probabilities [..., vocab], float32.
+    """What a token is drawn from. logits: [..., vocab]; ids: [seen] or [..., seen] -> probabilities [..., vocab].
 
-    Greedy: all on the most likely token.
+    In float32 at least. Greedy: all on the most likely token.
     """
     logits = penalised(logits, ids, sampling)
     if sampling.is_greedy:
@@ -92,8 +92,8 @@ def distribution(logits: Tensor, ids: Sequence[int] | Tensor, sampling: Sampling
 
 
 def penalised(logits: Tensor, ids: Sequence[int] | Tensor, sampling: Sampling) -> Tensor:
-    """The first filter, which greedy choices obey too. logits: [..., vocab] -> float32 of the same shape."""
-    logits = logits.float()
+    """The first filter, which greedy choices obey too. logits: [..., vocab] -> the same, float32 at least."""
+    logits = logits if logits.dtype.itemsize >= 4 else logits.float()
     if sampling.repetition_penalty == 1.0 or len(ids) == 0:
         return logits
     return repetition_penalty(logits, torch.as_tensor(ids, device=logits.device), sampling.repetition_penalty)

@@ -215,7 +215,7 @@ def _check(
     if token_id is None:
         if against is not None:
             raise CutawayError("against is given without token_id. Name both, or neither for the loss.")
-        if model.config.decoder is None or model.config.predicts != "next":
+        if not model.config.says_next:
             raise CutawayError(
                 "This model does not predict the next token, so a text has no loss here. Name a token_id."
             )

@@ -159,7 +159,7 @@ def _texts(
 
 def _check(model: Transformer, length: int, num_sequences: int, allowed: Sequence[int] | None, skipped: int) -> None:
     config = model.config
-    if config.has_cross or config.decoder is None or config.predicts != "next" or model.head is None:
+    if config.has_cross or not config.says_next or model.head is None:
         raise CutawayError(
             "The repeat test asks which token comes next, from those before. This model does not answer that by itself: name a "
             "decoder-only model that predicts the next token."

@@ -38,7 +38,7 @@ def logits(lm: LM, states: Tensor) -> Tensor:
 
 def need_decoder(lm: LM) -> Tokenizer:
     """The tokenizer of a model that continues texts from one stack. Raises CutawayError for any other."""
-    if lm.config.decoder is None or lm.config.has_cross or lm.model.head is None or lm.config.predicts != "next":
+    if lm.config.has_cross or lm.model.head is None or not lm.config.says_next:
         raise CutawayError(
             f"This lesson is about models that continue a text, and '{lm.name}' is none. Take --model stories."
         )

@@ -2,8 +2,27 @@
 
 from .answers import answers
 from .causal import causal
+from .diffusion import block_numbers, by_blocks, drafted, masked, rows_of
 from .loss import Task, cross_entropy
+from .noise import Noise, at_rate, by_count, by_time
 from .seq2seq import seq2seq
 from .spans import span_logits, spans
 
-__all__ = ["Task", "answers", "causal", "cross_entropy", "seq2seq", "span_logits", "spans"]
+__all__ = [
+    "Noise",
+    "Task",
+    "answers",
+    "at_rate",
+    "block_numbers",
+    "by_blocks",
+    "by_count",
+    "by_time",
+    "causal",
+    "cross_entropy",
+    "drafted",
+    "masked",
+    "rows_of",
+    "seq2seq",
+    "span_logits",
+    "spans",
+]

@@ -7,6 +7,7 @@ so that accumulating gradients over micro-batches of different sizes gives the s
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,9 @@ class Task:
 
     source_ids: [batch, source], what an encoder reads, and source, who sees whom in it; None where there is no encoder.
     types: [batch, position], of each token; None: all 0. candidates: [batch, position], among which the targets are, where the
-    model's labels are asked and not its head: target_ids is then [batch, label], a place for each label.
+    model's labels are asked and not its head: target_ids is then [batch, label], a place for each label. Where there are fewer
+    targets than inputs, they are those of the first. count: what the sum of the losses is divided by; None: the sum of weights.
+    barred_id: an id that is never a target, and has no probability.
     """
 
     input_ids: Tensor
@@ -32,11 +35,16 @@ class Task:
     source: Tokens | None = None
     types: Tensor | None = None
     candidates: Tensor | None = None
+    count: float | None = None
+    barred_id: int | None = None
 
     def to(self, device: torch.device) -> Task:
         """The same task on a device."""
         given = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in given.items() if value is not None})
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in given.items() if isinstance(value, (Tensor, Tokens))
+        }
+        return replace(self, **moved)
 
     @property
     def num_tokens(self) -> int:
@@ -45,7 +53,9 @@ class Task:
 
     @property
     def num_scored(self) -> float:
-        """The sum of the weights: how many tokens count."""
+        """How many tokens count: the sum of the weights, unless the task says."""
+        if self.count is not None:
+            return self.count
         return float(self.target_ids.numel() if self.weights is None else self.weights.sum())
 
 

@@ -106,7 +106,7 @@ def reply(
 def check(lm: LM, max_tokens: int = MAX_TOKENS) -> None:
     """Raises CutawayError for a model that holds no conversation, and for less than one token."""
     config = lm.config
-    if config.decoder is None or config.has_cross or config.predicts != "next":
+    if config.has_cross or not config.says_next:
         raise CutawayError(
             f"'{lm.name}' does not continue one text from left to right, so it holds no conversation. Choose a decoder-only "
             "model that was trained on conversations."

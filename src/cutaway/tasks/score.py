@@ -194,7 +194,7 @@ def prefix_id(lm: LM) -> int:
 
 def refuse_other_models(lm: LM) -> None:
     """Raises CutawayError for a model that predicts no next token."""
-    if lm.config.decoder is None or lm.config.predicts != "next":
+    if not lm.config.says_next:
         raise CutawayError(f"'{lm.name}' does not predict a text from left to right, so it gives no likelihood of one.")
 
 

@@ -164,7 +164,7 @@ def summarise_all(
 
 def check(lm: LM) -> None:
     """Raises CutawayError for a model that writes no text."""
-    if lm.config.decoder is None or not lm.config.has_head or lm.config.predicts != "next":
+    if not lm.config.says_next or not lm.config.has_head:
         raise CutawayError(
             f"'{lm.name}' does not write text from left to right, so it cannot summarise. Name a model with an encoder and a "
             "decoder that was trained on summaries, or one that continues texts."

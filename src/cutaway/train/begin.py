@@ -70,6 +70,7 @@ def _from_base(recipe: Recipe, newest: Path | None, cache: Path, place: Path) ->
         check_reader(recipe, model.config)
         model = with_labels(model, SPAN_LABELS, torch.Generator().manual_seed(recipe.seed))
     feed = prepare(recipe, cache, tokenizer, model.config, read_template(place))
+    model.config = feed.config
     if recipe.adapter is not None and newest is not None:
         load_adapter(newest, model)
     elif recipe.adapter is not None:

@@ -20,12 +20,13 @@ from .recipe import SampleRecipe
 @dataclass(frozen=True, slots=True)
 class Held:
     """How well a model predicts one held-out source: the sum of −log p in nats, the tokens scored, their UTF-8 bytes
-    (0 where what is predicted is no text)."""
+    (0 where what is predicted is no text). standard_error: of nats, where they are a bound by draws; None: they are exact."""
 
     name: str
     nats: float
     tokens: float
     num_bytes: float
+    standard_error: float | None = None
 
 
 class Feed(Protocol):

@@ -6,6 +6,7 @@ checkpoint bit for bit (data order and randomness depend on the step alone).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,10 +167,13 @@ class Trainer:
         held = self.data.held(self.model, self.recipe.training.precision)
         nats, num_bytes = sum(part.nats for part in held), sum(part.num_bytes for part in held)
         tokens = sum(part.tokens for part in held)
+        errors = [part.standard_error for part in held if part.standard_error is not None]
+        error = math.hypot(*errors)
         return self._emit(
             "evaluate",
             loss=nats / tokens,
             **bits_per_byte(nats, num_bytes),
+            **({"estimate": "bound", "standard_error": error / tokens} if errors else {}),
             tokens=tokens,
             by_source={part.name: to_bits(part.nats) / (part.num_bytes or part.tokens) for part in held},
             elapsed=self.elapsed,

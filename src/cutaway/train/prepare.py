@@ -18,7 +18,7 @@ from .feed import Feed
 from .pair_feed import prepare_pairs, texts_of_pairs
 from .question_feed import check_reader, prepare_questions
 from .recipe import Recipe
-from .text_feed import data_of, prepare_texts, texts_of
+from .text_feed import data_of, prepare_texts, row_length, texts_of
 
 
 def prepare(
@@ -41,6 +41,7 @@ def prepare(
     tokenizer = make_tokenizer(recipe) if tokenizer is None else tokenizer
     config = make_config(recipe, tokenizer) if config is None else config
     _check_stacks(recipe, config)
+    config = recipe.objective.applied(config, row_length(recipe, config))
     if recipe.dialogues is not None:
         return prepare_dialogues(recipe, tokenizer, config, cache, template)
     if recipe.marks_answers:
@@ -93,10 +94,10 @@ def _check_stacks(recipe: Recipe, config: ModelConfig) -> None:
     if recipe.marks_answers:
         check_reader(recipe, config)
         return
-    wanted = (
-        "an encoder and a decoder" if recipe.pairs is not None else "a decoder alone, which predicts the next token"
-    )
-    is_right = config.has_cross if recipe.pairs is not None else config.encoder is None and config.predicts == "next"
+    wanted = "an encoder and a decoder" if recipe.pairs is not None else "a decoder alone"
+    is_right = config.has_cross if recipe.pairs is not None else config.encoder is None
+    if recipe.pairs is None and recipe.objective.kind == "next":
+        wanted, is_right = f"{wanted}, which predicts the next token", is_right and config.says_next
     if not is_right or not config.has_head:
         raise CutawayError(
             f"The base {recipe.base} does not fit the data: it takes a model with {wanted}. Name another base."

@@ -19,6 +19,7 @@ from ..decode.samplers import Sampling
 from ..errors import CutawayError, near
 from ..strict import build
 from .adapters import AdapterConfig
+from .objective import ObjectiveRecipe
 from .recipe_data import DataRecipe, DialoguesRecipe, PairsRecipe, QuestionsRecipe, at_least, check, resolved
 
 NAME = re.compile(r"\w[\w.-]*")
@@ -186,6 +187,7 @@ class Recipe:
     description: str = ""
     licence: str = ""
     seed: int = 1
+    objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
@@ -214,6 +216,11 @@ class Recipe:
             found = "none is there" if not given else f"{' and '.join(given)} are there"
             kinds = "[[data.train]] (texts), [[pairs.train]], [[dialogues.train]] or [[questions.train]]"
             raise CutawayError(f"A recipe has one of {kinds}, and {found}.")
+        if self.objective.kind != "next" and self.data is None and self.dialogues is None:
+            raise CutawayError(
+                f"objective.kind is '{self.objective.kind}', and there are [{given[0]}]. Hidden tokens are for "
+                "[data] and [dialogues]."
+            )
         is_by_tokens = self.pairs is not None or self.writes_answers
         wanted, other = ("batch_tokens", "batch_size") if is_by_tokens else ("batch_size", "batch_tokens")
         if getattr(self.training, wanted) is None or getattr(self.training, other) is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from ..data import Corpus, sequential
+from ..data import Batch, Corpus, sequential
 from ..model import Transformer
 from ..objectives import Task, causal, cross_entropy
 from .step import mixed, predict
@@ -32,6 +32,16 @@ def score(
     stride, packed_with: see `data.sequential`. progress: is told the tokens scored so far after every batch.
     """
     batches = sequential(corpus, context, batch_size, stride=stride, packed_with=packed_with)
+    return score_batches(model, batches, precision, progress)
+
+
+def score_batches(
+    model: Transformer,
+    batches: Iterable[Batch],
+    precision: str = "fp32",
+    progress: Callable[[float], None] | None = None,
+) -> tuple[float, float, float]:
+    """As `score`, of batches."""
     return score_tasks(model, ((causal(batch), batch.num_bytes) for batch in batches), precision, progress)
 
 

@@ -80,7 +80,10 @@ def predict(model: Transformer, task: Task) -> Tensor:
     states = model.states(task.input_ids, call)
     if task.candidates is not None:
         return span_logits(model.labelled(states, call), task.candidates)
-    return model.logits(states, call)
+    logits = model.logits(states[:, : task.target_ids.shape[1]], call)
+    if task.barred_id is not None:
+        logits[..., task.barred_id] = -torch.inf
+    return logits
 
 
 def mixed(precision: str, model: Transformer) -> contextlib.AbstractContextManager[object]:

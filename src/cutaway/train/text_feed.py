@@ -9,16 +9,18 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ..config import ModelConfig
-from ..data import Corpus, Loader, Source, build_corpus, read_documents, sequential, split
-from ..decode import Sampling, Session, autoregressive, run
+from ..data import Batch, Corpus, Loader, Source, build_corpus, read_documents, sequential, split
+from ..decode import Sampling, Session, natural, replay, run
 from ..errors import CutawayError
 from ..model import Transformer
-from ..objectives import Task, causal
+from ..objectives import Task
 from ..text import ChatTemplate, Tokenizer
 from .feed import Held
+from .likelihood import bound
 from .recipe import Recipe, SampleRecipe
 from .recipe_data import DataRecipe
-from .score import score
+from .score import score_batches
+from .step import micro_seed
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class TextFeed:
     @cached_property
     def bytes_per_token(self) -> float:
         """See `Feed`."""
+        if self.recipe.objective.kind in ("masked", "hybrid"):
+            return 0.0  # the loss is no likelihood of the text
         share = self.loader.shares
         return sum(
             float(part) * corpus.num_bytes / corpus.num_scored for part, corpus in zip(share, self.train, strict=True)
@@ -73,22 +77,30 @@ class TextFeed:
 
     def task(self, step: int, micro_batch: int) -> Task:
         """See `Feed`."""
-        return causal(self.loader.batch(step, micro_batch))
+        seed = micro_seed(self.recipe.seed, step, micro_batch)
+        return self.recipe.objective.task(self.loader.batch(step, micro_batch), self.config, seed)
 
     def held(self, model: Transformer, precision: str) -> list[Held]:
         """See `Feed`."""
-        batch_size = self.recipe.training.evaluate_batch_size
-        knobs = {"context": self.context, "batch_size": batch_size, "packed_with": self.packed_with}
-        return [Held(corpus.name, *score(model, corpus, precision=precision, **knobs)) for corpus in self.validation]  # type: ignore[arg-type]
+        return [self._held(model, corpus, precision) for corpus in self.validation]
+
+    def _held(self, model: Transformer, corpus: Corpus, precision: str) -> Held:
+        batch_size, draws = self.recipe.training.evaluate_batch_size, self.recipe.objective.draws
+
+        def batches() -> Iterator[Batch]:
+            return sequential(corpus, self.context, batch_size, packed_with=self.packed_with)
+
+        if self.config.says_next:
+            return Held(corpus.name, *score_batches(model, batches(), precision))
+        found = bound(model, batches, draws=draws, seed=self.recipe.seed, precision=precision)
+        return Held(corpus.name, found.nats, found.tokens, found.num_bytes, found.standard_error)
 
     def sample(self, model: Transformer, plan: SampleRecipe, seed: int) -> str:
         """The opening and what the model says after it."""
         sampling, opening = Sampling(temperature=plan.temperature, seed=seed), self.opening
-        decoder = autoregressive(
-            Session(model), opening.ids, sampling, max_tokens=plan.max_tokens, eos_ids=opening.end_ids
-        )
-        ids = [event.new for event in run(decoder) if event.new is not None]
-        return opening.shown + self.tokenizer.decode(ids, skip_special=True)
+        decoder = natural(Session(model), opening.ids, sampling, max_tokens=plan.max_tokens, eos_ids=opening.end_ids)
+        found = replay(run(decoder))
+        return opening.shown + self.tokenizer.decode([found[place] for place in sorted(found)], skip_special=True)
 
     def save(self, directory: Path) -> None:
         """See `Feed`."""

@@ -156,7 +156,7 @@ def _task(config: ModelConfig) -> str | None:
         return "SEQ_2_SEQ_LM"
     if not config.has_head:
         return "FEATURE_EXTRACTION"
-    return "CAUSAL_LM" if config.decoder is not None and config.predicts == "next" else None
+    return "CAUSAL_LM" if config.says_next else None
 
 
 @contextmanager

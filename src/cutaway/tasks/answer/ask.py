@@ -74,7 +74,7 @@ def answer_all(
 def check_answers(lm: LM) -> None:
     """Raises CutawayError for a model that can neither mark an answer nor write one."""
     config = lm.config
-    if config.num_labels != SPAN_LABELS and (config.decoder is None or config.predicts != "next"):
+    if config.num_labels != SPAN_LABELS and (not config.says_next):
         raise CutawayError(
             f"'{lm.name}' cannot answer: it neither writes texts nor scores where an answer begins and ends. An encoder "
             "learns it from questions: name it as the base of a recipe with [questions]."

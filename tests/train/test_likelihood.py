@@ -1,0 +1,160 @@
+"""Bounds of likelihood on models small enough to try every way: three forms agree, and none is below what it bounds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cutaway.config import TokenIds
+from cutaway.data import Batch
+from cutaway.errors import CutawayError
+from cutaway.model import Call, Tokens, Transformer, layouts, visibility
+from cutaway.train.likelihood import bound, exact_bound, exact_nats
+from tests import tiny
+
+VOCAB, MASK, LENGTH = 4, 0, 4
+TEXT = [1, 3, 2, 2]
+WAYS = {"whole": {}, "blocks of 2": {"block_size": 2}, "blocks of 1": {"block_size": 1}}
+ways = pytest.mark.parametrize("knobs", WAYS.values(), ids=WAYS)
+
+
+def model(**knobs: Any) -> Transformer:
+    config = tiny.config(vocab_size=VOCAB, predicts="masked", tokens=TokenIds(mask=MASK), **knobs)
+    return tiny.model(config, dtype=torch.float64)
+
+
+def said(made: Transformer, text: list[int], hidden: set[int]) -> dict[int, float]:
+    """log p of each hidden token of one block, the rest being there: by a pass of its own."""
+    size = made.config.block_size or len(text)
+    start = min(hidden) // size * size
+    end = min(start + size, len(text))
+    row = torch.tensor([[MASK if place in hidden else token for place, token in enumerate(text[:end])]])
+    tokens = visibility.full(end)
+    if made.config.block_size is not None:
+        parts = [layouts.blocks(0, start, size), layouts.noised_block(start, end, size)]
+        tokens = Tokens(torch.cat([part.fields for part in parts], 2))
+    logits = made(row, Call(tokens))[0]
+    logits[:, MASK] = -torch.inf  # what is said is always a token
+    logits = logits.log_softmax(-1)
+    return {place: float(logits[place, text[place]]) for place in hidden}
+
+
+def by_orders(made: Transformer, text: list[int]) -> tuple[float, float]:
+    """The mean over all orders of −log p, and −log of the mean over all orders of p, block by block."""
+    size = made.config.block_size or len(text)
+    mean = nats = 0.0
+    for start in range(0, len(text), size):
+        places = range(start, min(start + size, len(text)))
+        logs = []
+        for order in itertools.permutations(places):
+            left, total = set(places), 0.0
+            for place in order:
+                total += said(made, text, left)[place]
+                left.remove(place)
+            logs.append(total)
+        mean -= sum(logs) / len(logs)
+        nats -= math.log(sum(math.exp(each) for each in logs) / len(logs))
+    return mean, nats
+
+
+def by_time(made: Transformer, text: list[int]) -> float:
+    """∫ dt (1/t) E[Σ −log p]: for each set of hidden places, ∫ t^(k−1) (1−t)^(n−k) dt, by quadrature."""
+    size = made.config.block_size or len(text)
+    times, weights = np.polynomial.legendre.leggauss(20)
+    times, weights = (times + 1) / 2, weights / 2
+    total = 0.0
+    for start in range(0, len(text), size):
+        places = range(start, min(start + size, len(text)))
+        for count in range(1, len(places) + 1):
+            chance = float((weights * times ** (count - 1) * (1 - times) ** (len(places) - count)).sum())
+            for hidden in itertools.combinations(places, count):
+                total -= chance * sum(said(made, text, set(hidden)).values())
+    return total
+
+
+@ways
+def test_three_forms_of_the_bound_agree(knobs: dict[str, Any]) -> None:
+    """Over sets of hidden places, over orders, and over time."""
+    made = model(**knobs)
+    found = exact_bound(made, TEXT)
+    assert math.isclose(found, by_orders(made, TEXT)[0], abs_tol=1e-9)
+    assert math.isclose(found, by_time(made, TEXT), abs_tol=1e-9)
+
+
+@ways
+def test_the_bound_is_not_below_what_it_bounds(knobs: dict[str, Any]) -> None:
+    made = model(**knobs)
+    for text in itertools.product(range(1, VOCAB), repeat=LENGTH):
+        nats = exact_nats(made, text)
+        assert exact_bound(made, text) >= nats - 1e-12
+    assert math.isclose(exact_nats(made, TEXT), by_orders(made, TEXT)[1], abs_tol=1e-9)
+
+
+@ways
+def test_the_probabilities_of_all_texts_add_up(knobs: dict[str, Any]) -> None:
+    """Σ p(text) = 1 over all texts of one length."""
+    made = model(**knobs)
+    total = sum(math.exp(-exact_nats(made, text)) for text in itertools.product(range(1, VOCAB), repeat=3))
+    assert math.isclose(total, 1, abs_tol=1e-9)
+
+
+def test_blocks_of_one_token_have_no_slack() -> None:
+    """Σ −log p(x_i | x_<i), read at a mask token by separate passes: bound, exact value and draws are all this sum."""
+    made = model(block_size=1)
+    wanted = -sum(said(made, TEXT[: place + 1], {place})[place] for place in range(LENGTH))
+    assert math.isclose(exact_bound(made, TEXT), wanted, abs_tol=1e-9)
+    assert math.isclose(exact_nats(made, TEXT), wanted, abs_tol=1e-9)
+    found = bound(made, lambda: [batch([TEXT])], draws=2)
+    assert math.isclose(found.nats, wanted, abs_tol=1e-4)
+    assert found.standard_error < 1e-6
+
+
+@pytest.mark.parametrize("estimator", ["count", "time"])
+@ways
+def test_draws_come_close_as_sure_as_they_say(knobs: dict[str, Any], estimator: Any) -> None:
+    made = model(**knobs)
+    texts = [[1, 3, 2, 2], [3, 3, 1, 2], [2, 1, 1, 1]]
+    wanted = sum(exact_bound(made, text) for text in texts)
+    found = bound(made, lambda: [batch(texts)], draws=400, estimator=estimator, seed=5)
+    assert found.tokens == 12
+    assert abs(found.nats - wanted) <= 4 * found.standard_error + 1e-3
+    assert found.standard_error < 0.05 * wanted
+
+
+def test_counting_varies_less_than_time() -> None:
+    made = model()
+    count, time = (bound(made, lambda: [batch([TEXT])], draws=200, estimator=each) for each in ("count", "time"))  # type: ignore[arg-type]
+    assert count.standard_error < 0.8 * time.standard_error
+
+
+def test_a_shifted_model_is_given_the_first_token() -> None:
+    config = tiny.config(vocab_size=VOCAB, predicts="masked_next", tokens=TokenIds(mask=MASK))
+    made = tiny.model(config, dtype=torch.float64)
+    found = bound(made, lambda: [batch([TEXT])], draws=300)
+    assert found.tokens == LENGTH - 1
+    assert abs(found.nats - exact_bound(made, TEXT)) <= 4 * found.standard_error + 1e-3
+
+
+def test_what_has_no_bound_is_refused() -> None:
+    with pytest.raises(CutawayError, match="its likelihood is exact"):
+        exact_bound(tiny.model(tiny.config()), TEXT)
+    with pytest.raises(CutawayError, match="2\\^17 ways"):
+        exact_bound(model(), [1] * 17)
+    with pytest.raises(CutawayError, match="draws is 0"):
+        bound(model(), lambda: [batch([TEXT])], draws=0)
+
+
+def batch(texts: list[list[int]]) -> Batch:
+    """Whole texts, every token of which counts."""
+    ids = np.array(texts)
+    return Batch(
+        input_ids=ids,
+        target_ids=np.concatenate([ids[:, 1:], ids[:, :1]], 1),
+        weights=np.ones(ids.shape, np.float32),
+        num_bytes=float(ids.size),
+    )
