@@ -11,7 +11,7 @@ from .autoregressive import autoregressive
 from .batch import hypotheses_of_sources
 from .beam import Beam, Hypothesis, beam_search, hypotheses
 from .constraints import Constraints
-from .denoise import ORDERS, Denoising, denoise
+from .denoise import ORDERS, Denoising, Order, denoise
 from .engine import Engine
 from .hybrid import hybrid
 from .natural import DECODERS, DecoderName, Way, name_of, natural
@@ -38,6 +38,7 @@ __all__ = [
     "Event",
     "Figures",
     "Hypothesis",
+    "Order",
     "Sampling",
     "Session",
     "Step",
