@@ -182,18 +182,9 @@ class LM:
         """The ids of a prompt: encoded text behind what its tokenizer begins every text with (bos, say), or the ids themselves.
 
         An encoder reads the text as a whole, so what ends every text is there too. For models of hidden tokens, the mask token's
-        spelling in a text is the mask token.
+        spelling in a text is a hole.
         """
-        if not isinstance(prompt, str):
-            return list(prompt)
-        mask = self.config.tokens.mask
-        if mask is None or not self.config.says_masked or self._tokenizer is None:
-            return self._reader.encode(prompt)
-        first, *rest = prompt.split(self._tokenizer.spelling(mask))
-        ids = self._reader.encode(first) if first else []
-        for part in rest:
-            ids += [mask, *self._tokenizer.encode(part)]
-        return ids
+        return self._reader.encode(prompt) if isinstance(prompt, str) else list(prompt)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor | Sequence[int]) -> Tensor:
