@@ -1,10 +1,10 @@
-"""What `stories` itself would say, to learn drafts from. In: openings of stories to train on. Out: told.jsonl, {"text": …} a line.
+"""What `stories` would say, to learn drafts from. In: openings of stories to train on. Out: told.jsonl, one {"text": …} a line.
 
     python recipes/stories-hybrid/tell.py --out recipes/stories-hybrid/data
 
-A draft stands when it is what the autoregressive half says, not what some book says: so a part of the text to learn from is its own,
-greedy and at a low temperature, from the first tokens of stories that it was trained on (sequence-level distillation, Kim & Rush
-2016).
+A draft stands when it is what the autoregressive half says, not what some book says: so a part of the text to learn from is its
+own, greedy and at a low temperature, from the first tokens of stories that it was trained on (sequence-level distillation, Kim &
+Rush 2016).
 """
 
 from __future__ import annotations
