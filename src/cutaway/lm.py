@@ -37,6 +37,8 @@ from .weights.adapters import load_adapter
 from .weights.hub import fetch, is_hub_id
 from .weights.opening import GGUF, open_config, open_model, read_template
 
+MOST_NAME = 1000  # characters: what is longer is no name of a file, and the system would refuse it
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -349,6 +351,10 @@ def read_config(name: str | Path) -> ModelConfig:
 
 def find(name: str) -> Path:
     """The checkpoint directory or .gguf file that a name stands for."""
+    if len(name) > MOST_NAME:
+        raise CutawayError(
+            f"'{name[:60]}…' is no model: a text of {len(name):,} characters stands where its name belongs."
+        )
     path = Path(name).expanduser()
     if (path / "config.json").is_file() or is_adapter(path) or (path.suffix == GGUF and path.is_file()):
         return path

@@ -6,6 +6,7 @@ Strict: an unknown key is an error that names its nearest neighbour. Paths in a 
 from __future__ import annotations
 
 import math
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -291,13 +292,13 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
 def find_recipe(name: str) -> Path:
     """The file of a recipe: a path that exists, or a bundled name."""
     path = Path(name).expanduser()
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     bundled = bundled_recipes()
     if name in bundled:
         return bundled[name]
     raise CutawayError(
-        f"There is no recipe '{name}': no such file, and no bundled recipe of that name.{near(name, bundled)}"
+        f"There is no recipe '{name:.80}': no such file, and no bundled recipe of that name.{near(name, bundled)}"
     )
 
 

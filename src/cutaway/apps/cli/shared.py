@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def words_of(words: list[str]) -> tuple[str | None, str | None]:
         raise CutawayError(f"There are {len(words)} words: {', '.join(words)}. Give a model and a text, in quotes.")
     if len(words) == 2:
         return words[0], words[1]
-    if words and not Path(words[0]).is_file() and is_model(words[0]):
+    if words and not os.path.isfile(words[0]) and is_model(words[0]):
         return words[0], None
     return None, words[0] if words else None
 
@@ -110,7 +111,7 @@ def is_model(word: str) -> bool:
     from ...lm import bundled_models
 
     path = Path(word).expanduser()
-    return word in bundled_models() or any((path / name).is_file() for name in ("config.json", "recipe.json"))
+    return word in bundled_models() or any(os.path.isfile(path / name) for name in ("config.json", "recipe.json"))
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
@@ -93,7 +93,7 @@ def _words(words: list[str]) -> tuple[str, str | None]:
     """The model and the file; a single word that is a file, and no .gguf file, is no model."""
     if len(words) > 2:
         raise CutawayError(f"There are {len(words)} words: {', '.join(words)}. Give a model and a file.")
-    if not words or (len(words) == 1 and Path(words[0]).is_file() and not words[0].endswith(".gguf")):
+    if not words or (len(words) == 1 and os.path.isfile(words[0]) and not words[0].endswith(".gguf")):
         raise CutawayError(NO_MODEL)
     return words[0], words[1] if len(words) == 2 and words[1] != "-" else None
 

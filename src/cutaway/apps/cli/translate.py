@@ -6,6 +6,7 @@ With --out, what is finished is kept: the file grows as OUT.part, and the same c
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,7 @@ def _translated(lm: LM, lines: list[str], arguments: argparse.Namespace) -> Any:
 
 def _lines(given: str | None) -> list[str]:
     """The lines of a text, of a file where the text names one, or of standard input."""
-    is_text = given is not None and given != "-" and not Path(given).expanduser().is_file()
+    is_text = given is not None and given != "-" and not os.path.isfile(os.path.expanduser(given))
     return (given or "" if is_text else text_of(given)).splitlines() or [""]
 
 
