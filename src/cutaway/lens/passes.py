@@ -40,14 +40,15 @@ class Changes:
         return self.changes[site](tensor) if site in self.changes else tensor
 
 
-def states_of(model: Transformer, reading: Reading, watch: Watch | None = None, rows: int = 1) -> Tensor:
-    """What the last stack makes of one text, run in so many rows: [batch, position, d_model]."""
+def states_of(model: Transformer, reading: Reading, watch: Watch | None = None, rows: int | None = None) -> Tensor:
+    """What the last stack makes of what is read: [batch, position, d_model]. rows: one text is run in so many, side by side."""
+    count = -1 if rows is None else rows
     memory = None
     if reading.source is not None:
         call = Call(reading.source.tokens, attend=fused, watch=watch)
-        memory = model.encode(reading.source.ids.expand(rows, -1), call)
+        memory = model.encode(reading.source.ids.expand(count, -1), call)
     call = Call(reading.tokens, attend=fused, memory=memory, watch=watch)
-    return model.states(reading.ids.expand(rows, -1), call)
+    return model.states(reading.ids.expand(count, -1), call)
 
 
 def logits_at(model: Transformer, states: Tensor, position: int) -> Tensor:
