@@ -6,6 +6,7 @@ The text runs several times at once as rows of a batch, so that each row can be 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import index
 
 import torch
 import torch.nn.functional as F
@@ -92,11 +93,15 @@ def check_single(reading: Reading) -> None:
 
 
 def check_place(reading: Reading, position: int | None) -> int:
-    """The position, the last for None. Raises CutawayError for one that the text does not have."""
+    """The position, the last for None; a negative one counts from the end. Raises CutawayError for one that is not there."""
     check_single(reading)
-    position = reading.length - 1 if position is None else position
-    if not 0 <= position < reading.length:
-        raise CutawayError(
-            f"position is {position}. The text has {reading.length} tokens, numbered from 0 to {reading.length - 1}."
-        )
-    return position
+    if position is None:
+        return reading.length - 1
+    count = f"The text has {reading.length} tokens, numbered from 0 to {reading.length - 1}; −1 is the last."
+    try:
+        place = index(position)
+    except TypeError:
+        raise CutawayError(f"position is {position!r:.40}. {count}") from None
+    if not -reading.length <= place < reading.length:
+        raise CutawayError(f"position is {place}. {count}")
+    return place % reading.length
