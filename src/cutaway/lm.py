@@ -199,7 +199,10 @@ class LM:
         return logits
 
     def sites(self, prompt: Prompt, target: Prompt | None = None) -> list[Site]:
-        """Every site of a pass over the prompt, with shape, type and bytes, before anything runs. Arguments: as of `trace`."""
+        """Every site of a pass over the prompt, with shape, type and bytes, before anything runs. Arguments: as of `trace`.
+
+        Of an encoder-decoder whose target is left out, what it says by itself is written first: the shapes follow from it.
+        """
         return observe.sites_of(self.model, self._read(prompt, target))
 
     def trace(
@@ -233,6 +236,7 @@ class LM:
         max_bytes: int = observe.MOST_BYTES,
     ) -> Trace:
         """Generate, and keep what each pass holds for its last token: [step, batch, …]. See `observe.trace_steps`."""
+        self._check_continues()
         reading = self._reader.opening(prompt)
         return observe.trace_steps(
             self.model,
@@ -242,6 +246,7 @@ class LM:
             sampling=sampling or Sampling(temperature=0),
             edits=edits,
             max_bytes=max_bytes,
+            texts=None if self._tokenizer is None else self._tokenizer.token_text,
         )
 
     @property
@@ -267,10 +272,7 @@ class LM:
         edits: Sequence[Change] = (),
         way: Way | None = None,
     ) -> Decoder:
-        if self.config.decoder is None:
-            raise CutawayError(
-                f"'{self.name}' has an encoder only: it reads whole texts and continues none. Use `embed`."
-            )
+        self._check_continues()
         way = way or Way()
         name = way.decoder_for(self.config)
         how, ids = sampling or Sampling(temperature=0), self.ids(prompt)
@@ -291,6 +293,13 @@ class LM:
             session, ids = Session(self.model, source_ids=ids), []
         session = session or Session(self.model)
         return natural(session, ids, how, max_tokens=max_tokens, way=way, eos_ids=end_ids, request=request)
+
+    def _check_continues(self) -> None:
+        """Raises CutawayError for a model that continues no text."""
+        if self.config.decoder is None:
+            raise CutawayError(
+                f"'{self.name}' has an encoder only: it reads whole texts and continues none. Use `embed`."
+            )
 
     def _tokens(self, length: int) -> visible.Tokens:
         """Who sees whom in a text by itself."""

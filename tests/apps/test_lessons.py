@@ -31,6 +31,17 @@ def test_alone_it_lists_them(run: Any) -> None:
     assert [each["name"] for each in listed] == lessons.names()
 
 
+def test_the_list_says_which_lessons_do_not_suit_a_model(run: Any) -> None:
+    printed = " ".join(run("--model", "translate-de-en").split())
+    assert "not on translate-de-en: This lesson is about one stack" in printed
+    assert printed.count("not on translate-de-en") == 8
+    assert "Type next: cutaway lessons token --model translate-de-en" in printed
+    listed = {each["name"]: each["refusal"] for each in json.loads(run("--model", "translate-de-en", "--json"))}
+    assert listed["stacks"] is None
+    assert "is none. Take --model stories." in listed["choosing"]
+    assert "not on" not in run()
+
+
 def test_a_lesson_is_read_with_its_settings(run: Any, tmp_path: Path) -> None:
     found = json.loads(run("order", "positions=on", "sight=before", "--json"))
     assert {each["name"]: each["value"] for each in found["settings"]} == {
@@ -52,7 +63,8 @@ def test_a_lesson_is_read_with_its_settings(run: Any, tmp_path: Path) -> None:
         (["order", "position=on"], "This lesson has no setting 'position'. Did you mean 'positions'?"),
         (["order", "on"], "'on' is no setting. Write its name and its value: positions=on."),
         (["order", "words=I love crocodiles"], "this lesson needs words that are one"),
-        (["order", "--model", "translate-de-en"], "'translate-de-en' is none. Take --model stories."),
+        (["order", "--model", "translate-de-en"], "has an encoder and a decoder. Take --model stories."),
+        (["--model", "no-such-model"], "There is no model 'no-such-model'"),
         (["stacks", "--model", "stories"], "Take --model translate-de-en."),
         (["order", "--model", "no-such-model"], "There is no model 'no-such-model'"),
         (["--html", "x.html"], "--html writes one lesson."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import Tensor
@@ -184,6 +185,24 @@ def test_a_batch_of_prompts_is_edited_as_each_alone() -> None:
     assert texts == [lm.generate(prompt, max_tokens=5, edits=edits) for prompt in prompts]
 
 
+def test_positions_are_places_of_the_whole_text_when_its_end_is_read_again() -> None:
+    """Where the table of positions is full, the last half of the text is read once more: a place keeps its number."""
+    lm, seen = one_stack(), dict[int, list[int]]()
+    assert lm.config.context == 48
+
+    def edits(place: int) -> list[dict[str, Any]]:
+        def look(part: Tensor) -> Tensor:
+            seen.setdefault(place, []).append(part.shape[1])
+            return part
+
+        return [{"site": "layers.1.residual.end", "op": look, "positions": [place]}]
+
+    for place in (2, 30, 50, 70):
+        lm.generate(TEXT, max_tokens=80, edits=edits(place))
+    assert [len(each) for each in seen.values()] == [1, 2, 2, 2], "once, and again whenever it is read again"
+    assert {size for each in seen.values() for size in each} == {1}
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "a misspelt site": (
         {"site": "layers.1.atention.mixed", "op": "zero"},
@@ -210,7 +229,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "heads names 4, and there are 4: 0 to 3",
     ),
     "heads where none are": ({"site": "output.norm", "op": "zero", "heads": 0}, "'output.norm' has no heads"),
-    "a token too many": ({"site": "output.norm", "op": "zero", "positions": 7}, "positions names 7, and there are 7"),
+    "a token too many": ({"site": "output.norm", "op": "zero", "positions": 9}, "positions names 9, and there are"),
+    "a token too far": (
+        {"site": "output.norm", "op": "zero", "positions": [0, 99]},
+        "positions names 99, and there are [78]",
+    ),
+    "a truth value": ({"site": "output.norm", "op": "zero", "positions": [True]}, "It takes a number, several"),
+    "half a place": ({"site": "output.norm", "op": "zero", "positions": 1.5}, "It takes a number, several"),
+    "a span behind the end": ({"site": "output.norm", "op": "zero", "positions": "7:"}, "holds nothing: there are 7"),
     "a place that is a word": ({"site": "output.norm", "op": "zero", "positions": "two"}, "It takes a number, several"),
     "a span of nothing": ({"site": "output.norm", "op": "zero", "positions": "4:2"}, "holds nothing"),
     "no place": ({"site": "output.norm", "op": "zero", "positions": []}, "positions is empty"),
@@ -230,11 +256,21 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_an_edit_that_cannot_be_made_is_said(case: str) -> None:
     edit, message = REFUSED[case]
-    for ask in (lambda lm: lm.trace(TEXT, edits=[edit]), lambda lm: lm.generate(TEXT, max_tokens=1, edits=[edit])):
-        if case in ("a token too many",) and ask.__code__.co_names[0] == "generate":
+    for ask in (lambda lm: lm.trace(TEXT, edits=[edit]), lambda lm: lm.generate(TEXT, max_tokens=2, edits=[edit])):
+        if case == "a span behind the end" and ask.__code__.co_names[0] == "generate":
             continue  # while it writes, more tokens follow
         with pytest.raises(CutawayError, match=message):
             ask(one_stack())
+
+
+def test_numbers_of_any_library_are_places() -> None:
+    lm, edit = one_stack(), {"site": "output.norm", "op": "zero"}
+    expected = edited(lm, {**edit, "positions": [1, 4], "heads": None})["output.norm"]
+    for positions in (numpy.array([1, 4]), torch.tensor([1, 4]), (numpy.int64(1), 4), range(1, 5, 3)):
+        assert torch.equal(edited(lm, {**edit, "positions": positions})["output.norm"], expected)
+    one = edited(lm, {**edit, "positions": 3})["output.norm"]
+    assert torch.equal(edited(lm, {**edit, "positions": numpy.int64(3)})["output.norm"], one)
+    assert torch.equal(edited(lm, {**edit, "positions": torch.tensor(-4)})["output.norm"], one)
 
 
 def test_edits_are_a_list_and_begin_with_the_prompt() -> None:

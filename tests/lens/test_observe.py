@@ -13,10 +13,13 @@ from cutaway.errors import CutawayError
 from cutaway.lens.places import token_axis
 from cutaway.lm import LM
 from cutaway.model import Transformer
+from tests import tiny
 
 from .models import BYTES, one_stack, two_stacks
 
 TEXT = "the cat"
+FROM_END = {"site": "output.norm", "op": "zero", "positions": "-2:"}
+OF_SOURCE = {"site": "encoder.output.norm", "op": "zero", "positions": [-1]}
 
 
 @pytest.mark.parametrize("kind", ["learned", "rotary", "alibi"])
@@ -81,6 +84,31 @@ def test_more_than_the_budget_is_refused_before_anything_runs(monkeypatch: pytes
         lm.trace_steps(TEXT, "layers.*.residual.end", max_tokens=5, max_bytes=10)
 
 
+def test_the_budget_of_steps_is_what_they_take() -> None:
+    """As many bytes as the trace then has: of a model of any type, with a source kept once, up to the end of its positions."""
+    half = one_stack()
+    half.model.to(torch.bfloat16)
+    sides = ["*.output.norm", "decoder.layers.0.cross.weights"]
+    for lm, sites, most in (
+        (one_stack(), "*", 5),
+        (half, "*", 5),
+        (two_stacks(), sides, 5),
+        (one_stack(), "layers.1.attention.weights", 60),
+    ):
+        steps = lm.trace_steps(TEXT, sites, max_tokens=most)
+        assert lm.trace_steps(TEXT, sites, max_tokens=most, max_bytes=steps.num_bytes).num_bytes == steps.num_bytes
+        with pytest.raises(CutawayError, match=f"would take {steps.num_bytes:,} bytes"):
+            lm.trace_steps(TEXT, sites, max_tokens=most, max_bytes=steps.num_bytes - 1)
+
+
+def test_steps_have_the_texts_of_what_was_chosen() -> None:
+    steps = one_stack().trace_steps(TEXT, "output.norm", max_tokens=4)
+    assert steps.tokens == tuple(BYTES.token_text(i) for i in steps.ids[0].tolist())
+    pair = two_stacks().trace_steps(TEXT, ["encoder.output.norm", "output.logits"], max_tokens=2)
+    assert pair.texts_of("encoder.output.norm") == tuple(TEXT.replace(" ", "␣"))
+    assert len(pair.texts_of("output.logits")) == 2
+
+
 def assert_steps_are_passes(lm: LM, target: bool) -> None:
     steps = lm.trace_steps(TEXT, max_tokens=6)
     said = steps.ids[0].tolist()
@@ -131,12 +159,22 @@ def test_an_encoder_decoder_says_its_own_target_where_none_is_given() -> None:
 
 def test_what_cannot_be_read_is_said() -> None:
     one, two = one_stack(), two_stacks()
+    encoder = LM(tiny.model(tiny.config(encoder=tiny.stack(), decoder=None)), None, "reads")
     for ask, message in (
         (lambda: one.trace(TEXT, target="x"), "says no target"),
         (lambda: two.trace([TEXT, "b"], target=["x"]), "2 sources and 1 targets"),
         (lambda: one.trace(""), "Nothing to look at yet"),
         (lambda: one.trace(["a", ""]), "Nothing to look at yet"),
-        (lambda: one.trace_steps(["a", "b"]), "Steps are traced of one text, and there are 2"),
+        (lambda: one.trace_steps(["a", "b"]), "measured on one text, and there are 2"),
+        (lambda: encoder.trace_steps([1, 2], max_tokens=2), "has an encoder only"),
+        (lambda: one.trace(torch.tensor([1.0, 2.0])), "Ids are whole numbers, and these are float32"),
+        (
+            lambda: one.trace([TEXT, "a"], positions=-1),
+            "counted from the end, and the texts have different lengths: 1 to 7",
+        ),
+        (lambda: one.trace([TEXT, "a"], edits=[FROM_END]), "counted from the end"),
+        (lambda: two.trace([TEXT, "ab"], target=["x", "y"], edits=[OF_SOURCE]), "different lengths: 2 to 7"),
+        (lambda: one.trace(TEXT, positions="7:"), "holds nothing: there are 7"),
         (lambda: one.trace(TEXT, "output.logit"), "Did you mean 'output.logits'"),
         (lambda: one.trace(TEXT, positions=9), "positions names 9, and there are 7"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy
 import pytest
 import torch
 
@@ -50,6 +51,18 @@ def test_an_encoder_decoder_reads_a_source_and_says_a_target() -> None:
     assert patched.restored[0] == pytest.approx((0, 0, 1), abs=1e-4)
 
 
+def test_places_may_be_counted_from_the_end_and_a_vector_of_the_source_looked_at() -> None:
+    lm, two = one_stack(), two_stacks()
+    assert lm.lens.rollout(PROMPT, position=-2) == lm.lens.rollout(PROMPT, position=len(lm.ids(PROMPT)) - 2)
+    assert lm.lens.gradient_input(PROMPT, position=numpy.int64(3)).position == 3  # type: ignore[arg-type]
+    found = two.lens.rollout("abc", target="xyzw", position=-1, of_encoder=True)
+    assert (found.position, found.tokens, found.source_tokens) == (2, ("a", "b", "c"), ())
+    with pytest.raises(CutawayError, match=r"position is 3\. The text has 3 tokens"):
+        two.lens.rollout("abc", target="xyzw", position=3, of_encoder=True)
+    with pytest.raises(CutawayError, match=r"position is '1'\. The text has"):
+        lm.lens.rollout(PROMPT, position="1")  # type: ignore[arg-type]
+
+
 def test_patching_and_ablation_take_words() -> None:
     lm = one_stack()
     calls: list[tuple[int, int]] = []
@@ -75,14 +88,30 @@ def test_a_model_without_tokenizer_takes_ids() -> None:
     lm = LM(tiny.model(tiny.config()), None, "bare")
     assert lm.lens.contributions([1, 2, 3], 5).text == "id 5"
     assert lm.lens.induction(length=4, num_sequences=2).length == 4
+    (near,) = lm.lens.neighbours(5, count=2)
+    assert (near.text, len(near.neighbours)) == ("id 5", 2)
+    cells = lm.lens.logit_lens([1, 2, 3], count=2).rows[-1]
+    assert [guess.id for guess in cells[-1].guesses] == lm.logits([1, 2, 3])[0, -1].topk(2).indices.tolist()
+    assert lm.lens.map([5, 6, 7]).texts == ("id 5", "id 6", "id 7")
+    assert lm.lens.analogy(5, 6, 7).a == "id 5"
     with pytest.raises(CutawayError, match="'bare' has no tokenizer"):
         lm.lens.contributions([1, 2, 3], "a")
     with pytest.raises(CutawayError, match="'bare' has no tokenizer"):
         lm.lens.neighbours("a")
 
 
+def test_ids_may_be_numbers_of_any_library() -> None:
+    lens = one_stack().lens
+    for token in (numpy.int64(97), torch.tensor(97), "a"):
+        assert lens.contributions(PROMPT, token, 98).token_id == 97  # type: ignore[arg-type]
+    assert lens.ablate(PROMPT, numpy.int64(97)).token_id == 97
+
+
 def test_what_does_not_fit_is_said() -> None:
     lens = one_stack().lens
+    for ask in (lambda: lens.neighbours("a", count=0), lambda: lens.logit_lens("a", count=-1)):
+        with pytest.raises(CutawayError, match=r"count is .*Ask for 1 or more"):
+            ask()
     with pytest.raises(CutawayError, match="is no single token"):
         lens.contributions(PROMPT, "love")
     with pytest.raises(CutawayError, match=r"position is 99\. The text has"):

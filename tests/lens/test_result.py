@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -11,20 +12,23 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from cutaway.errors import CutawayError
 from cutaway.lens.charts import Bar, Grid, bars, cut, every
+from cutaway.lens.colour import PAPERS, contrast, shade
+from cutaway.lens.embeddings import Map
 from cutaway.lens.loom import Loom, stacked, strongest
-from cutaway.lens.numerals import number
+from cutaway.lens.numerals import digits, number
 from cutaway.lens.result import Result, arrays
-from cutaway.lens.sheet import LOOK, Sheet, shade
+from cutaway.lens.sheet import Sheet
 from tests.lens.models import one_stack, two_stacks
 
 NAMES = (
-    "contributions", "lead", "contributions of two", "rollout", "input", "folded", "rollout of two", "logit lens", "gradient",
-    "gradient of two", "patching", "patched heads", "ablation", "ablation of two", "induction", "neighbours", "analogy", "map",
-    "positions",
+    "contributions", "lead", "contributions of two", "rollout", "input", "folded", "rollout of two", "rollout of an encoder",
+    "logit lens", "gradient", "gradient of two", "patching", "patched heads", "ablation", "ablation of two", "induction",
+    "neighbours", "analogy", "map", "positions",
 )  # fmt: skip
 PROMPT, OTHER, SPACED = "I love $you_", "I hate $you_", "a b\nc"
 
@@ -42,6 +46,7 @@ def results() -> dict[str, Result]:
         "input": lens.rollout(PROMPT, column=0),
         "folded": lens.rollout("Many more tokens than rows fit into"),
         "rollout of two": two.rollout("ab c", target="xyz"),
+        "rollout of an encoder": two.rollout("ab c", target="xyz", of_encoder=True),
         "logit lens": lens.logit_lens(SPACED, count=2),
         "gradient": lens.gradient_input(PROMPT, "a", "b"),
         "gradient of two": two.gradient_input("ab c", "a", target="xyz"),
@@ -75,6 +80,12 @@ def test_every_result_draws_itself(name: str) -> None:
             f"'{text.get_text()}' is cut off at the right"
         )
         assert "-" not in text.get_text().split()[-1] or not text.get_text()[-1].isdigit(), "a minus is U+2212"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_numbers_give_the_same_picture(name: str, tmp_path: Path) -> None:
+    one, other = (results()[name].save(tmp_path / f"{index}.svg").read_bytes() for index in (1, 2))
+    assert one == other
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,17 +153,86 @@ def test_nested_lists_become_named_arrays() -> None:
 
 def test_orange_is_the_place_looked_at_and_nothing_else() -> None:
     for name, result in results().items():
-        texts = [text for text in result.figure().axes[0].texts if text.get_color() == LOOK]
+        texts = [text for text in result.figure().axes[0].texts if text.get_color() == PAPERS["light"].look]
         is_looked_at = name in (
             "rollout",
             "input",
             "folded",
             "rollout of two",
+            "rollout of an encoder",
             "gradient",
             "gradient of two",
             "patching",
         )
         assert len(texts) == is_looked_at, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_dark_picture_is_the_light_one_in_other_colours(name: str) -> None:
+    """The same words and shapes at the same places; every colour is of the dark page, and small words can be read on it."""
+    light, dark = (results()[name].figure(theme).axes[0] for theme in ("light", "dark"))  # type: ignore[arg-type]
+    places = [[(text.get_position(), text.get_text()) for text in axes.texts] for axes in (light, dark)]
+    assert places[0] == places[1]
+    assert [patch.get_extents().bounds for patch in light.patches] == [
+        patch.get_extents().bounds for patch in dark.patches
+    ]
+    paper = PAPERS["dark"]
+    assert to_hex(dark.figure.get_facecolor()) == paper.page
+    inks = {text.get_color() for text in dark.texts}
+    assert inks <= {paper.ink, paper.ink_2, paper.ink_3, paper.look, paper.page}
+    assert min(contrast(ink, paper.page) for ink in inks - {paper.page}) >= 4.5
+    used = [{to_hex(patch.get_facecolor()) for patch in axes.patches} for axes in (light, dark)]
+    assert not used[0] & used[1] - {"#000000"}, "but for frames, which are empty, no colour is of both"
+
+
+def test_a_theme_that_there_is_not_is_refused() -> None:
+    with pytest.raises(CutawayError, match=r"theme is 'blue'\. Allowed: light, dark"):
+        results()["map"].figure("blue")  # type: ignore[arg-type]
+
+
+def test_a_picture_is_saved_in_its_theme(tmp_path: Path) -> None:
+    for theme in ("light", "dark"):
+        text = results()["map"].save(tmp_path / f"{theme}.svg", theme=theme).read_text("utf-8")  # type: ignore[arg-type]
+        assert f"fill: {PAPERS[theme].page}" in text  # type: ignore[index]
+    assert f"fill: {PAPERS['light'].page}" in results()["map"]._repr_svg_()
+
+
+def test_groups_of_bars_share_one_scale() -> None:
+    """Source and target of a gradient: a score twice as large is twice as long, in whichever group."""
+    found = results()["gradient of two"]
+    scores = (*found.source_scores, *found.scores)  # type: ignore[attr-defined]
+    axes = found.figure().axes[0]
+    unit = max(box.get_width() for box in axes.patches) / max(map(abs, scores))
+    zeros = set()
+    for box, score in zip(axes.patches, scores, strict=True):
+        assert box.get_width() == pytest.approx(max(0.75, abs(score) * unit))
+        if abs(score) * unit > 1:
+            zeros.add(round(box.get_x() + (box.get_width() if score < 0 else 0), 3))
+    assert len(zeros) == 1
+    words = [text.get_text() for text in axes.texts]
+    assert "Source" in words
+    assert "Target" in words
+
+
+def test_heads_of_cross_attention_are_named_in_full() -> None:
+    words = [text.get_text() for text in results()["contributions of two"].figure().axes[0].texts]
+    assert any(re.fullmatch(r"layer \d cross-attention head \d", word) for word in words)
+
+
+def test_small_numbers_keep_two_figures() -> None:
+    assert [digits(most) for most in (12.0, 0.1, 0.0949, 0.01, 0.0094, 1e-9, 0.0)] == [2, 2, 3, 3, 4, 6, 2]
+
+
+def test_names_on_a_map_lie_over_no_point_and_no_other_name() -> None:
+    words, points = tuple(f"word{i}" for i in range(9)), [(i % 3 / 10, i // 3 / 15) for i in range(8)]
+    found = Map(ids=tuple(range(9)), texts=words, points=(*points, (1.0, 1.0)), shares=(0.5, 0.5))
+    axes = found.figure().axes[0]
+    renderer = axes.figure.canvas.get_renderer()  # type: ignore[union-attr]
+    boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_text().startswith("word")]
+    dots = axes.transData.transform(axes.collections[0].get_offsets())
+    assert len(boxes) == len(dots) == 9
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert not any(box.contains(x, y) for box in boxes for x, y in dots)
 
 
 def test_words_are_written_as_they_are() -> None:

@@ -113,6 +113,45 @@ def test_what_a_source_gave_and_what_the_target_gave_add_up(column: int) -> None
         assert abs(sum(thread.share for thread in crossing) - taken) < 1e-6
 
 
+def test_a_vector_of_the_source_comes_from_the_source_alone() -> None:
+    """By written-out sums; of the decoder nothing is read."""
+    model = tiny.model(tiny.config(encoder=tiny.stack(num_layers=3), decoder=tiny.stack()))
+    trace = trace_pair(model, [3, 1, 4, 1, 5], [9, 2, 6], ("encoder.*", *rollout_sites(model)))
+    slim = Trace({site: x for site, x in trace.items() if site.startswith("encoder.")}, trace.ids)
+    assert model.encoder is not None
+    for column in (3, 1, 0):
+        found = rollout(model, slim, 4, column, of_encoder=True)
+        shares = torch.zeros(5)
+        shares[4] = 1
+        for layer in range(column - 1, -1, -1):
+            counts = torch.zeros(4, 5)
+            mixed = trace[f"encoder.layers.{layer}.attention.mixed"][0]
+            output: Tensor = model.encoder.layers[layer].attention.sublayer.output.weight  # type: ignore[assignment, union-attr]
+            for head in range(4):
+                counts[head] = (mixed[head] @ output[:, 4 * head : 4 * head + 4].T).norm(dim=-1)
+            mix = ((counts / counts.sum(0))[..., None] * trace[f"encoder.layers.{layer}.attention.weights"][0]).sum(0)
+            shares = 0.5 * shares + 0.5 * shares @ mix
+        assert torch.allclose(torch.tensor(found.main.shares[0]).float(), shares, atol=1e-6)
+        assert len(found.main.shares) == column + 1
+        assert (found.stack, found.source, found.crossings) == ("encoder", None, ())
+    with pytest.raises(CutawayError, match=r"position is 5\. The trace has 5"):
+        rollout(model, slim, 5, of_encoder=True)
+    with pytest.raises(CutawayError, match=r"column is 4\. Columns run from 0.* to 3"):
+        rollout(model, slim, 0, 4, of_encoder=True)
+    one = tiny.model(tiny.config())
+    with pytest.raises(CutawayError, match="of_encoder is true, but this model has one stack"):
+        rollout(one, traced(one, rollout_sites(one)), 0, of_encoder=True)
+
+
+def test_more_tokens_share_thinner_threads() -> None:
+    model = tiny.model(tiny.config(context=64))
+    for length, expected in ((9, 0.004), (28, 0.004), (56, 0.002)):
+        ids = tiny.ids(1, length)
+        recorder = tiny.recorder(model, 1, length, rollout_sites(model))  # type: ignore[arg-type]
+        model(ids, Call(visibility.causal(length), watch=recorder))
+        assert rollout(model, recorder.trace(ids), length - 1).threshold == pytest.approx(expected)
+
+
 def test_threads_carry_the_shares_and_weak_ones_are_left_out() -> None:
     model = tiny.model(tiny.config(decoder=tiny.stack(num_layers=3)))
     trace = traced(model, rollout_sites(model))

@@ -37,6 +37,7 @@ STACKS: dict[str, Any] = {
     "relative": tiny.stack(
         position=PositionConfig(kind="relative"), attention=AttentionConfig(**ATTENTION, softcap=3.0)
     ),
+    "alibi": tiny.stack(position=PositionConfig(kind="alibi")),
     "parallel window": tiny.stack(placement="parallel", layer_types={"near": LayerType(window=3)}, pattern=("near",)),
     "gated": tiny.stack(
         feedforward=FeedForwardConfig(d_hidden=24, is_gated=True, activation="silu"), has_embedding_norm=True
@@ -134,6 +135,7 @@ def test_the_head_is_softmax_of_its_products(looked: tuple[Transformer, Way]) ->
     assert head.kv_head == 3 * model.main.config.attention.kv_heads // 4
     assert head.scale == pytest.approx(model.main.config.d_head**-0.5)
     products = q @ k.T
+    assert head.has_bias == (model.main.config.position.kind in ("relative", "alibi"))
     for query, (scores, weights) in enumerate(zip(head.scores, head.weights, strict=True)):
         seen = [key for key, score in enumerate(scores) if score is not None]
         assert seen == [

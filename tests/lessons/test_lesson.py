@@ -39,6 +39,7 @@ BAD = [
     ("vector", {"word": "crocodile"}, "“crocodile” is 4 tokens to this model (␣cro c od ile)"),
     ("order", {"sight": "none"}, "sight is 'none'. Allowed: all, before."),
     ("order", {"words": "love"}, "words has 1 word. Allowed: 2 to 6."),
+    ("order", {"words": "you love you"}, "“you love you” is the same when it is read backwards."),
     ("recurrence", {"second": "I"}, "first and second are both 'I'"),
     ("attention", {"token": 40}, "token is 40. The tokens of this text are numbered from 0 to 9"),
     ("attention", {"text": "x"}, "The text is 1 token. This lesson takes 2 to 64"),
@@ -182,13 +183,20 @@ def test_models_that_do_not_suit_are_told_apart(stories: LM, german: LM) -> None
     reads = LM(tiny.model(tiny.config(encoder=tiny.stack(), vocab_size=tokenizer.vocab_size)), tokenizer, "reads")
     silent = LM(stories.model, None, "silent")
     assert lessons.refusal("order", stories) is None
-    assert "'turned' adds no vector for the position" in (lessons.refusal("order", turned) or "")
+    assert "'turned' adds no vector for the position" in (lessons.refusal("encoding", turned) or "")
+    assert "'translate-de-en' has an encoder and a decoder" in (lessons.refusal("order", german) or "")
     assert "'reads' is none. Take --model stories." in (lessons.refusal("choosing", reads) or "")
     assert "is none" in (lessons.refusal("vector", german) or "")
     assert "'stories' has a decoder only. Take --model translate-de-en." in (lessons.refusal("stacks", stories) or "")
     assert "'silent' has no tokenizer" in (lessons.refusal("token", silent) or "")
-    for name in lessons.names():
-        assert lessons.refusal(name, reads if name != "token" else silent)
+    of_the_table = {"token", "embedding", "meaning", "order", "recurrence"}
+    assert {name for name in lessons.names() if lessons.refusal(name, reads) is None} == of_the_table
+    assert {name for name in lessons.names() if lessons.refusal(name, silent) is None} == {"memory"}
+    assert {name for name in lessons.names() if lessons.refusal(name, german) is None} == of_the_table - {"order"} | {
+        "stacks"
+    }
+    speechless = LM(german.model, None, "speechless")
+    assert "'speechless' has no tokenizer" in (lessons.refusal("stacks", speechless) or "")
 
 
 def test_reading_a_lesson_twice_gives_the_same_and_changes_nothing(stories: LM) -> None:
@@ -204,6 +212,13 @@ SHAPES = {
     "no positions": {"position": PositionConfig(kind="none"), "num_layers": 1},
     "learned": {"position": PositionConfig(kind="learned"), "attention": AttentionConfig(num_heads=1)},
 }
+
+
+def test_a_lesson_about_the_table_is_read_on_every_model_that_has_one(german: LM) -> None:
+    for name in ("embedding", "meaning", "recurrence"):
+        found = lessons.read(name, german, {"steps": 5} if name == "recurrence" else {})
+        assert found.model == "translate-de-en"
+        assert found.wrong.found
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cutaway import lessons
-from cutaway.config import PositionConfig
+from cutaway.config import AttentionConfig, PositionConfig
 from cutaway.decode import Sampling
 from cutaway.lessons import bandwidth, choosing, layers, order, recurrence, stacks
 from cutaway.lessons.figures import Bars, Matrix, Pairs, Strips, Table
@@ -63,6 +65,41 @@ def test_only_all_without_positions_cannot_tell(stories: LM) -> None:
         (2, 0, False),
     ]
     assert seen.rows[1] == ("␣love", "␣I ␣love", "␣you ␣love")
+
+
+@pytest.mark.parametrize("kind", ["learned", "rotary", "alibi", "relative"])
+def test_positions_of_every_kind_are_switched_off(kind: Any) -> None:
+    """By another model of the same weights whose config has none."""
+    tokenizer = trained("bpe")
+    config = tiny.config(decoder=tiny.stack(position=PositionConfig(kind=kind)), vocab_size=tokenizer.vocab_size)
+    lm = LM(tiny.model(config), tokenizer, kind)
+    ids = [3, 9, 5]
+    assert config.decoder is not None
+    bare = Transformer(replace(config, decoder=replace(config.decoder, position=PositionConfig(kind="none")))).eval()
+    bare.load_state_dict({name: x for name, x in lm.model.state_dict().items() if name in bare.state_dict()})
+    with torch.inference_mode():
+        off, on = (order.measured(lm, ids, "all", switch) for switch in ("off", "on"))
+        assert torch.allclose(off.first, bare.states(torch.tensor([ids]), Call(full(3)))[0], atol=1e-6)
+    assert max(off.gaps) <= order.EQUAL < 1e-3
+    assert (max(on.gaps) > 1e-3) == (kind != "alibi"), "with ALiBi a distance counts alike to both sides"
+    letters = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
+    words = [each.strip() for each in letters if each.startswith(" ") and each.strip().isalpha() and len(each) > 2][:3]
+    said = lessons.read("order", lm, {"words": " ".join(words), "positions": "on"}).text[1]
+    assert said.startswith("Positions are on: ")
+    assert ("enters as a different vector" in said) == (kind == "learned")
+    assert ("the outputs are equal" in said) == (kind == "alibi")
+
+
+def test_how_a_score_is_made_is_said_as_the_model_makes_it() -> None:
+    tokenizer = trained("bpe")
+    for kind, softcap, said in (
+        ("learned", None, "The score is q · k × 0.5. Softmax"),
+        ("alibi", None, "The score is q · k × 0.5, and a number for the distance of the two is added. Softmax"),
+        ("rotary", 3.0, "The score is q · k × 0.5, capped at ±3 by tanh. Softmax"),
+    ):
+        stack = tiny.stack(position=PositionConfig(kind=kind), attention=AttentionConfig(num_heads=4, softcap=softcap))  # type: ignore[arg-type]
+        lm = LM(tiny.model(tiny.config(decoder=stack, vocab_size=tokenizer.vocab_size)), tokenizer, kind)
+        assert lessons.read("attention", lm).figures[1].caption.startswith(said)
 
 
 class Leak(nn.Module):
@@ -129,26 +166,34 @@ def test_attention_that_is_no_weighted_sum_is_found_out(stories: LM, monkeypatch
 
 
 def test_a_head_switched_off_is_one_whose_output_has_no_weights(stories: LM, broken: Broken) -> None:
-    ids, switches = stories.tokenizer.encode(TEXT), [(1, 2), (3, "attention"), (0, "feedforward"), (5, 0)]
+    ids = stories.tokenizer.encode(TEXT)
     lm = broken()
     width = lm.config.main.d_head
-    lm.model.main.layers[1].attention.sublayer.output.weight.data[:, 2 * width : 3 * width] = 0
     with torch.inference_mode():
-        found = layers.losses_without(stories, ids, switches)
-    targets = torch.tensor(ids[1:])
-    plain = F.cross_entropy(stories.logits(ids)[0, :-1].double(), targets)
-    cut = F.cross_entropy(lm.logits(ids)[0, :-1].double(), targets)
-    assert found[0] == pytest.approx(float(plain), abs=1e-4)
-    assert found[1] == pytest.approx(float(cut), abs=1e-4)
-    assert len({round(loss, 4) for loss in found}) == 5
+        plain, costs = layers.costs_of(stories, ids)
+    loss = partial(mean_loss, ids=ids)
+    assert plain == pytest.approx(loss(stories), abs=1e-4)
+    assert len(costs) == 6 * (6 + 2)
+    output = lm.model.main.layers[1].attention.sublayer.output
+    kept = output.weight.data.clone()
+    output.weight.data[:, 2 * width : 3 * width] = 0
+    assert costs[1, 2] == pytest.approx(loss(lm) - plain, abs=1e-4)
+    output.weight.data[:] = 0
+    output.bias.data[:] = 0
+    assert costs[1, "attention"] == pytest.approx(loss(lm) - plain, abs=1e-4)
+    output.weight.data, output.bias.data = (
+        kept,
+        stories.model.main.layers[1].attention.sublayer.output.bias.data.clone(),
+    )
+    network = lm.model.main.layers[3].feedforward.sublayer.output
+    network.weight.data[:] = 0
+    network.bias.data[:] = 0
+    assert costs[3, "feedforward"] == pytest.approx(loss(lm) - plain, abs=1e-4)
+    assert len({round(cost, 4) for cost in costs.values()}) > 40
 
 
-def test_switches_tried_at_once_are_those_tried_alone(stories: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids, switches = stories.tokenizer.encode(TEXT), [(0, 1), (0, "feedforward"), (4, 5), (4, "attention")]
-    with torch.inference_mode():
-        together = layers.losses_without(stories, ids, switches)
-        monkeypatch.setattr(layers, "MOST_LOGITS", 1)
-        assert layers.losses_without(stories, ids, switches) == pytest.approx(together, abs=1e-4)
+def mean_loss(lm: LM, ids: list[int]) -> float:
+    return float(F.cross_entropy(lm.logits(ids)[0, :-1].double(), torch.tensor(ids[1:])))
 
 
 def test_the_shares_of_the_stream_add_up_and_the_lens_ends_at_the_output(stories: LM) -> None:
@@ -196,6 +241,11 @@ def test_a_sentence_read_again_has_the_chances_of_the_logits(stories: LM) -> Non
     with torch.inference_mode():
         found = choosing.again(stories, sentence)
     assert found[1] == pytest.approx(math.exp(sum(map(math.log, second)) / len(second)), rel=1e-3)
+
+
+def test_a_sentence_that_is_no_likelier_the_second_time_is_no_reason() -> None:
+    assert "The last figure shows why" in choosing._why([0.1, 0.3])
+    assert "Not here" in choosing._why([0.3, 0.1])
 
 
 def test_a_model_without_a_choice_is_found_out(broken: Broken) -> None:

@@ -70,7 +70,24 @@ def test_a_tokenizer_that_loses_spaces_is_found_out() -> None:
     lm = LM(tiny.model(tiny.config(vocab_size=11)), wordpiece(), "small")
     found = lessons.read("token", lm, {"text": "a  b"})
     assert not found.wrong.holds
-    assert found.wrong.found == "“a b”"
+    assert found.wrong.found.startswith("“a b” and ")
+
+
+def test_a_table_in_which_numbers_are_amounts_is_found_out(broken: Broken) -> None:
+    lm = broken()
+    turns = torch.linspace(0, 40, len(lm.model.token.weight))
+    lm.model.token.weight.data.zero_()
+    lm.model.token.weight.data[:, 0], lm.model.token.weight.data[:, 1] = turns.cos(), turns.sin()
+    found = lessons.read("token", lm)
+    assert not found.wrong.holds
+    assert "a cosine of 1.00" in found.wrong.found
+
+
+def test_pairs_drawn_at_random_are_counted(stories: LM) -> None:
+    found = lessons.read("embedding", stories, {"third": "I"})
+    pairs = embedding.strangers(stories.model.token.weight.detach().float(), Words(stories.tokenizer, 4096))
+    assert f"at random are {len(pairs):,}, with" in found.fair
+    assert found.wrong.claim == "Cat and dog that are no more alike than I and bicycle."
 
 
 def test_the_mix_is_the_mean_of_both_words(stories: LM) -> None:

@@ -22,9 +22,10 @@ from torch import Tensor
 from ..errors import CutawayError
 from ..model import Transformer
 from .charts import Grid, ramp
-from .numerals import number
+from .colour import Theme
+from .numerals import digits, number, quoted
 from .observe import trace
-from .parts import check_token, prefix_of, stack_name
+from .parts import check_encoder, check_token, prefix_of, stack_name
 from .passes import Changes, Progress, batches, check_place, check_single, logits_at, losses_of, states_of
 from .reading import Reading
 from .result import Result
@@ -55,21 +56,22 @@ class Ablation(Result):
     text: str
     against_text: str
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """Layers down; heads across, then the feed-forward layer."""
         measured = {
             "loss": "the loss",
-            "logit": f"the logit of {self.text}",
-            "lead": f"{self.text} over {self.against_text}",
+            "logit": f"the logit of {quoted(self.text)}",
+            "lead": f"the lead of {quoted(self.text)} over {quoted(self.against_text)}",
         }
         what = measured[self.measure]
         grids = [_grid(self, self.heads, self.feedforward, "Heads, and feed-forward layers (f-f)")]
         grids += [_grid(self, self.cross, (), "Heads of cross-attention")] if self.cross else []
-        sheet = Sheet(2 * MARGIN + max(640, int(grids[0].width)))
+        sheet = Sheet(2 * MARGIN + max(640, int(grids[0].width)), theme)
         y = sheet.title(f"What {what} does without a part", f"The whole model: {number(self.whole)}. {SAID[self.how]}")
         for grid in grids:
             y = grid.draw(sheet, MARGIN, y) + 20
-        ramp(sheet, MARGIN, y, "computed", f"− {number(grids[0].most)}", f"+ {number(grids[0].most)} without it")
+        most = number(grids[0].most, digits(grids[0].most))
+        ramp(sheet, MARGIN, y, "computed", f"−{most}", f"+{most} without it")
         sheet.caption(
             y + 16,
             "One part is off in each box. Parts can stand in for each other: a small number does not say that a part does "
@@ -210,8 +212,7 @@ def _check(
         check_single(each)
     if how not in ("zero", "mean"):
         raise CutawayError(f"how is '{how}'. Allowed: zero, mean.")
-    if of_encoder and not model.config.has_cross:
-        raise CutawayError("of_encoder is true, but this model has one stack. Leave it out.")
+    check_encoder(model, of_encoder=of_encoder)
     if token_id is None:
         if against is not None:
             raise CutawayError("against is given without token_id. Name both, or neither for the loss.")
@@ -229,14 +230,14 @@ def _check(
 
 def _grid(found: Ablation, heads: Sequence[Sequence[float]], last: Sequence[float], head: str) -> Grid:
     values = [[*row, *last[layer : layer + 1]] for layer, row in enumerate(heads)]
-    everything = [effect for row in (*found.heads, *found.cross, found.feedforward) for effect in row]
+    most = max(abs(effect) for row in (*found.heads, *found.cross, found.feedforward) for effect in row)
     return Grid(
         values=values,
         rows=[f"layer {layer}" for layer in range(len(values))],
         columns=[*(str(index) for index in range(len(heads[0]))), *(["f-f"] if last else [])],
         scale="computed",
-        most=max(map(abs, everything)),
-        shown=lambda row, column: number(values[row][column]),
+        most=most,
+        shown=lambda row, column: number(values[row][column], digits(most)),
         box=(48, 22),
         head=head,
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .numerals import number
-from .sheet import INK, INK_2, INK_3, LOOK, PAGE, RULE_2, SMALL, Scale, Sheet, on, shade
+from .colour import Scale
+from .numerals import digits, number
+from .sheet import SMALL, Sheet
 
 LABEL, GAP = 80, 12
 WIDEST, HIGHEST = 944, 1056
@@ -56,42 +57,42 @@ class Grid:
         wide, high = self.size
         left = x + self.label + GAP
         if self.head:
-            sheet.text(left, y + 8, self.head, size=SMALL, colour=INK_2)
+            sheet.text(left, y + 8, self.head, size=SMALL)
             y += 20
         for index in every(len(self.columns), wide, max(map(len, self.columns), default=1) * 6.4):
-            sheet.text(
-                left + wide * (index + 0.5) - 1, y + 8, self.columns[index], size=SMALL, colour=INK_3, align="center"
-            )
+            x, faint = left + wide * (index + 0.5) - 1, sheet.paper.ink_3
+            sheet.text(x, y + 8, self.columns[index], size=SMALL, colour=faint, align="center")
         top = y + 20
         for index in every(len(self.rows), high, 16):
-            colour, is_bold = (LOOK, False) if index == self.look else (INK, index in self.strong)
+            looked, plain = (sheet.paper.look, False), (sheet.paper.ink, index in self.strong)
+            colour, is_bold = looked if index == self.look else plain
             name = cut(self.rows[index], self.label + GAP)
             sheet.text(left - GAP, top + high * (index + 0.5) - 1, name, colour=colour, align="right", is_bold=is_bold)
         has_words = self.shown is not None and min(wide, high) >= LEAST
         (self._boxes if has_words else self._image)(sheet, left, top)
         return sheet.reach(top + high * len(self.rows))
 
-    def colour(self, row: int, column: int) -> str | None:
+    def colour(self, sheet: Sheet, row: int, column: int) -> str | None:
         """The colour of a box, None for an empty one."""
         value = self.values[row][column]
-        return None if value is None else shade(self.scale, value / (self.most or 1.0))
+        return None if value is None else sheet.shade(self.scale, value / (self.most or 1.0))
 
     def _boxes(self, sheet: Sheet, left: float, top: float) -> None:
         wide, high = self.size
         for row in range(len(self.rows)):
             for column in range(len(self.columns)):
-                colour = self.colour(row, column)
+                colour = self.colour(sheet, row, column)
                 x, y = left + column * wide, top + row * high
                 if colour is not None:
                     sheet.box(x, y, wide - 2, high - 2, colour)
                 words = "" if self.shown is None else self.shown(row, column)
                 if words and len(words) * LETTER <= wide:
-                    ink = INK_2 if colour is None else on(colour)
+                    ink = None if colour is None else sheet.on(colour)
                     sheet.text(x + wide / 2 - 1, y + high / 2 - 1, words, size=SMALL, colour=ink, align="center")
 
     def _image(self, sheet: Sheet, left: float, top: float) -> None:
-        wide, high = self.size
-        colours = [[self.colour(r, c) or PAGE for c in range(len(self.columns))] for r in range(len(self.rows))]
+        (wide, high), columns, page = self.size, range(len(self.columns)), sheet.paper.page
+        colours = [[self.colour(sheet, row, each) or page for each in columns] for row in range(len(self.rows))]
         sheet.image(left, top, wide * len(self.columns), high * len(self.rows), colours)
 
 
@@ -103,18 +104,29 @@ class Bar:
     value: float
     scale: Scale | None
     look: bool = False
-    note: str = ""
 
 
 def bars(
-    sheet: Sheet, x: float, y: float, rows: Sequence[Bar], *, label: int, room: int, most: float | None = None
+    sheet: Sheet,
+    x: float,
+    y: float,
+    rows: Sequence[Bar],
+    *,
+    label: int,
+    room: int,
+    span: tuple[float, float] | None = None,
 ) -> float:
     """Rows of bars about a common zero; longer is stronger, to the left is negative. Returns the next free place.
 
-    label: pixels for the names; room: for the bars and the numbers at their ends; most: the value of the longest, if not theirs.
+    label: pixels for the names; room: for the bars and the numbers at their ends; span: the least and the largest value that
+    there is room for, where several groups of bars share a scale; None: those of the rows.
     """
-    lowest = max((-bar.value for bar in rows if bar.value < 0), default=0.0)
-    highest = most or max((bar.value for bar in rows if bar.value > 0), default=0.0)
+    values = [bar.value for bar in rows] if span is None else span
+    lowest, highest, places = (
+        -min(0.0, *values, 0.0),
+        max(0.0, *values, 0.0),
+        digits(max(map(abs, values), default=0.0)),
+    )
     number_room, high = 52, 22 if len(rows) * 22 <= HIGHEST else max(2.0, HIGHEST / len(rows))
     sides = number_room * ((lowest > 0) + (highest > 0))
     unit = (room - sides) / ((lowest + highest) or 1.0)
@@ -122,16 +134,16 @@ def bars(
     for index, bar in enumerate(rows):
         middle, length = y + high * (index + 0.5), bar.value * unit
         if high >= LEAST:
-            ink = LOOK if bar.look else INK
+            ink = sheet.paper.look if bar.look else sheet.paper.ink
             sheet.text(x + label, middle, cut(bar.name, label + GAP), colour=ink, align="right")
             side = -1 if bar.value < 0 else 1
             align = "right" if side < 0 else "left"
-            words = bar.note or number(bar.value)
+            words = number(bar.value, places)
             sheet.text(zero + length + 6 * side, middle, words, size=SMALL, align=align)
-        colour = RULE_2 if bar.scale is None else shade(bar.scale, 0.5)
+        colour = sheet.paper.rule_2 if bar.scale is None else sheet.shade(bar.scale, 0.5)
         thick = high - 8 if high >= LEAST else high - 1
         sheet.box(min(zero, zero + length), middle - thick / 2, max(abs(length), 0.75), thick, colour)
-    sheet.line([zero, zero], [y, y + high * len(rows)], RULE_2)
+    sheet.line([zero, zero], [y, y + high * len(rows)], sheet.paper.rule_2)
     return sheet.reach(y + high * len(rows))
 
 
@@ -140,7 +152,9 @@ def ramp(sheet: Sheet, x: float, y: float, scale: Scale, low: str, high: str) ->
     sheet.text(x, y, low, size=SMALL)
     start = x + len(low) * 6.4 + 6
     steps = 33
-    colours = [[shade(scale, at if scale == "share" else 2 * at - 1) for at in (i / (steps - 1) for i in range(steps))]]
+    colours = [
+        [sheet.shade(scale, at if scale == "share" else 2 * at - 1) for at in (i / (steps - 1) for i in range(steps))]
+    ]
     sheet.image(start, y - 6, 64, 12, colours)
     sheet.text(start + 70, y, high, size=SMALL)
     return start + 70 + len(high) * 6.4

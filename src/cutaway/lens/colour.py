@@ -1,15 +1,41 @@
-"""The scales of every figure. In: a value. Out: its colour, for light and for dark.
+"""The colours of every figure. In: a value or a part of the page. Out: its colour, for light and for dark.
 
-Colours say where a number comes from: blue was learned, green was computed. A scale runs through three colours, linear in the
-value, mixed in OKLCH (Ottosson 2020), in which equal steps look equal.
+Colours say where a number comes from: blue was learned, green was computed, and orange is the place looked at. A scale runs
+through three colours, linear in the value, mixed in OKLCH (Ottosson 2020), in which equal steps look equal.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
+Theme = Literal["light", "dark"]
+Scale = Literal["learned", "computed", "share"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """What is no number. page: behind all; ink: words, from strong to faint; rule: lines; look: the place looked at, alone."""
+
+    page: str
+    ink: str
+    ink_2: str
+    ink_3: str
+    rule: str
+    rule_2: str
+    look: str
+
+
+PAPERS: Final[dict[Theme, Paper]] = {
+    "light": Paper(
+        page="#fbfbf9", ink="#191b1d", ink_2="#50565b", ink_3="#6b7176", rule="#e5e5e0", rule_2="#bfc1bb", look="#c2410c"
+    ),
+    "dark": Paper(
+        page="#131416", ink="#e9e9e5", ink_2="#abafb2", ink_3="#888d91", rule="#292b2e", rule_2="#4a4e52", look="#ff9159"
+    ),
+}  # fmt: skip
 SCALES: Final = {
     "light": {
         "learned": ("#f1f4fd", "#a6bcf5", "#1e339b"),
@@ -43,6 +69,12 @@ _FROM_LMS: Final = (
     (-1.2684380046, 2.6097574011, -0.3413193965),
     (-0.0041960863, -0.7034186147, 1.7076147010),
 )
+
+
+def shade(scale: Scale, value: float, theme: Theme = "light") -> str:
+    """The colour of a value: signed from −1 to 1 for learned and computed, from 0 to 1 for a share; beyond, its end."""
+    place = 2 * value if scale == "share" else value + 1
+    return mixed(SCALES[theme][scale], min(max(place, 0.0), 2.0))
 
 
 def mixed(stops: Sequence[str], place: float) -> str:

@@ -23,7 +23,8 @@ from torch import Tensor
 from ..model import Transformer
 from ..model.head import Head, Transform
 from .charts import Bar, Grid, bars, ramp
-from .numerals import number
+from .colour import Scale, Theme
+from .numerals import digits, number, quoted
 from .parts import (
     Sublayer,
     bias_behind,
@@ -40,10 +41,12 @@ from .parts import (
 )
 from .passes import logits_at
 from .result import Result
-from .sheet import MARGIN, SMALL, Scale, Sheet
+from .sheet import MARGIN, SMALL, Sheet
 from .trace import Trace
 
 NUM_BARS = 16
+LONGEST = 248
+"""Pixels for the names of parts, of which the longest is a head of cross-attention."""
 
 PartKind = Literal["token", "position", "type", "head", "cross", "feedforward", "bias"]
 
@@ -96,9 +99,9 @@ class Contributions(Result):
         """The parts added up."""
         return sum(part.value for part in self.parts)
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """The strongest parts as bars, and every head and feed-forward layer in its place."""
-        return _drawn(self)
+        return _drawn(self, theme)
 
 
 def contribution_sites(model: Transformer) -> tuple[str, ...]:
@@ -244,20 +247,21 @@ def _head_row(head: Head, states: Tensor, token_id: int) -> tuple[Tensor, float]
     return direction * factor, bias * factor
 
 
-def _drawn(found: Contributions) -> Sheet:
-    sheet = Sheet()
-    other = f" rather than {found.against_text}" if found.against is not None else ""
+def _drawn(found: Contributions, theme: Theme) -> Sheet:
+    sheet = Sheet(theme=theme)
+    other = f" rather than {quoted(found.against_text)}" if found.against is not None else ""
     whole = found.total - (found.against_total or 0.0)
     said = f"Logit {number(found.total)}" if found.against is None else f"A lead of {number(whole)}"
-    place = f" behind {found.tokens[found.position]}" if found.tokens else f" at position {found.position}"
-    y = sheet.title(f"What pushed {found.text}{other}", f"{said}{place}. The parts add up to it.")
+    place = f" behind {quoted(found.tokens[found.position])}" if found.tokens else f" at position {found.position}"
+    y = sheet.title(f"What pushed {quoted(found.text)}{other}", f"{said}{place}. The parts add up to it.")
     strong = sorted(found.parts, key=lambda part: abs(part.value), reverse=True)
     shown, rest = strong[:NUM_BARS], strong[NUM_BARS:]
     rows = [Bar(name=part.name, value=part.value, scale=_scale(part.kind)) for part in shown]
     if rest:
         rows.append(Bar(name=f"{len(rest)} others together", value=sum(part.value for part in rest), scale=None))
     sheet.text(MARGIN, y + 8, "The strongest parts", size=SMALL)
-    end = bars(sheet, MARGIN, y + 20, rows, label=164, room=324)
+    label = min(LONGEST, max(int(7.2 * len(row.name)) for row in rows))
+    end = bars(sheet, MARGIN, y + 20, rows, label=label, room=488 - label)
     x = MARGIN + 552
     for kind in ("head", "cross"):
         if any(part.kind == kind for part in found.parts):
@@ -281,6 +285,7 @@ def _grid(found: Contributions, kind: str) -> Grid:
         if part.layer is not None and kind == "head" and part.kind == "feedforward":
             values[part.layer][heads] = part.value
     most = max(abs(part.value) for part in found.parts if part.kind in ("head", "cross", "feedforward"))
+    places = digits(most) if most < 100 else 1
     names = [str(head) for head in range(heads)] + (["f-f"] if kind == "head" else [])
     return Grid(
         values=values,
@@ -288,7 +293,7 @@ def _grid(found: Contributions, kind: str) -> Grid:
         columns=names,
         scale="computed",
         most=most,
-        shown=lambda row, column: number(values[row][column] or 0.0, 1),
+        shown=lambda row, column: number(values[row][column] or 0.0, places),
         label=52,
         head="Heads, and feed-forward layers (f-f)" if kind == "head" else "Heads of cross-attention",
     )

@@ -58,14 +58,19 @@ class _Step:
 class Edits:
     """A `model.call.Watch` that makes edits, and then shows what they left to `then`.
 
-    frozen: where the passes without edits leave what `freeze` holds on to. past: how many tokens the passes before held.
+    frozen: where the passes without edits leave what `freeze` holds on to. past: how many tokens lie before this pass.
     """
 
     steps: Mapping[str, Sequence[_Step]]
     then: Watch | None = None
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
-    past: Callable[[], int] = lambda: 0
+    past: int = 0
     _length: int = 0
+
+    @property
+    def counts_from_end(self) -> bool:
+        """Whether a position of an edit is counted from the end of the text."""
+        return any(step.positions.is_from_end for steps in self.steps.values() for step in steps)
 
     @property
     def to_freeze(self) -> list[str]:
@@ -97,8 +102,8 @@ class Edits:
         indices = [torch.arange(size, device=tensor.device) for size in tensor.shape]
         axis = token_axis(step.site.axes)
         if axis is not None and not step.positions.is_all:
-            begin = 0 if is_of_source(step.site.name, step.site.axes) else self.past()
-            begin += 0 if is_of_source(step.site.name, step.site.axes) else self._length - tensor.shape[axis]
+            of_source = is_of_source(step.site.name, step.site.axes)
+            begin = 0 if of_source else self.past + self._length - tensor.shape[axis]
             indices[axis] = indices[axis][step.positions.within(begin, tensor.shape[axis])]
         heads = head_axis(step.site.axes)
         if heads is not None:
@@ -133,12 +138,12 @@ def make_edits(
     *,
     num_tokens: int,
     num_source: int = 0,
-    is_open: bool = False,
+    more: int = 0,
     then: Watch | None = None,
 ) -> Edits:
     """Check edits against the sites of a pass.
 
-    num_tokens, num_source: how many tokens are read, and of the source; is_open: more follow. then: who sees what edits left.
+    num_tokens, num_source: how many tokens are read, and of the source; more: how many may follow. then: who sees what is left.
     Raises CutawayError for an unknown key, operation or site, places that do not exist, and a value that does not fit.
     """
     if isinstance(edits, Edit | Mapping | str):
@@ -148,7 +153,7 @@ def make_edits(
     for given in edits:
         edit = _checked(given)
         for name in match(edit.site, list(by_name)):
-            steps.setdefault(name, []).append(_step(edit, by_name[name], num_tokens, num_source, is_open))
+            steps.setdefault(name, []).append(_step(edit, by_name[name], num_tokens, num_source, more))
     return Edits(steps, then)
 
 
@@ -175,10 +180,9 @@ def _checked(given: Edit | Mapping[str, Any]) -> Edit:
     return edit
 
 
-def _step(edit: Edit, site: Site, num_tokens: int, num_source: int, is_open: bool) -> _Step:
+def _step(edit: Edit, site: Site, num_tokens: int, num_source: int, more: int) -> _Step:
     count = num_source if is_of_source(site.name, site.axes) else num_tokens
-    more = is_open and not is_of_source(site.name, site.axes)
-    positions = chosen(edit.positions, count, is_open=more)
+    positions = chosen(edit.positions, count, more=0 if is_of_source(site.name, site.axes) else more)
     axis = head_axis(site.axes)
     if edit.positions is not None and token_axis(site.axes) is None:
         raise CutawayError(f"'{site.name}' has no tokens to choose among: {', '.join(site.axes)}. Leave positions out.")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +23,19 @@ from ..model import Transformer
 from ..model.embedding import PositionTable
 from ..model.position import Rotary
 from .charts import Bar, Grid, bars, ramp
+from .colour import Theme
 from .inputs import Neighbour, nearest, neighbours
-from .numerals import chance, number
-from .parts import stack_name
+from .numerals import chance, number, quoted
+from .parts import check_count, stack_name
 from .result import Result
-from .sheet import INK, MARGIN, RULE_2, SMALL, Sheet, shade
-from .words import Words
+from .sheet import MARGIN, SMALL, Sheet
+from .words import Names, Words
+
+Token = str | SupportsIndex
+"""A text of one token, or its id."""
+Place = tuple[float, float, float, float]
+"""Left, top, right, bottom: pixels."""
+DOT, LETTER = 4.0, 6.4  # pixels: half of a point, and a small letter with room to spare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +46,13 @@ class Neighbourhood(Result):
     text: str
     neighbours: tuple[Neighbour, ...]
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """A bar for each neighbour."""
         return _near(
-            f"What lies near {self.text}", "The largest cosines between rows of the token table.", self.neighbours
+            f"What lies near {quoted(self.text)}",
+            "The largest cosines between rows of the token table.",
+            self.neighbours,
+            theme,
         )
 
 
@@ -54,10 +66,12 @@ class Analogy(Result):
     cosine_c: float
     neighbours: tuple[Neighbour, ...]
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """A bar for each word near the sum."""
-        under = f"The words nearest to the sum, these three left out; {self.c} itself has {number(self.cosine_c)}."
-        return _near(f"{self.a} − {self.b} + {self.c}", under, self.neighbours)
+        under = (
+            f"The words nearest to the sum, these three left out; {quoted(self.c)} itself has {number(self.cosine_c)}."
+        )
+        return _near(f"{self.a} − {self.b} + {self.c}", under, self.neighbours, theme)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +83,9 @@ class Map(Result):
     points: tuple[tuple[float, float], ...]
     shares: tuple[float, float]
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """The words where they lie, on one scale for both directions."""
-        return _mapped(self)
+        return _mapped(self, theme)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +96,9 @@ class PositionSimilarity(Result):
     kind: str
     cosines: tuple[tuple[float, ...], ...]
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """A square of boxes, from 0 at the upper left."""
-        sheet, names = Sheet(720), [str(position) for position in range(len(self.cosines))]
+        sheet, names = Sheet(720, theme), [str(position) for position in range(len(self.cosines))]
         said = (
             "cosines between rows of the table" if self.kind != "rotary" else "mean cosines of the angles between them"
         )
@@ -97,26 +111,28 @@ class PositionSimilarity(Result):
         return sheet
 
 
-def word_ids(words: Words, texts: Sequence[str | int]) -> tuple[int, ...]:
+def word_ids(words: Names, texts: Sequence[Token]) -> tuple[int, ...]:
     """The one token of each text: behind a space, as most words stand, or else as it is written; or the ids themselves.
 
-    Raises CutawayError for a text of several tokens, and for an id outside the vocabulary.
+    Raises CutawayError for a text of several tokens, any text where there is no tokenizer, and an id outside the vocabulary.
     """
     return tuple(_word_id(words, text) for text in texts)
 
 
 def neighbours_of(
-    model: Transformer, words: Words, texts: Sequence[str | int], count: int = 8
+    model: Transformer, words: Names, texts: Sequence[Token], count: int = 8
 ) -> tuple[Neighbourhood, ...]:
     """The nearest words of each of these. texts: one token each, see `word_ids`."""
+    check_count(count)
     ids = word_ids(words, texts)
     found = neighbours(_table(model), ids, words, count)
     pairs = zip(ids, found, strict=True)
     return tuple(Neighbourhood(id=i, text=words.text(i), neighbours=near) for i, near in pairs)
 
 
-def analogy(model: Transformer, words: Words, a: str | int, b: str | int, c: str | int, count: int = 8) -> Analogy:
+def analogy(model: Transformer, words: Names, a: Token, b: Token, c: Token, count: int = 8) -> Analogy:
     """Which words are to c as a is to b. a, b, c: texts of one token each."""
+    check_count(count)
     ids = word_ids(words, (a, b, c))
     directions = F.normalize(_table(model).double(), dim=-1)
     aim = directions[ids[0]] - directions[ids[1]] + directions[ids[2]]
@@ -129,7 +145,7 @@ def analogy(model: Transformer, words: Words, a: str | int, b: str | int, c: str
     )
 
 
-def map_of(model: Transformer, words: Words, texts: Sequence[str | int]) -> Map:
+def map_of(model: Transformer, words: Names, texts: Sequence[Token]) -> Map:
     """Words in a plane. texts: at least three, of one token each. The largest number of each axis is positive."""
     ids = word_ids(words, texts)
     if len(set(ids)) < 3:
@@ -188,11 +204,14 @@ def _table(model: Transformer) -> Tensor:
     return model.token.weight.detach().cpu()
 
 
-def _word_id(words: Words, text: str | int) -> int:
-    if isinstance(text, int):
-        if not 0 <= text < words.vocab_size:
-            raise CutawayError(f"An id is {text}. Ids run from 0 to {words.vocab_size - 1}.")
-        return text
+def _word_id(words: Names, text: Token) -> int:
+    if not isinstance(text, str):
+        found = index(text)
+        if not 0 <= found < words.vocab_size:
+            raise CutawayError(f"An id is {found}. Ids run from 0 to {words.vocab_size - 1}.")
+        return found
+    if not isinstance(words, Words):
+        raise CutawayError(f"'{text}' is a word, and this model has no tokenizer: it knows ids only. Name an id.")
     for written in (f" {text}", text):
         ids = words.tokenizer.encode(written)
         if len(ids) == 1:
@@ -207,17 +226,17 @@ def _checked_count(model: Transformer, count: int) -> int:
     return count
 
 
-def _near(title: str, under: str, found: Sequence[Neighbour]) -> Sheet:
-    sheet = Sheet(560)
+def _near(title: str, under: str, found: Sequence[Neighbour], theme: Theme) -> Sheet:
+    sheet = Sheet(560, theme)
     y = sheet.title(title, under)
     rows = [Bar(name=each.text, value=each.cosine, scale="learned") for each in found]
-    y = bars(sheet, MARGIN, y, rows, label=96, room=380, most=1.0)
+    y = bars(sheet, MARGIN, y, rows, label=96, room=380, span=(0.0, 1.0))
     sheet.caption(y + 16, "Rows of a table are what the model begins with, not what a token comes to mean in a text.")
     return sheet
 
 
-def _mapped(found: Map) -> Sheet:
-    sheet = Sheet(720)
+def _mapped(found: Map, theme: Theme) -> Sheet:
+    sheet = Sheet(720, theme)
     across, down = map(chance, found.shares)
     under = (
         f"Their rows of the token table along the two widest directions: {across} of the spread across, {down} down."
@@ -228,28 +247,36 @@ def _mapped(found: Map) -> Sheet:
     unit = min(room / ((max(xs) - min(xs)) or 1.0), 480 / ((max(ys) - min(ys)) or 1.0))
     places = [(MARGIN + 12 + (px - min(xs)) * unit, y + (max(ys) - py) * unit) for px, py in found.points]
     zero = MARGIN + 12 - min(xs) * unit, y + max(ys) * unit
-    bottom = y + (max(ys) - min(ys)) * unit
-    sheet.line([zero[0], zero[0]], [y, bottom], RULE_2)
-    sheet.line([MARGIN + 12, MARGIN + 12 + (max(xs) - min(xs)) * unit], [zero[1], zero[1]], RULE_2)
-    sheet.dots([x for x, _ in places], [y for _, y in places], shade("learned", 0.5))
-    taken: list[tuple[float, float, float, float]] = []
+    bottom, rule = y + (max(ys) - min(ys)) * unit, sheet.paper.rule_2
+    sheet.line([zero[0], zero[0]], [y, bottom], rule)
+    sheet.line([MARGIN + 12, MARGIN + 12 + (max(xs) - min(xs)) * unit], [zero[1], zero[1]], rule)
+    sheet.dots([x for x, _ in places], [y for _, y in places], sheet.shade("learned", 0.5))
+    taken = [(x - DOT, level - DOT, x + DOT, level + DOT) for x, level in places]
     for (x, level), text in zip(places, found.texts, strict=True):
         _name(sheet, x, level, text, taken)
     sheet.caption(bottom + 24, "All other directions are left out: words that look near here need not be near.")
     return sheet
 
 
-def _name(sheet: Sheet, x: float, y: float, text: str, taken: list[tuple[float, float, float, float]]) -> None:
-    """A name beside its point, at the first of four sides where no other name is; else at the right."""
-    width = 6.4 * len(text)
-    sides = (("left", x + 8, y), ("right", x - 8, y), ("center", x, y - 12), ("center", x, y + 12))
-    starts = {"left": 0.0, "right": width, "center": width / 2}
-    places = [(at - starts[align], level - 7, at - starts[align] + width, level + 7) for align, at, level in sides]
-    free = [index for index, place in enumerate(places) if not any(_overlap(place, other) for other in taken)]
-    align, at, level = sides[free[0] if free else 0]
-    taken.append(places[free[0] if free else 0])
-    sheet.text(at, level, text, size=SMALL, colour=INK, align=align)
+def _name(sheet: Sheet, x: float, y: float, text: str, taken: list[Place]) -> None:
+    """A name beside its point, on the side where it lies over the fewest points and names, and within the sheet."""
+    width = LETTER * len(text)
+    sides = [(align, x + across, y + down) for down in (0, -11, 11) for align, across in (("left", 8), ("right", -8))]
+    sides += [("center", x, y - 13), ("center", x, y + 13)]
+
+    def place(side: tuple[str, float, float]) -> Place:
+        align, at, level = side
+        start = at - {"left": 0.0, "right": width, "center": width / 2}[align]
+        return start, level - 7, start + width, level + 7
+
+    def crowded(side: tuple[str, float, float]) -> int:
+        left, _, right, _ = place(side)
+        return sum(_overlap(place(side), other) for other in taken) + 99 * (left < 0 or right > sheet.width)
+
+    best = min(sides, key=crowded)
+    taken.append(place(best))
+    sheet.text(best[1], best[2], text, size=SMALL, colour=sheet.paper.ink, align=best[0])
 
 
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+def _overlap(one: Place, other: Place) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..model import Transformer
 from .charts import Bar, bars
-from .numerals import number
+from .colour import Theme
+from .numerals import number, quoted
 from .parts import check_token
 from .passes import Changes, check_place, logits_at, states_of, texts_of
 from .reading import Reading
@@ -45,20 +46,25 @@ class GradientInput(Result):
     text: str
     against_text: str
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """A bar for each token."""
-        sheet = Sheet(720)
-        title = (
-            f"Which tokens {self.text}{'' if self.against is None else f' rather than {self.against_text}'} leans on"
-        )
-        y = sheet.title(title, f"Gradient × input of the logit, {number(self.logit)}.")
-        most = max(map(abs, (*self.scores, *self.source_scores)))
+        sheet = Sheet(720, theme)
+        other = "" if self.against is None else f" rather than {quoted(self.against_text)}"
+        measured = "logit" if self.against is None else "lead, one logit less the other"
+        title = f"Which tokens {quoted(self.text)}{other} leans on"
+        y = sheet.title(title, f"Gradient × input of the {measured}: {number(self.logit)}.")
+        both = (*self.scores, *self.source_scores)
+        groups: list[tuple[tuple[str, ...], tuple[float, ...], int | None]]
+        groups = [(self.tokens, self.scores, self.position)]
         if self.source_scores:
-            sheet.text(MARGIN, y + 8, "Source", size=SMALL)
-            names = self.source_tokens or tuple(map(str, range(len(self.source_scores))))
-            y = bars(sheet, MARGIN, y + 20, _bars(names, self.source_scores, None), label=96, room=540, most=most) + 12
-        names = self.tokens or tuple(map(str, range(len(self.scores))))
-        y = bars(sheet, MARGIN, y, _bars(names, self.scores, self.position), label=96, room=540, most=most)
+            groups.insert(0, (self.source_tokens, self.source_scores, None))
+        for head, (tokens, scores, look) in zip(("Source", "Target"), groups, strict=False):
+            if len(groups) > 1:
+                sheet.text(MARGIN, y + 8, head, size=SMALL)
+                y += 20
+            rows = _bars(tokens or tuple(map(str, range(len(scores)))), scores, look)
+            y = bars(sheet, MARGIN, y, rows, label=96, room=540, span=(min(both), max(both))) + 12
+        y -= 12
         sheet.caption(
             y + 16,
             "How the logit would move, to first order, if a token's row of the table were made longer. The scores do not add up "

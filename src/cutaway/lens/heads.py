@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..model import Transformer
-from ..model.attention import Attention
+from ..model.transformer import slot
+from .attending import module_of
 from .trace import Trace
 
 
@@ -100,10 +101,7 @@ def head_of(model: Transformer, trace: Trace, layer: int, head: int, position: i
         trace[f"layers.{layer}.attention.{site}"][0] for site in ("query", "key", "value", "scores", "weights")
     )
     kv_head = head * k.shape[0] // q.shape[0]
-    kind, stack = model.main.config.kind(layer), model.main.config
-    attention = next(
-        module for module in model.main.layers[layer % stack.num_distinct].modules() if isinstance(module, Attention)
-    )
+    spec, stack = module_of(model.main, layer, "attention").spec, model.main.config
     hidden = scores[head] == torch.finfo(scores.dtype).min
     matrix = weights[head].double()
     return Head(
@@ -111,9 +109,9 @@ def head_of(model: Transformer, trace: Trace, layer: int, head: int, position: i
         head=head,
         kv_head=kv_head,
         d_head=stack.d_head,
-        scale=attention.spec.scale,
-        softcap=attention.spec.softcap,
-        has_bias=kind in model.main.bias,
+        scale=spec.scale,
+        softcap=spec.softcap,
+        has_bias=slot(stack.kind(layer)) in model.main.bias,
         query=tuple(q[head, position].double().tolist()),
         scores=tuple(map(_scores, scores[head], hidden)),
         weights=tuple(map(tuple, matrix.tolist())),

@@ -23,11 +23,12 @@ from ..model import Call, Transformer
 from ..runtime.attend import fused
 from .attending import seen_by
 from .charts import WIDEST, Grid, ramp
+from .colour import Theme
 from .edits import Edits, make_edits
 from .numerals import count, number, small
 from .passes import CELLS, Progress, losses_of
 from .result import Result
-from .sheet import INK_3, MARGIN, RULE, SMALL, Sheet, shade
+from .sheet import MARGIN, SMALL, Sheet
 from .sites import sites
 
 Scores = tuple[tuple[float, ...], ...]
@@ -60,9 +61,9 @@ class Induction(Result):
             key=lambda place: scores[place[0]][place[1]],
         )
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """Three grids of heads, and the loss along the text."""
-        return _drawn(self)
+        return _drawn(self, theme)
 
 
 @torch.inference_mode()
@@ -177,11 +178,11 @@ def _check(model: Transformer, length: int, num_sequences: int, allowed: Sequenc
         raise CutawayError(f"num_sequences is {num_sequences}. Draw one at least.")
 
 
-def _drawn(found: Induction) -> Sheet:
+def _drawn(found: Induction, theme: Theme) -> Sheet:
     width = max(36, 8 + 6 * len(str(len(found.prefix[0]))))
     across = 3 * (52 + 12 + width * len(found.prefix[0])) + 2 * 32
     is_wide = across > WIDEST
-    sheet = Sheet(2 * MARGIN + min(WIDEST, max(720, across)))
+    sheet = Sheet(2 * MARGIN + min(WIDEST, max(720, across)), theme)
     off = "".join(f" Layer {layer} head {head} is off." for layer, head in found.off)
     drawn = f"{count(found.num_sequences, 'text')} of {found.length} random tokens, each read twice."
     y, x = sheet.title("Who looks at what followed this token before", drawn + off), float(MARGIN)
@@ -213,7 +214,7 @@ def _drawn(found: Induction) -> Sheet:
 
 def _curve(sheet: Sheet, found: Induction, y: float) -> float:
     """The loss of each token; a line where the repeat begins."""
-    high, left, room = 120, MARGIN + 64, 560
+    high, left, room, faint = 120, MARGIN + 64, 560, sheet.paper.ink_3
     most = max(found.losses)
     step = room / max(1, len(found.losses) - 1)
     said = f"Loss of each token, nats: {number(found.loss_first)} in the first half, {small(found.loss_second)} in the repeat"
@@ -221,11 +222,11 @@ def _curve(sheet: Sheet, found: Induction, y: float) -> float:
     y += 20
     for value in (0.0, most / 2, most):
         level = y + high * (1 - value / most)
-        sheet.line([left, left + room], [level, level], RULE)
-        sheet.text(left - 12, level, number(value, 1), size=SMALL, colour=INK_3, align="right")
+        sheet.line([left, left + room], [level, level])
+        sheet.text(left - 12, level, number(value, 1), size=SMALL, colour=faint, align="right")
     places = [left + step * index for index in range(len(found.losses))]
     repeat = places[len(found.losses) - found.length]
-    sheet.line([repeat, repeat], [y, y + high + 16], INK_3)
-    sheet.text(repeat + 6, y + high + 10, "read again", size=SMALL, colour=INK_3)
-    sheet.line(places, [y + high * (1 - loss / most) for loss in found.losses], shade("share", 0.8), width=1.5)
+    sheet.line([repeat, repeat], [y, y + high + 16], faint)
+    sheet.text(repeat + 6, y + high + 10, "read again", size=SMALL, colour=faint)
+    sheet.line(places, [y + high * (1 - loss / most) for loss in found.losses], sheet.shade("share", 0.8), width=1.5)
     return sheet.reach(y + high + 12)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import StackConfig
 from .trace import Trace
-from .words import Words
+from .words import Names
 
 ROWS, MOST_AT_ONCE = 8192, 64  # of a table that are made float64 at a time; words whose neighbours are found together
 _ORDER = {
@@ -62,14 +62,14 @@ class Input:
     neighbours: tuple[Neighbour, ...]
 
 
-def inputs_of(trace: Trace, table: Tensor, words: Words, count: int) -> tuple[Input, ...]:
+def inputs_of(trace: Trace, table: Tensor, words: Names, count: int) -> tuple[Input, ...]:
     """The inputs of a traced row. table: [vocab, d_model], the token table; count: how many neighbours each has."""
     word, position, total = (trace[f"embedding.{part}"][0].double().cpu() for part in ("token", "position", "sum"))
     nearest = neighbours(table, trace.ids[0].tolist(), words, count)
     return tuple(map(_input, word, position, total, nearest))
 
 
-def neighbours(table: Tensor, ids: Sequence[int], words: Words, count: int) -> list[tuple[Neighbour, ...]]:
+def neighbours(table: Tensor, ids: Sequence[int], words: Names, count: int) -> list[tuple[Neighbour, ...]]:
     """For each id the words whose rows of the table have the largest cosine with its row, itself left out.
 
     table: [vocab, d_model]. A row of zeros has no direction, and cosine 0 with every other.
@@ -84,7 +84,7 @@ def neighbours(table: Tensor, ids: Sequence[int], words: Words, count: int) -> l
 
 
 def nearest(
-    directions: Tensor, direction: Tensor, left_out: Sequence[int], is_word: Tensor, words: Words, count: int
+    directions: Tensor, direction: Tensor, left_out: Sequence[int], is_word: Tensor, words: Names, count: int
 ) -> tuple[Neighbour, ...]:
     """The words whose rows have the largest cosine with a direction. directions: [vocab, d_model], rows of length 1 or 0."""
     return _best(directions @ F.normalize(direction, dim=0), left_out, is_word, words, count)
@@ -96,7 +96,7 @@ def _cosines(table: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([F.normalize(part.double(), dim=-1) @ aims for part in table.split(ROWS)])
 
 
-def _best(cosines: Tensor, left_out: Sequence[int], is_word: Tensor, words: Words, count: int) -> tuple[Neighbour, ...]:
+def _best(cosines: Tensor, left_out: Sequence[int], is_word: Tensor, words: Names, count: int) -> tuple[Neighbour, ...]:
     """The words of the largest cosines. cosines: [vocab]."""
     cosines = cosines.masked_fill(~is_word, -torch.inf)
     cosines[list(left_out)] = -torch.inf

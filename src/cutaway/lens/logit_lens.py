@@ -13,12 +13,13 @@ import torch
 
 from ..model import Transformer
 from .charts import GAP, LABEL, Grid, cut, ramp
-from .parts import prefix_of
+from .colour import Theme
+from .parts import check_count, prefix_of
 from .result import Result
 from .sheet import MARGIN, Sheet
 from .stream import would_say
 from .trace import Trace
-from .words import Guess, Words
+from .words import Guess, Names
 
 BLOCK = 64
 """Positions at a time: no distribution of more is held."""
@@ -46,9 +47,9 @@ class LogitLens(Result):
     tokens: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """The likeliest token of every cell, as dark as it is likely."""
-        sheet, columns = Sheet(), len(self.sites)
+        sheet, columns = Sheet(theme=theme), len(self.sites)
         y = sheet.title("What the stream would say", "Logit lens: each stream through the final norm and the head.")
         width = min(132.0, (sheet.room - LABEL - GAP) / columns)
         grid = Grid(
@@ -81,9 +82,13 @@ def lens_sites(model: Transformer, *, has_middle: bool = False) -> tuple[str, ..
 
 @torch.inference_mode()
 def logit_lens(
-    model: Transformer, trace: Trace, words: Words, *, count: int = 1, row: int = 0, has_middle: bool = False
+    model: Transformer, trace: Trace, words: Names, *, count: int = 1, row: int = 0, has_middle: bool = False
 ) -> LogitLens:
-    """The lens over a whole pass. trace: with the sites of `lens_sites`. count: guesses of each cell; row: of the batch."""
+    """The lens over a whole pass. trace: with the sites of `lens_sites`. count: guesses of each cell; row: of the batch.
+
+    Raises CutawayError for a count below 1.
+    """
+    check_count(count)
     ids = trace.ids[row].tolist()
     columns = lens_sites(model, has_middle=has_middle)
     next_ids: list[int | None] = [*ids[1:], None]
@@ -94,7 +99,7 @@ def logit_lens(
 
 
 def _column(
-    model: Transformer, trace: Trace, words: Words, site: str, row: int, next_ids: list[int | None], count: int
+    model: Transformer, trace: Trace, words: Names, site: str, row: int, next_ids: list[int | None], count: int
 ) -> list[Cell]:
     found: list[Cell] = []
     for states in trace[site][row : row + 1].split(BLOCK, dim=1):

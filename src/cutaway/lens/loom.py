@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .charts import cut, every
 from .numerals import chance
-from .sheet import INK, INK_3, LOOK, RULE, SMALL, Sheet, shade
+from .sheet import SMALL, Sheet
 
 ROW, WHOLE, BOX = 28, 38, 20
 """Pixels: a row, a share of 1, and the width of a box."""
@@ -72,16 +72,17 @@ class Loom:
     def draw(self, sheet: Sheet, top: float) -> float:
         """Names, threads, boxes. Returns the next free place."""
         self.top = top
-        named = {row: self.tokens[token] for token, row in self.rows.items()}
+        named, paper = {row: self.tokens[token] for token, row in self.rows.items()}, sheet.paper
         for column in every(len(self.names), self.pitch, 52):
             name = self.names[column]
-            sheet.text(self.left(column) + BOX / 2, top + 8, name, size=SMALL, colour=INK_3, align="center")
+            sheet.text(self.left(column) + BOX / 2, top + 8, name, size=SMALL, colour=paper.ink_3, align="center")
         for row in range(len(self.heights[0])):
             y = self.middle(row)
             words = named.get(row, f"{len(self.tokens) - len(self.rows):,} others")
             is_looked_at = self.look is not None and row == self.row(self.look[0])
-            sheet.line([self.left(0), self.left(len(self.names) - 1)], [y, y], RULE)
-            sheet.text(self.begin - 60, y, cut(words, 112), colour=LOOK if is_looked_at else INK, align="right")
+            ink = paper.look if is_looked_at else paper.ink
+            sheet.line([self.left(0), self.left(len(self.names) - 1)], [y, y])
+            sheet.text(self.begin - 66, y, cut(words, 106), colour=ink, align="right")
             sheet.text(self.begin - 12, y, chance(self.heights[0][row]), size=SMALL, align="right")
         for layer, threads in enumerate(self.threads):
             self._threads(sheet, layer, threads)
@@ -101,16 +102,16 @@ class Loom:
         for (origin, to), share in sorted(flows.items(), key=lambda item: item[1], reverse=True):
             start = self.left(layer) + BOX, self.middle(origin) + WHOLE * leaving[origin, to]
             end = self.left(layer + 1), self.middle(to) + WHOLE * arriving[origin, to]
-            straight = origin == to
-            sheet.ribbon(start, end, max(0.5, WHOLE * share), shade("share", 0.5), 0.32 if straight else 0.75)
+            thread, straight = sheet.shade("share", 0.5), origin == to
+            sheet.ribbon(start, end, max(0.5, WHOLE * share), thread, 0.32 if straight else 0.75)
 
     def _box(self, sheet: Sheet, column: int, row: int, share: float) -> None:
         high = max(3.0 if share > 0 else 0.0, WHOLE * share)
         x, y = self.left(column), self.middle(row) - high / 2
         if high:
-            sheet.box(x, y, BOX, high, shade("share", 0.78))
+            sheet.box(x, y, BOX, high, sheet.shade("share", 0.78))
         if self.look is not None and (self.row(self.look[0]), self.look[1]) == (row, column):
-            sheet.box(x - 1, y - 1, BOX + 2, high + 2, LOOK, has_frame=True)
+            sheet.box(x - 1, y - 1, BOX + 2, high + 2, sheet.paper.look, has_frame=True)
 
 
 def strongest(shares: Sequence[Sequence[float]], most: int, look: int | None) -> list[int]:
@@ -149,6 +150,6 @@ def cross(sheet: Sheet, upper: Loom, lower: Loom, crossings: Sequence[Threads]) 
             taken = lower.crossed.get((column, end), 0.0)
             aim = lower.middle(end) + WHOLE * (taken + share / 2 - lower.heights[column][end] / 2)
             place = upper.left(last) + BOX, upper.middle(start) + WHOLE * (used[start] + share / 2)
-            sheet.ribbon(place, (lower.left(column), aim), max(0.5, WHOLE * share), shade("share", 0.5), 0.55)
+            sheet.ribbon(place, (lower.left(column), aim), max(0.5, WHOLE * share), sheet.shade("share", 0.5), 0.55)
             lower.crossed[column, end] = taken + share
             used[start] += share

@@ -16,6 +16,18 @@ def number(value: float, digits: int = 2) -> str:
     return text.replace("-", "−") if float(text.replace(",", "")) else f"{0:.{digits}f}"
 
 
+def digits(most: float) -> int:
+    """Decimals with which the largest of some numbers has two figures at least: 2 from 0.1 on, 3 from 0.01 on, and at most 6."""
+    if not 0 < most < 0.095:
+        return 2
+    return min(6, 1 - math.floor(math.log10(most)))
+
+
+def quoted(words: str) -> str:
+    """A token within a sentence: “.”."""
+    return f"“{words}”"
+
+
 def chance(share: float) -> str:
     """A share as a percentage with two figures: 19 %, 6.0 %, 0.04 %."""
     percent = 100 * share

@@ -5,17 +5,17 @@ What a trace will hold is known before anything runs, and refused where it is mo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..decode import Decoder, Sampling, Session, Step, autoregressive, run
+from ..decode import Decoder, Event, Sampling, Session, Step, autoregressive, run
 from ..errors import CutawayError
 from ..model import Call, Transformer
-from ..runtime.attend import fused
 from .edits import Edit, Edits, make_edits
+from .passes import check_single, states_of
 from .places import Places, chosen, is_of_source, token_axis
 from .reading import Reading
 from .sites import Site, match, sites
@@ -27,8 +27,7 @@ Change = Edit | Mapping[str, Any]
 
 def sites_of(model: Transformer, reading: Reading) -> list[Site]:
     """Every site of a pass over what is read, in the order of the way."""
-    kind = str(model.token.weight.dtype).removeprefix("torch.")
-    return sites(model.config, len(reading.ids), reading.length, source=reading.num_source, dtype=kind)
+    return sites(model.config, len(reading.ids), reading.length, source=reading.num_source, dtype=_dtype(model))
 
 
 @torch.inference_mode()
@@ -71,22 +70,24 @@ def trace_steps(
     sampling: Sampling,
     edits: Sequence[Change] = (),
     max_bytes: int = MOST_BYTES,
+    texts: Callable[[int], str] | None = None,
 ) -> Trace:
     """Generate with a cache, and keep what the pass that chose each token holds for the token it ran from: [step, batch, …].
 
     The axes of tokens are gone: a step looks from one token. Keys grow by one a step, and are filled up with zeros behind.
-    What belongs to a source is there once, without steps. The ids of the trace are those that were chosen: [1, step].
+    What belongs to a source is there once, without steps. The ids of the trace are those that were chosen: [1, step]. texts:
+    id -> its text, where there is a tokenizer.
     """
-    _check_single(reading)
-    rows = reading.ids[0].tolist()
-    last = sites(model.config, 1, 1, past=len(rows) + max_tokens - 1, source=reading.num_source)
+    check_single(reading)
+    last = _last_step(model, reading, max_tokens)
     names = match(patterns, [site.name for site in last])
     shown = [site for site in last if site.name in names]
-    check_budget(shown, max_bytes, times=max_tokens)
+    check_budget(shown, max_bytes, max_tokens)
     recorder = StepRecorder(names, {site.name: site.axes for site in last})
     decoder = stepping(model, reading, edits, max_tokens=max_tokens, sampling=sampling, then=recorder)
     ids = [event.new for event in run(decoder) if event.new is not None]
-    return recorder.steps(torch.tensor([ids]))
+    source_texts = () if reading.source is None else reading.source.texts
+    return recorder.steps(torch.tensor([ids]), [[texts(i) for i in ids]] if texts else (), source_texts)
 
 
 def stepping(
@@ -103,24 +104,19 @@ def stepping(
     """A decoder that continues what is read, with edits in every pass. positions of edits are places of the whole text."""
     rows = reading.ids[0].tolist()
     found = sites(model.config, 1, reading.length, source=reading.num_source)
-    changes = _edits(found, edits, reading, then, is_open=True)
+    changes = _edits(found, edits, reading, then, more=max_tokens - 1)
     source = None if reading.source is None else reading.source.ids[0].tolist()
     plain = Recorder(changes.to_freeze, [site.name for site in found]) if changes.to_freeze else None
     twin = None if plain is None else Session(model, source_ids=source, watch=plain)
     changes.frozen = {} if plain is None else plain.tensors
     session = Session(model, source_ids=source, watch=changes)
-    changes.past = lambda: len(session.ids)
     decoder = autoregressive(session, rows, sampling, max_tokens=max_tokens, eos_ids=eos_ids, request=request)
-    return decoder if twin is None else _beside(decoder, session, twin)
+    return _beside(decoder, session, twin, changes, len(rows))
 
 
 def run_pass(model: Transformer, reading: Reading, watch: Recorder | Edits) -> None:
     """One pass of every stack, to its last site."""
-    memory = None
-    if reading.source is not None:
-        memory = model.encode(reading.source.ids, Call(reading.source.tokens, attend=fused, watch=watch))
-    call = Call(reading.tokens, attend=fused, memory=memory, watch=watch)
-    states = model.states(reading.ids, call)
+    states, call = states_of(model, reading, watch), Call(reading.tokens, watch=watch)
     if model.head is not None:
         model.logits(states, call)
     elif model.pooler is not None:
@@ -129,14 +125,15 @@ def run_pass(model: Transformer, reading: Reading, watch: Recorder | Edits) -> N
         model.labelled(states, call)
 
 
-def check_budget(shown: Sequence[Site], max_bytes: int, times: int = 1) -> None:
-    """Raises CutawayError, with the figure, for more bytes than max_bytes. times: how often each is kept."""
-    total = times * sum(site.num_bytes for site in shown)
-    if total > max_bytes:
-        largest = max(shown, key=lambda site: site.num_bytes)
+def check_budget(shown: Sequence[Site], max_bytes: int, num_steps: int = 1) -> None:
+    """Raises CutawayError, with the figure, for more bytes than max_bytes. num_steps: of a generation; a source is kept once."""
+    times = {site: num_steps if _is_of_step(site.name, site.axes) else 1 for site in shown}
+    sizes = {site.name: site.num_bytes * count for site, count in times.items()}
+    if (total := sum(sizes.values())) > max_bytes:
+        largest = max(sizes, key=lambda name: sizes[name])
         raise CutawayError(
-            f"The {len(shown)} sites would take {total:,} bytes, and max_bytes is {max_bytes:,}; the largest, {largest.name}, "
-            f"takes {times * largest.num_bytes:,}. Name fewer sites or positions, or raise max_bytes."
+            f"The {len(sizes)} sites would take {total:,} bytes, and max_bytes is {max_bytes:,}; the largest, {largest}, "
+            f"takes {sizes[largest]:,}. Ask for fewer sites, positions or tokens, or raise max_bytes."
         )
 
 
@@ -153,21 +150,40 @@ class StepRecorder(Recorder):
         if site in self.names:
             axes = self.axes[site]
             axis = token_axis(axes)
-            if axis is None or is_of_source(site, axes):
+            if axis is None or not _is_of_step(site, axes):
                 self.tensors[site] = tensor.detach().clone()
             else:
                 self.seen.setdefault(site, []).append(tensor.detach().select(axis, -1).clone())
         return tensor
 
-    def steps(self, ids: Tensor) -> Trace:
-        """All passes as one trace. ids: [1, step], what each pass chose."""
+    def steps(
+        self, ids: Tensor, texts: Sequence[Sequence[str]] = (), source_texts: Sequence[Sequence[str]] = ()
+    ) -> Trace:
+        """All passes as one trace. ids: [1, step], what each pass chose; texts: of these; source_texts: of the source."""
         axes = dict(self.axes)
         for site, each in self.seen.items():
             axis = token_axis(axes[site])
             axes[site] = ("step", *(name for index, name in enumerate(axes[site]) if index != axis))
             self.tensors[site] = _stacked(each)
         found = {site: self.tensors[site] for site in self.axes if site in self.tensors}
-        return Trace(found, ids, axes={site: axes[site] for site in found})
+        return Trace(found, ids, texts, {site: axes[site] for site in found}, source_texts)
+
+
+def _last_step(model: Transformer, reading: Reading, max_tokens: int) -> list[Site]:
+    """The sites of the pass that sees most: that of the last token chosen."""
+    past = max(0, reading.length + max_tokens - 2)
+    if model.config.main.position.is_table:
+        past = min(past, model.config.context - 1)
+    return sites(model.config, 1, 1, past=past, source=reading.num_source, dtype=_dtype(model))
+
+
+def _is_of_step(site: str, axes: Sequence[str]) -> bool:
+    """Whether a site has something new in every pass of a generation."""
+    return token_axis(axes) is not None and not is_of_source(site, axes)
+
+
+def _dtype(model: Transformer) -> str:
+    return str(model.token.weight.dtype).removeprefix("torch.")
 
 
 def _stacked(each: Sequence[Tensor]) -> Tensor:
@@ -176,8 +192,11 @@ def _stacked(each: Sequence[Tensor]) -> Tensor:
     return torch.stack([torch.nn.functional.pad(tensor, (0, width - tensor.shape[-1])) for tensor in each])
 
 
-def _beside(decoder: Decoder, session: Session, twin: Session) -> Decoder:
-    """The decoder, with every step made in the twin first: what is frozen comes from there."""
+def _beside(decoder: Decoder, session: Session, twin: Session | None, changes: Edits, length: int) -> Decoder:
+    """The decoder, with every step made in the twin first: what is frozen comes from there.
+
+    length: tokens of the prompt. The edits are told where in the whole text each pass begins, also when its end is read again.
+    """
     answer: Any = None
     while True:
         try:
@@ -185,8 +204,12 @@ def _beside(decoder: Decoder, session: Session, twin: Session) -> Decoder:
         except StopIteration:
             return
         if isinstance(wish, Step):
-            twin.rewind(min(twin.length, session.length))
-            twin.extend(wish.ids, "none", tokens=wish.tokens, keep=wish.keep)
+            changes.past = length - len(wish.ids)
+            if twin is not None:
+                twin.rewind(min(twin.length, session.length))
+                twin.extend(wish.ids, "none", tokens=wish.tokens, keep=wish.keep)
+        elif isinstance(wish, Event):
+            length += 1
         answer = yield wish
 
 
@@ -196,11 +219,22 @@ def _edits(
     reading: Reading,
     then: Recorder | None,
     *,
-    is_open: bool = False,
+    more: int = 0,
 ) -> Edits:
-    return make_edits(
-        edits, found, num_tokens=reading.length, num_source=reading.num_source, is_open=is_open, then=then
-    )
+    made = make_edits(edits, found, num_tokens=reading.length, num_source=reading.num_source, more=more, then=then)
+    if made.counts_from_end:
+        _check_ends(reading)
+    return made
+
+
+def _check_ends(reading: Reading) -> None:
+    """Raises CutawayError for texts of different lengths: what is counted from the end would be padding in some."""
+    for each in (reading, reading.source):
+        if each is not None and len(set(each.lengths)) > 1:
+            raise CutawayError(
+                f"positions are counted from the end, and the texts have different lengths: {min(each.lengths)} to "
+                f"{max(each.lengths)} tokens. Count from the beginning, or trace them one by one."
+            )
 
 
 def _shown(found: Sequence[Site], patterns: str | Sequence[str], positions: Places, reading: Reading) -> list[Site]:
@@ -215,9 +249,7 @@ def _indices(site: Site, positions: Places, reading: Reading) -> tuple[int, list
     if positions is None or axis is None:
         return None
     count = reading.num_source if is_of_source(site.name, site.axes) else reading.length
-    return axis, chosen(positions, count).within(0, count)
-
-
-def _check_single(reading: Reading) -> None:
-    if len(reading.ids) != 1:
-        raise CutawayError(f"Steps are traced of one text, and there are {len(reading.ids)}. Give one.")
+    found = chosen(positions, count)
+    if found.is_from_end:
+        _check_ends(reading)
+    return axis, found.within(0, count)

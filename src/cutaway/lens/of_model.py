@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from ..model import Transformer
 from . import ablation as ablations
 from . import contributions as attributions
-from . import embeddings, gradients, logit_lens, patching
+from . import embeddings, gradients, logit_lens, parts, patching
 from . import induction as inductions
 from . import rollout as rollouts
 from .ablation import Ablation, How
 from .contributions import Contributions
-from .embeddings import Analogy, Map, Neighbourhood, PositionSimilarity, word_ids
+from .embeddings import Analogy, Map, Neighbourhood, PositionSimilarity, Token, word_ids
 from .gradients import GradientInput
 from .induction import Induction
 from .logit_lens import LogitLens
@@ -27,9 +27,7 @@ from .passes import Progress, check_place, likeliest
 from .patching import Patched, Patching
 from .reading import Prompt, Reader, Reading
 from .rollout import HeadWeights, Rollout
-from .words import Words
-
-Token = str | int
+from .words import Bare, Names, Words
 
 
 class ModelLens:
@@ -44,9 +42,10 @@ class ModelLens:
         return self.reader.model
 
     @property
-    def words(self) -> Words:
-        """Ids as words. Raises CutawayError for a model without a tokenizer."""
-        return Words(self.reader.words, self.model.config.vocab_size)
+    def words(self) -> Names:
+        """Ids as words; of a model without a tokenizer, as ids."""
+        size, tokenizer = self.model.config.vocab_size, self.reader.tokenizer
+        return Bare(size) if tokenizer is None else Words(tokenizer, size)
 
     def contributions(
         self,
@@ -73,13 +72,18 @@ class ModelLens:
         position: int | None = None,
         column: int | None = None,
         heads: HeadWeights = "written",
-        threshold: float = 0.004,
+        threshold: float | None = None,
         target: Prompt | None = None,
+        of_encoder: bool = False,
     ) -> Rollout:
-        """Which tokens a vector came from, by attention rollout. See `rollout`."""
-        reading, position = self._place(prompt, target, position)
-        seen = trace(self.model, reading, rollouts.rollout_sites(self.model))
-        return rollouts.rollout(self.model, seen, position, column, heads=heads, threshold=threshold)
+        """Which tokens a vector came from, by attention rollout. of_encoder: a vector of the source's. See `rollout`."""
+        parts.check_encoder(self.model, of_encoder=of_encoder)
+        reading = self.reader.read(prompt, target)
+        position = check_place(reading.source if of_encoder and reading.source is not None else reading, position)
+        seen = trace(self.model, reading, rollouts.rollout_sites(self.model, of_encoder=of_encoder))
+        return rollouts.rollout(
+            self.model, seen, position, column, heads=heads, threshold=threshold, of_encoder=of_encoder
+        )
 
     def logit_lens(
         self, prompt: Prompt, *, count: int = 1, has_middle: bool = False, target: Prompt | None = None
@@ -172,34 +176,30 @@ class ModelLens:
 
         tokens: which to draw from, all words if None. off: (layer, head) of heads that are switched off.
         """
-        has_words = self.reader.tokenizer is not None
-        allowed = None
-        if tokens is not None:
-            allowed = [i for token in tokens if (i := self._id(token)) is not None]
-        elif has_words:
-            allowed = self.words.are_words().nonzero()[:, 0].tolist()
+        allowed = self.words.are_words().nonzero()[:, 0].tolist() if tokens is None else self._ids(tokens)
         return inductions.induction(
             self.model,
             length=length,
             num_sequences=num_sequences,
             seed=seed,
             allowed=allowed,
-            beginning=self.reader.words.frame[0] if has_words else (),
+            beginning=() if self.reader.tokenizer is None else self.reader.words.frame[0],
             off=off,
             progress=progress,
         )
 
     def neighbours(self, *texts: Token, count: int = 8) -> tuple[Neighbourhood, ...]:
         """The nearest words of each of these in the token table. See `embeddings`."""
-        return embeddings.neighbours_of(self.model, self.words, texts, count)
+        return embeddings.neighbours_of(self.model, self.words, self._ids(texts), count)
 
     def analogy(self, a: Token, b: Token, c: Token, *, count: int = 8) -> Analogy:
         """The words nearest to a − b + c in the token table."""
-        return embeddings.analogy(self.model, self.words, a, b, c, count)
+        one, other, third = self._ids((a, b, c))
+        return embeddings.analogy(self.model, self.words, one, other, third, count)
 
     def map(self, texts: Sequence[Token]) -> Map:
         """Words in the plane of their two widest directions."""
-        return embeddings.map_of(self.model, self.words, texts)
+        return embeddings.map_of(self.model, self.words, self._ids(texts))
 
     def positions(self, count: int = 64, *, of_encoder: bool = False) -> PositionSimilarity:
         """The cosine between every two of the first positions, or of as many as there are."""
@@ -219,9 +219,13 @@ class ModelLens:
         return token_id, self._id(against)
 
     def _id(self, token: Token | None) -> int | None:
-        if token is None or isinstance(token, int):
-            return token
-        return word_ids(self.words, [token])[0]
+        return None if token is None else self._ids([token])[0]
+
+    def _ids(self, tokens: Sequence[Token]) -> tuple[int, ...]:
+        """The ids of tokens. Raises CutawayError for a text where there is no tokenizer, naming what would bring one."""
+        if any(isinstance(token, str) for token in tokens):
+            _ = self.reader.words
+        return word_ids(self.words, tokens)
 
     def _text(self, token_id: int) -> str:
-        return f"id {token_id}" if self.reader.tokenizer is None else self.words.text(token_id)
+        return self.words.text(token_id)

@@ -140,12 +140,24 @@ def stack_name(model: Transformer) -> str:
     return "decoder" if model.decoder is not None else "encoder"
 
 
-def check_position(trace: Trace, position: int, row: int = 0) -> None:
-    """Raises CutawayError for a position or row that the trace does not have."""
-    batch, length = trace.ids.shape
-    for name, value, count in (("position", position, length), ("row", row, batch)):
+def check_position(trace: Trace, position: int, row: int = 0, length: int | None = None) -> None:
+    """Raises CutawayError for a position or row that the trace does not have. length: tokens, where they are not its ids."""
+    batch, count_read = trace.ids.shape
+    for name, value, count in (("position", position, length or count_read), ("row", row, batch)):
         if not 0 <= value < count:
             raise CutawayError(f"{name} is {value}. The trace has {count}: they are numbered from 0 to {count - 1}.")
+
+
+def check_count(count: int) -> None:
+    """Raises CutawayError for a count of words below 1."""
+    if count < 1:
+        raise CutawayError(f"count is {count}. Ask for 1 or more.")
+
+
+def check_encoder(model: Transformer, *, of_encoder: bool) -> None:
+    """Raises CutawayError where the encoder of two stacks is meant, and there is one stack."""
+    if of_encoder and not model.config.has_cross:
+        raise CutawayError("of_encoder is true, but this model has one stack. Leave it out.")
 
 
 def check_token(model: Transformer, token_id: int, name: str = "token_id") -> None:

@@ -6,6 +6,7 @@ The text runs several times at once as rows of a batch, so that each row can be 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import index
 
 import torch
 import torch.nn.functional as F
@@ -40,14 +41,15 @@ class Changes:
         return self.changes[site](tensor) if site in self.changes else tensor
 
 
-def states_of(model: Transformer, reading: Reading, watch: Watch | None = None, rows: int = 1) -> Tensor:
-    """What the last stack makes of one text, run in so many rows: [batch, position, d_model]."""
+def states_of(model: Transformer, reading: Reading, watch: Watch | None = None, rows: int | None = None) -> Tensor:
+    """What the last stack makes of what is read: [batch, position, d_model]. rows: one text is run in so many, side by side."""
+    count = -1 if rows is None else rows
     memory = None
     if reading.source is not None:
         call = Call(reading.source.tokens, attend=fused, watch=watch)
-        memory = model.encode(reading.source.ids.expand(rows, -1), call)
+        memory = model.encode(reading.source.ids.expand(count, -1), call)
     call = Call(reading.tokens, attend=fused, memory=memory, watch=watch)
-    return model.states(reading.ids.expand(rows, -1), call)
+    return model.states(reading.ids.expand(count, -1), call)
 
 
 def logits_at(model: Transformer, states: Tensor, position: int) -> Tensor:
@@ -91,11 +93,15 @@ def check_single(reading: Reading) -> None:
 
 
 def check_place(reading: Reading, position: int | None) -> int:
-    """The position, the last for None. Raises CutawayError for one that the text does not have."""
+    """The position, the last for None; a negative one counts from the end. Raises CutawayError for one that is not there."""
     check_single(reading)
-    position = reading.length - 1 if position is None else position
-    if not 0 <= position < reading.length:
-        raise CutawayError(
-            f"position is {position}. The text has {reading.length} tokens, numbered from 0 to {reading.length - 1}."
-        )
-    return position
+    if position is None:
+        return reading.length - 1
+    count = f"The text has {reading.length} tokens, numbered from 0 to {reading.length - 1}; −1 is the last."
+    try:
+        place = index(position)
+    except TypeError:
+        raise CutawayError(f"position is {position!r:.40}. {count}") from None
+    if not -reading.length <= place < reading.length:
+        raise CutawayError(f"position is {place}. {count}")
+    return place % reading.length

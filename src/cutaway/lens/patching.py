@@ -21,9 +21,10 @@ from torch import Tensor
 from ..errors import CutawayError
 from ..model import Transformer
 from .charts import Grid, ramp
-from .numerals import number
+from .colour import Theme
+from .numerals import number, quoted
 from .observe import trace
-from .parts import check_token, prefix_of, stack_name
+from .parts import check_encoder, check_token, prefix_of, stack_name
 from .passes import Changes, Progress, batches, check_place, check_single, logits_at, states_of, texts_of
 from .reading import Reading
 from .result import Result
@@ -71,11 +72,11 @@ class Patching(Result):
     tokens: tuple[str, ...]
     other_tokens: tuple[str, ...]
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """Rows are tokens and columns layers; of heads, rows are layers."""
         grid = _heads(self) if self.what.endswith("heads") else _tokens(self)
-        sheet = Sheet(2 * MARGIN + max(720, int(grid.width)))
-        lead = f"{self.right_text} over {self.wrong_text}"
+        sheet = Sheet(2 * MARGIN + max(720, int(grid.width)), theme)
+        lead = f"{quoted(self.right_text)} over {quoted(self.wrong_text)}"
         numbers = (
             f"The lead of {lead}: {number(self.first)} for the first prompt, {number(self.second)} for the second."
         )
@@ -179,8 +180,7 @@ def _check(
         check_single(each)
     if what not in SITES:
         raise CutawayError(f"what is '{what}'. Allowed: {', '.join(SITES)}.")
-    if of_encoder and not model.config.has_cross:
-        raise CutawayError("of_encoder is true, but this model has one stack. Leave it out.")
+    check_encoder(model, of_encoder=of_encoder)
     if what.startswith("cross") and (of_encoder or not model.config.has_cross):
         raise CutawayError(f"what is '{what}', but only the decoder of two stacks has cross-attention. Choose another.")
     for name, one, other in (

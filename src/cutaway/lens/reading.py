@@ -157,6 +157,9 @@ def rows_of_ids(ids: Tensor | Sequence[int] | Sequence[Sequence[int]]) -> Tensor
     rows = rows.unsqueeze(0) if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise CutawayError(f"Ids have the shape {tuple(rows.shape)}. Give at least one id: [batch, position].")
+    if rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
+        kind = str(rows.dtype).removeprefix("torch.")
+        raise CutawayError(f"Ids are whole numbers, and these are {kind}. Give [batch, position].")
     return rows
 
 

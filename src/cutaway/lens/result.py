@@ -2,6 +2,7 @@
 
     result.figure()            a matplotlib Figure
     result.save("x.svg")       or .png .pdf (the picture), .json .npz (the numbers)
+    result.save("x.svg", theme="dark")
 
 A notebook shows the picture of a result that ends a cell.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import CutawayError
 from ..weights.atomic import write_file
+from .colour import Theme
 from .sheet import Sheet
 
 if TYPE_CHECKING:
@@ -30,23 +32,23 @@ DPI: Final = 192  # of a PNG: two dots a pixel
 class Result:
     """Base of the lens's results, which are frozen dataclasses."""
 
-    def draw(self) -> Sheet:
-        """The picture."""
+    def draw(self, theme: Theme = "light") -> Sheet:
+        """The picture, in light or in dark."""
         raise NotImplementedError
 
-    def figure(self) -> Figure:
-        """The picture as a matplotlib Figure; show it, change it, or save it as you like."""
-        return self.draw().figure
+    def figure(self, theme: Theme = "light") -> Figure:
+        """The picture as a matplotlib Figure; show it, change it, or save it as you like. theme: light or dark."""
+        return self.draw(theme).figure
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers as nested mappings and lists, for JSON; `result` names the kind."""
         found = {each.name: _plain(getattr(self, each.name)) for each in fields(self)}  # type: ignore[arg-type]
         return {"result": type(self).__name__, **found}
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, theme: Theme = "light") -> Path:
         """Write a picture (.svg, .png, .pdf) or the numbers (.json, .npz), by the ending of the path. Returns the path.
 
-        Raises CutawayError for any other ending, and where the file cannot be written.
+        theme: of a picture, light or dark. Raises CutawayError for any other ending, and where the file cannot be written.
         """
         path = Path(path).expanduser()
         ending = path.suffix.lower()
@@ -55,17 +57,17 @@ class Result:
                 f"'{path.name}' ends in '{path.suffix or 'nothing'}'. A picture ends in {', '.join(PICTURES)}, numbers in "
                 f"{', '.join(NUMBERS)}."
             )
-        write_file(path, self._writer(ending))
+        write_file(path, self._writer(ending, theme))
         return path
 
-    def _writer(self, ending: str) -> Callable[[Path], None]:
+    def _writer(self, ending: str, theme: Theme) -> Callable[[Path], None]:
         if ending == ".json":
             text = json.dumps(self.as_dict(), ensure_ascii=False, indent=1)
             return lambda path: _ignore(path.write_text(text, encoding="utf-8"))
         if ending == ".npz":
             return self._write_arrays
-        drawn = self.figure()
-        return lambda path: drawn.savefig(path, format=ending[1:], dpi=DPI, metadata=_dateless(ending))
+        drawn = self.figure(theme)
+        return lambda path: _write_picture(drawn, path, ending)
 
     def _write_arrays(self, path: Path) -> None:
         import numpy
@@ -75,7 +77,7 @@ class Result:
 
     def _repr_svg_(self) -> str:
         buffer = io.StringIO()
-        self.figure().savefig(buffer, format="svg", metadata=_dateless(".svg"))
+        _write_picture(self.figure(), buffer, ".svg")
         return buffer.getvalue()
 
 
@@ -116,9 +118,13 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _dateless(ending: str) -> dict[str, None]:
-    """Metadata without the day, so that the same numbers give the same file."""
-    return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending, {})
+def _write_picture(drawn: Figure, file: Path | io.StringIO, ending: str) -> None:
+    """Without the day, and with names of parts that no chance makes, so that the same numbers give the same file."""
+    from matplotlib import rc_context
+
+    dateless: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "cutaway"}):
+        drawn.savefig(file, format=ending[1:], dpi=DPI, metadata=dateless.get(ending, {}))
 
 
 def _ignore(_: object) -> None:

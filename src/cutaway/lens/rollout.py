@@ -7,7 +7,7 @@ Each layer keeps half of a token and takes half from where its heads look (Abnar
 Column 0 is what enters the first layer, column l what leaves layer l − 1; the shares of a column add up to 1. Heads count
 alike (a_h = 1 / heads, as in the paper), or by the length of what they write at the query (a_h = |W_h m_h| / Σ). A decoder
 that looks at a source first gives half of what is left to cross-attention, and the rest to its own; so the two columns of
-shares, target and source, add up to 1 together.
+shares, target and source, add up to 1 together. A vector of the encoder comes from the source alone.
 
 It is a sketch: it follows weights, not values, knows nothing of feed-forward layers, and half is a convention.
 """
@@ -23,15 +23,18 @@ from torch import Tensor
 from ..errors import CutawayError
 from ..model import Transformer
 from ..model.attention import Attention
+from ..model.transformer import Stack
 from .attending import weights_of
-from .loom import BOX, Loom, cross
-from .numerals import number
-from .parts import check_position, prefix_of, sublayers, written_lengths
+from .colour import Theme
+from .loom import BOX, MOST_ROWS, Loom, cross
+from .numerals import chance, quoted
+from .parts import check_encoder, check_position, prefix_of, stack_name, sublayers, written_lengths
 from .result import Result
 from .sheet import MARGIN, Sheet
 from .trace import Trace
 
 HeadWeights = Literal["written", "plain"]
+THINNEST = 0.004
 BLOCK = 64
 """Queries at a time: no matrix is larger than [head, BLOCK, key]."""
 
@@ -58,12 +61,14 @@ class Flow:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout(Result):
-    """Where a vector came from: the one at `position` and `column` of the stack whose output becomes logits.
+    """Where a vector came from: the one at `position` and `column` of a stack.
 
-    heads: how they were averaged. main: that stack's flow. source: the encoder's, None for one stack; crossings: for each
-    decoder layer, the threads from the encoder's end into it. tokens, source_tokens: texts, where the trace has them.
+    heads: how they were averaged. main: that stack's flow. source: the encoder's below a decoder, else None; crossings: for each
+    decoder layer, the threads from the encoder's end into it. tokens: texts of the stack, where the trace has them;
+    source_tokens: of the source of a decoder.
     """
 
+    stack: str
     position: int
     column: int
     heads: HeadWeights
@@ -74,16 +79,16 @@ class Rollout(Result):
     tokens: tuple[str, ...]
     source_tokens: tuple[str, ...] = ()
 
-    def draw(self) -> Sheet:
+    def draw(self, theme: Theme = "light") -> Sheet:
         """The loom: boxes and threads, on one scale."""
-        return _drawn(self)
+        return _drawn(self, theme)
 
 
-def rollout_sites(model: Transformer) -> tuple[str, ...]:
+def rollout_sites(model: Transformer, *, of_encoder: bool = False) -> tuple[str, ...]:
     """The patterns of the sites that `rollout` reads; `weights` is taken where the trace has it, and not needed."""
     inside = [f"attention.{site}" for site in ("query", "key", "mixed")]
-    found = [f"{prefix_of(model)}layers.*.{site}" for site in inside]
-    if model.config.has_cross:
+    found = [f"{prefix_of(model, of_encoder=of_encoder)}layers.*.{site}" for site in inside]
+    if model.config.has_cross and not of_encoder:
         found += [f"decoder.layers.*.cross.{site}" for site in ("query", "key", "mixed")]
         found += [f"encoder.layers.*.{site}" for site in inside]
     return tuple(found)
@@ -97,27 +102,32 @@ def rollout(
     column: int | None = None,
     *,
     heads: HeadWeights = "written",
-    threshold: float = 0.004,
+    threshold: float | None = None,
     row: int = 0,
+    of_encoder: bool = False,
 ) -> Rollout:
     """Which tokens a vector came from. position, column: which vector; None: the last column, behind all layers.
 
     trace: with the sites of `rollout_sites`, of a pass in which a text stands by itself (as `LM.trace` and `trace_pair` run
-    it). threshold: threads with a smaller share are left out. Raises CutawayError for a vector that does not exist.
+    it). threshold: threads with a smaller share are left out; None: 0.004, and less where more tokens share than a figure has
+    rows. of_encoder: a vector of the encoder of two stacks. Raises CutawayError for a vector that does not exist.
     """
-    check_position(trace, position, row)
-    last = model.main.config.num_layers
+    stack, prefix, length = _stack(model, trace, position, row, of_encoder=of_encoder)
+    last = stack.config.num_layers
     column = last if column is None else column
     _check(column, last, heads)
+    threshold = THINNEST * min(1.0, MOST_ROWS / length) if threshold is None else threshold
     layers = _Layers(model, trace, heads, threshold, row)
-    shares = torch.zeros(trace.ids.shape[1], dtype=torch.float64)
+    shares = torch.zeros(length, dtype=torch.float64)
     shares[position] = 1.0
-    main, source, crossings = layers.down(prefix_of(model), shares, column)
+    main, source, crossings = layers.down(prefix, shares, column)
     flow = None
     if source is not None:
         assert model.encoder is not None, "cross-attention has a source"
         flow, _, _ = layers.down("encoder.", source, model.encoder.config.num_layers)
+    texts = trace.source_texts if of_encoder else trace.texts
     return Rollout(
+        stack="encoder" if of_encoder else stack_name(model),
         position=position,
         column=column,
         heads=heads,
@@ -125,9 +135,21 @@ def rollout(
         main=main,
         source=flow,
         crossings=crossings,
-        tokens=trace.texts[row] if trace.texts else (),
-        source_tokens=trace.source_texts[row] if trace.source_texts else (),
+        tokens=texts[row] if texts else (),
+        source_tokens=trace.source_texts[row] if flow is not None and trace.source_texts else (),
     )
+
+
+def _stack(model: Transformer, trace: Trace, position: int, row: int, *, of_encoder: bool) -> tuple[Stack, str, int]:
+    """The stack that is meant, what stands before its sites, and how many tokens it read."""
+    check_encoder(model, of_encoder=of_encoder)
+    if not of_encoder:
+        check_position(trace, position, row)
+        return model.main, prefix_of(model), trace.ids.shape[1]
+    assert model.encoder is not None, "checked"
+    length = trace["encoder.layers.0.attention.query"].shape[2]
+    check_position(trace, position, row, length)
+    return model.encoder, "encoder.", length
 
 
 class _Layers:
@@ -250,13 +272,13 @@ LABELS = 176
 """Pixels at the left of a loom for its tokens and their shares."""
 
 
-def _drawn(found: Rollout) -> Sheet:
-    sheet = Sheet()
+def _drawn(found: Rollout, theme: Theme) -> Sheet:
+    sheet = Sheet(theme=theme)
     words = found.tokens or tuple(map(str, range(len(found.main.shares[0]))))
     how = "by the length of what they write" if found.heads == "written" else "alike"
     depth = f"what layer {found.column - 1} gives" if found.column else "what enters the first layer"
     y = sheet.title(
-        f"Where {words[found.position]} came from",
+        f"Where {quoted(words[found.position])} came from",
         f"Attention rollout of {depth}; heads counted {how}; each layer keeps half.",
     )
     room = sheet.room - LABELS - 2 * BOX
@@ -273,7 +295,7 @@ def _explained(sheet: Sheet, found: Rollout, y: float) -> Sheet:
     sheet.caption(
         y + 12,
         "Rows are tokens; heights and widths are shares of the vector in the frame, and every column adds up to 1. Threads below "
-        f"{number(found.threshold, 3)} are left out (at most {number(left_out)} of a layer). This is a sketch: it follows "
+        f"{chance(found.threshold)} are left out (at most {chance(left_out)} of a layer). This is a sketch: it follows "
         "weights and not values, and knows nothing of feed-forward layers. Contributions measure.",
     )
     return sheet

@@ -1,8 +1,8 @@
 """A sheet to draw on. In: words, boxes, ribbons and lines at places in pixels. Out: a matplotlib Figure that fits them.
 
 Places count from the top left. Colours say where a number comes from: blue was learned, green was computed from the text, and
-orange is the place looked at, and nothing else. Sign and size are lightness; boxes have no borders, and nothing is rescaled to
-look busy.
+orange is the place looked at, and nothing else. Sign and size are lightness, stronger farther from the page, in the light theme
+as in the dark one; boxes have no borders, and nothing is rescaled to look busy.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ import logging
 import textwrap
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from .colour import SCALES, mixed, readable_on
+from ..errors import CutawayError
+from .colour import PAPERS, Scale, Theme, contrast, shade
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Scale = Literal["learned", "computed", "share"]
-PAGE, INK, INK_2, INK_3, RULE, RULE_2, LOOK = (
-    "#fbfbf9", "#191b1d", "#50565b", "#6b7176", "#e5e5e0", "#bfc1bb", "#c2410c",
-)  # fmt: skip
 FONTS: Final = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 PIXELS: Final = 96  # to an inch
 MARGIN: Final = 32
@@ -31,16 +28,22 @@ WIDTHS: Final = {SMALL: 5.6, TEXT: 6.6, TITLE: 9.6}
 
 
 class Sheet:
-    """Grows downward as it is drawn on. width: in pixels, margins included."""
+    """Grows downward as it is drawn on. width: in pixels, margins included; theme: light or dark.
 
-    def __init__(self, width: int = 944 + 2 * MARGIN) -> None:
+    Raises CutawayError for another theme.
+    """
+
+    def __init__(self, width: int = 944 + 2 * MARGIN, theme: Theme = "light") -> None:
+        if theme not in PAPERS:
+            raise CutawayError(f"theme is {theme!r:.40}. Allowed: {', '.join(PAPERS)}.")
         # Before the import, which tells about its fonts on the first run of an account and about a home without room.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self.width, self.bottom = width, 0.0
-        self._figure = Figure(dpi=PIXELS, facecolor=PAGE)
+        self.width, self.theme, self.bottom = width, theme, 0.0
+        self.paper = PAPERS[theme]
+        self._figure = Figure(dpi=PIXELS, facecolor=self.paper.page)
         FigureCanvasAgg(self._figure)
         self.axes = self._figure.add_axes((0, 0, 1, 1))
         self.axes.set_axis_off()
@@ -68,7 +71,7 @@ class Sheet:
 
     def title(self, words: str, under: str = "") -> float:
         """What the figure shows, and the numbers in one line. Returns the next free place."""
-        self.text(MARGIN, MARGIN + 8, words, size=TITLE, colour=INK, is_bold=True)
+        self.text(MARGIN, MARGIN + 8, words, size=TITLE, colour=self.paper.ink, is_bold=True)
         y = MARGIN + 24
         return self.caption(y + 4, under, size=TEXT) + 20 if under else y + 20
 
@@ -89,18 +92,21 @@ class Sheet:
         words: str,
         *,
         size: int = TEXT,
-        colour: str = INK_2,
+        colour: str | None = None,
         align: str = "left",
         is_bold: bool = False,
     ) -> None:
-        """Words whose middle line is at y; `$` and `_` are themselves, and what no font here has is its code in hex."""
+        """Words whose middle line is at y; `$` and `_` are themselves, and what no font here has is its code in hex.
+
+        colour: None for the ink of small words.
+        """
         self.axes.text(
             x,
             y,
             self.legible(words),
             fontsize=size * 72 / PIXELS,
             fontfamily=self.fonts,
-            color=colour,
+            color=self.paper.ink_2 if colour is None else colour,
             ha=align,
             va="center_baseline",
             fontweight="bold" if is_bold else "normal",
@@ -133,8 +139,17 @@ class Sheet:
         self.axes.add_patch(Rectangle((x, y), width, height, zorder=self.next(), **fill))
         self.reach(y + height)
 
-    def line(self, xs: Sequence[float], ys: Sequence[float], colour: str = RULE, *, width: float = 1.0) -> None:
-        """A line through points."""
+    def shade(self, scale: Scale, value: float) -> str:
+        """The colour of a value, as `colour.shade` has it for this theme."""
+        return shade(scale, value, self.theme)
+
+    def on(self, colour: str) -> str:
+        """Ink or page, whichever can be read on a colour."""
+        return max((self.paper.ink, self.paper.page), key=lambda each: contrast(each, colour))
+
+    def line(self, xs: Sequence[float], ys: Sequence[float], colour: str | None = None, *, width: float = 1.0) -> None:
+        """A line through points. colour: None for the faintest."""
+        colour = self.paper.rule if colour is None else colour
         self.axes.plot(xs, ys, color=colour, linewidth=width * 72 / PIXELS, solid_capstyle="butt", zorder=self.next())
         self.reach(max(ys))
 
@@ -172,17 +187,6 @@ class Sheet:
         """Make the sheet reach down to y."""
         self.bottom = max(self.bottom, y)
         return y
-
-
-def shade(scale: Scale, value: float) -> str:
-    """The colour of a value: signed from −1 to 1 for learned and computed, from 0 to 1 for a share; beyond, its end."""
-    place = 2 * value if scale == "share" else value + 1
-    return mixed(SCALES["light"][scale], min(max(place, 0.0), 2.0))
-
-
-def on(colour: str) -> str:
-    """The ink that can be read on a colour."""
-    return INK if readable_on(colour) == "#000000" else PAGE
 
 
 def _fonts() -> list[str]:

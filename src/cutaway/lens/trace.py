@@ -1,21 +1,29 @@
 """What was seen on the way. In: patterns of sites and a pass. Out: a copy of every tensor that they name.
 
 `Recorder` is the watcher that a call takes along (`Call(…, watch=recorder)`); it changes nothing. `Trace` is what it saw,
-with the ids and the token texts that it was seen for.
+with the ids and the token texts that it was seen for; it saves itself as .safetensors (`saved.read_trace` reads it again).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
 from torch import Tensor
 
 from ..errors import CutawayError, near
+from ..weights.atomic import write_file
+from ..weights.tensor_file import write_tensors
 from .places import is_of_source, picked
 from .sites import match
 
 Kept = Mapping[str, tuple[int, Sequence[int]] | None]
 Axes = Mapping[str, tuple[str, ...]]
+ENDING: Final = ".safetensors"
+IDS: Final = "ids"
+"""The name of a saved trace's ids among its tensors."""
 
 
 class Recorder:
@@ -117,3 +125,21 @@ class Trace:
     def num_bytes(self) -> int:
         """Bytes of all recorded tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors.values())
+
+    def save(self, path: str | Path) -> Path:
+        """Write all tensors and the ids, each under its name, with texts and axes as notes. path: ends in .safetensors.
+
+        Returns the path. Raises CutawayError for another ending, and where the file cannot be written.
+        """
+        path = Path(path).expanduser()
+        if path.suffix.lower() != ENDING:
+            raise CutawayError(f"'{path.name}' ends in '{path.suffix or 'nothing'}'. A trace is saved as {ENDING}.")
+        notes = {"sites": self.names, "texts": self.texts, "source_texts": self.source_texts, "axes": self.axes}
+        written = {name: json.dumps(value, ensure_ascii=False) for name, value in notes.items()}
+        write_file(path, lambda place: write_tensors(place, {**self._tensors, IDS: self.ids}, written))
+        return path
+
+    def __repr__(self) -> str:
+        """How much of what was seen: Trace(3 sites of [1, 9] tokens, 12,345 bytes)."""
+        sites = f"{len(self)} site{'' if len(self) == 1 else 's'}"
+        return f"Trace({sites} of {list(self.ids.shape)} tokens, {self.num_bytes:,} bytes)"

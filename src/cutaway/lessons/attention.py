@@ -20,7 +20,7 @@ from ..lens.trace import Trace
 from ..lm import LM
 from .figures import Bar, Bars, Strips, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder, some_tokens, spread, strip
+from .live import need_writer, some_tokens, spread, strip
 from .settings import Setting, Settings, text, whole
 
 TEXT = "Tom had a red ball. Tom loved the red"
@@ -38,8 +38,8 @@ class Sum:
 
     @property
     def gap(self) -> float:
-        """How far the sum is from what the model computed, at most."""
-        return float((self.total - self.mixed).abs().max())
+        """How far the sum is from what the model computed, at most, as a share of the largest number where that is above 1."""
+        return float((self.total - self.mixed).abs().max() / self.mixed.abs().max().clamp_min(1))
 
 
 def settings(lm: LM) -> tuple[Setting, ...]:
@@ -55,11 +55,6 @@ def settings(lm: LM) -> tuple[Setting, ...]:
         whole("layer", "Layer", found.layer, 0, stack.num_layers - 1),
         whole("head", "Head", found.head, 0, stack.attention.num_heads - 1),
     )
-
-
-def check(lm: LM) -> None:
-    """Raises CutawayError for a model that continues no text."""
-    need_decoder(lm)
 
 
 def show(lm: LM, given: Settings) -> Shown:
@@ -143,11 +138,18 @@ def _ledger(found: Head, tokens: tuple[str, ...]) -> Table:
     ]
     return Table(
         title="How a weight comes about",
-        caption=f"The score is q · k × {found.scale:.3g}; softmax over all scores gives the weights. The strongest {len(rows)}.",
-        source="softmax(q · k × scale)",
+        caption=f"{_score(found)} Softmax over all scores gives the weights. The strongest {len(rows)}.",
+        source="softmax(score)",
         heads=("from", ">q · k", ">score", ">weight", ">|value|"),
         rows=tuple(rows),
     )
+
+
+def _score(found: Head) -> str:
+    """How this model makes a score, in a sentence."""
+    cap = "" if found.softcap is None else f", capped at ±{found.softcap:g} by tanh"
+    bias = ", and a number for the distance of the two is added" if found.has_bias else ""
+    return f"The score is q · k × {found.scale:.3g}{cap}{bias}."
 
 
 def _strips(added: Sum, weights: tuple[float, ...], tokens: tuple[str, ...], layer: int, head: int) -> Strips:
@@ -174,7 +176,7 @@ ENTRY = Entry(
     name="attention",
     title="What does attention add up?",
     line="a weighted sum, with its weights, added up again",
-    check=check,
+    check=need_writer,
     settings=settings,
     show=show,
 )

@@ -63,11 +63,6 @@ def settings(lm: LM) -> tuple[Setting, ...]:  # noqa: ARG001 (the same for every
     )
 
 
-def check(lm: LM) -> None:
-    """Raises CutawayError for a model that continues no text."""
-    need_decoder(lm)
-
-
 def show(lm: LM, given: Settings) -> Shown:
     """Measure the memory, then the passes of the loaded model and of a large one."""
     most = given.whole("prompts")
@@ -215,7 +210,7 @@ ENTRY = Entry(
     name="memory",
     title="Why does writing wait for memory?",
     line="bytes for each token and tokens a second, measured on this machine",
-    check=check,
+    check=need_decoder,
     settings=settings,
     show=show,
 )

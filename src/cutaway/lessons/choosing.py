@@ -19,7 +19,7 @@ from ..lens.words import Words
 from ..lm import LM
 from .figures import Bar, Bars, Curve, Line, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import logits, need_decoder, run, some_tokens, words_of
+from .live import logits, need_writer, run, some_tokens, words_of
 from .settings import Setting, Settings, real, text, whole
 
 SIZE = 4
@@ -39,11 +39,6 @@ def settings(lm: LM) -> tuple[Setting, ...]:
     )
 
 
-def check(lm: LM) -> None:
-    """Raises CutawayError for a model that continues no text."""
-    need_decoder(lm)
-
-
 def show(lm: LM, given: Settings) -> Shown:
     """Write greedily and by lot, count what is said twice, and let a sentence repeat itself."""
     words, heat, length = words_of(lm), given.real("temperature"), given.whole("tokens")
@@ -60,9 +55,7 @@ def show(lm: LM, given: Settings) -> Shown:
             "choose. Greedy takes the largest share every time. Drawing takes a token by lot, as often as its share "
             "says; temperature makes the large shares larger (below 1) or smaller (above 1) first.",
             f"Greedy sounds safe and tends to loops: of the {SIZE}-token runs of its text {chance(repeats)} have been "
-            f"there before, against {chance(lot)} when drawn. The last figure shows why: a token of a sentence has "
-            f"{chance(rounds[0])} when it is read first and {chance(rounds[1])} the second time, and what is "
-            "likeliest is what greedy takes.",
+            f"there before, against {chance(lot)} when drawn. {_why(rounds)}",
         ),
         figures=(_shares(said, heat, words), _texts(lm, greedy, drawn[0]), _bars(repeats, lot, heat), _rounds(rounds)),
         findings=(
@@ -80,6 +73,16 @@ def show(lm: LM, given: Settings) -> Shown:
         fair=f"One model, one prompt, {count(len(greedy), 'token')} each; the end of a story does not end a text, so "
         f"that none is shorter. By lot, {NUM_SAMPLES} texts were written and their mean is taken.",
     )
+
+
+def _why(rounds: Sequence[float]) -> str:
+    """What the last figure says about it."""
+    measured = (
+        f"a token of a sentence has {chance(rounds[0])} when it is read first and {chance(rounds[1])} the second time"
+    )
+    if rounds[1] > rounds[0]:
+        return f"The last figure shows why: {measured}, and what is likeliest is what greedy takes."
+    return f"In most models a sentence that was said is likelier the next time. Not here, as the last figure shows: {measured}."
 
 
 def written(lm: LM, ids: Sequence[int], length: int, chosen: Sequence[Sampling]) -> list[list[int]]:
@@ -167,7 +170,7 @@ ENTRY = Entry(
     name="choosing",
     title="How do chances become a word?",
     line="greedy and drawn text, and why greedy repeats",
-    check=check,
+    check=need_writer,
     settings=settings,
     show=show,
 )

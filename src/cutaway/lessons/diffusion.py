@@ -23,7 +23,7 @@ from .digits.images import NUM_PIXELS, Digits, nearest, read_digits
 from .digits.noise import NUM_LEVELS, Step, add_noise, kept, take_off
 from .figures import Bar, Bars, Images, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder
+from .live import need_writer
 from .settings import Setting, Settings, choice, real, whole
 
 NAMES = tuple(str(digit) for digit in range(10))
@@ -59,7 +59,7 @@ def settings(lm: LM) -> tuple[Setting, ...]:  # noqa: ARG001 (the same for every
 
 def check(lm: LM) -> None:
     """Raises CutawayError for a model that continues no text: the lesson compares with one."""
-    need_decoder(lm)
+    need_writer(lm)
 
 
 def show(lm: LM, given: Settings) -> Shown:

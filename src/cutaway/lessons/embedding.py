@@ -14,9 +14,9 @@ from ..lens.inputs import neighbours
 from ..lens.numerals import number
 from ..lens.words import Words
 from ..lm import LM
-from .figures import Bar, Bars, Matrix, Table
+from .figures import Bars, Matrix, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder, one_token, words_of
+from .live import cosine_bars, need_words, one_token, words_of
 from .settings import Setting, Settings, text
 
 WORDS = {"first": "cat", "second": "dog", "third": "apple", "fourth": "bicycle"}
@@ -28,11 +28,6 @@ def settings(lm: LM) -> tuple[Setting, ...]:  # noqa: ARG001 (the same for every
     """Four words: two pairs."""
     labels = ("One pair", "and", "The other pair", "and")
     return tuple(text(name, label, WORDS[name], most=30) for name, label in zip(WORDS, labels, strict=True))
-
-
-def check(lm: LM) -> None:
-    """Raises CutawayError for a model that continues no text."""
-    need_decoder(lm)
 
 
 def show(lm: LM, given: Settings) -> Shown:
@@ -47,7 +42,7 @@ def show(lm: LM, given: Settings) -> Shown:
     return Shown(
         text=(
             f"“Embedded” means: put into a space. The table of the model has a row of {table.shape[1]} numbers for "
-            "each token, and the row is all that the layers ever learn of it. Nobody wrote the rows. Training moved "
+            "each token, and the row is all that the layers are told of the token itself. Nobody wrote the rows. Training moved "
             "them, a little for each text, and words that are used alike ended up pointing alike.",
             f"The cosine of {pair} is {number(near)}; that of {other} is {number(far)}. Two words drawn at random "
             f"have {number(float(pairs.mean()))} on average.",
@@ -68,13 +63,13 @@ def show(lm: LM, given: Settings) -> Shown:
             ),
         ),
         wrong=Check(
-            claim=f"{pair.capitalize()} that are no more alike than {other}.",
+            claim=f"{pair[:1].upper()}{pair[1:]} that are no more alike than {other}.",
             threshold="a difference of the cosines of 0 or less",
             found=number(near - far),
             holds=near > far,
         ),
         fair="Each word is one token with a space before it, so four rows of one table are compared, none of them "
-        f"put together from parts. The pairs drawn at random are {NUM_PAIRS:,}, with seed {SEED}.",
+        f"put together from parts. The pairs drawn at random are {len(pairs):,}, with seed {SEED}.",
     )
 
 
@@ -115,13 +110,7 @@ def _matrix(cosines: Tensor, ids: list[int], words: Words) -> Matrix:
 
 def _bars(pair: tuple[str, float], other: tuple[str, float], pairs: Tensor) -> Bars:
     rows = (pair, other, ("strangers, mean", float(pairs.mean())))
-    return Bars(
-        title="Two pairs, and strangers",
-        caption="The same cosines as bars.",
-        source="embedding.token",
-        rows=tuple(Bar(label=name, value=value, text=number(value), role="learned") for name, value in rows),
-        scale=1.0,
-    )
+    return cosine_bars("Two pairs, and strangers", "The same cosines as bars.", rows)
 
 
 def _neighbours(table: Tensor, ids: list[int], words: Words) -> Table:
@@ -143,7 +132,7 @@ ENTRY = Entry(
     name="embedding",
     title="What does “embedded” mean?",
     line="cat and dog against apple and bicycle",
-    check=check,
+    check=need_words,
     settings=settings,
     show=show,
 )

@@ -20,7 +20,7 @@ from ..lens.words import Words
 from ..lm import LM
 from .figures import Curve, Line, Strips, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder, need_table, some_tokens, spread, strip, words_of
+from .live import need_table, need_writer, some_tokens, spread, strip, words_of
 from .settings import Setting, Settings, real, text
 
 ALONE = 0.999
@@ -50,7 +50,7 @@ def settings(lm: LM) -> tuple[Setting, ...]:  # noqa: ARG001 (the same for every
 
 def check(lm: LM) -> None:
     """Raises CutawayError for a model that continues no text or adds no positions."""
-    need_decoder(lm)
+    need_writer(lm)
     need_table(lm)
 
 

@@ -19,18 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CutawayError
-from ..lens.edits import Change, Edit
+from ..lens.edits import Edit
 from ..lens.numerals import chance, count, number, small
 from ..lens.stream import would_say
 from ..lens.words import Words
 from ..lm import LM
 from .figures import Bar, Bars, Matrix, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder, some_tokens, words_of
+from .live import logits, need_writer, run, some_tokens, words_of
 from .settings import Setting, Settings, choice, text, whole
 
 EQUAL = 1e-4
-MOST_LOGITS = 2**23  # of one pass that tries many switches at once
 MOST_SWITCHES = 300
 PARTS = {"head": "head", "attention": "all heads", "feedforward": "the feed-forward network"}
 
@@ -69,7 +68,7 @@ def settings(lm: LM) -> tuple[Setting, ...]:
 
 def check(lm: LM) -> None:
     """Raises CutawayError for a model that continues no text, or is too large to leave out every head of."""
-    need_decoder(lm)
+    need_writer(lm)
     stack = lm.config.main
     if (switches := stack.num_layers * (stack.attention.num_heads + 2)) > MOST_SWITCHES:
         raise CutawayError(
@@ -82,12 +81,9 @@ def show(lm: LM, given: Settings) -> Shown:
     """Leave out every part once, and look at the stream on its way up."""
     ids, words, stack = some_tokens(lm, given.text("text"), least=3), words_of(lm), lm.config.main
     layer, head, off = given.whole("layer"), given.whole("head"), given.text("off")
-    heads = [(i, j) for i in range(stack.num_layers) for j in range(stack.attention.num_heads)]
-    kinds = [(i, kind) for i in range(stack.num_layers) for kind in ("attention", "feedforward")]
-    switches: list[tuple[int, int | str]] = [*heads, *kinds]
-    plain, *losses = losses_without(lm, ids, switches)
-    costs = dict(zip(switches, (loss - plain for loss in losses), strict=True))
+    plain, costs = costs_of(lm, ids)
     stream, lens = stream_of(lm, ids)
+    heads = [(i, j) for i in range(stack.num_layers) for j in range(stack.attention.num_heads)]
     cost, worst = costs[layer, head if off == "head" else off], max(heads, key=lambda place: costs[place])
     what = f"{PARTS[off]}{f' {head}' if off == 'head' else ''} of layer {layer}"
     return Shown(
@@ -131,40 +127,21 @@ def _text(
     )
 
 
-def losses_without(lm: LM, ids: Sequence[int], switches: Sequence[tuple[int, int | str]]) -> list[float]:
-    """The mean loss of the text: as it is, then without each part: (layer, head) or (layer, "attention" or "feedforward")."""
-    rows: list[tuple[int, int | str] | None] = [None, *switches]
-    found: list[float] = []
-    at_once = max(1, MOST_LOGITS // (len(ids) * lm.config.vocab_size))
-    for start in range(0, len(rows), at_once):
-        found += _losses(lm, ids, rows[start : start + at_once])
-    return found
+def costs_of(lm: LM, ids: Sequence[int]) -> tuple[float, dict[tuple[int, int | str], float]]:
+    """The mean loss of the text, and how much more it is without each part: by layer, and head, "attention" or "feedforward"."""
+    found = lm.lens.ablate(ids)
+    costs: dict[tuple[int, int | str], float] = {}
+    for layer, heads in enumerate(found.heads):
+        costs |= {(layer, head): cost for head, cost in enumerate(heads)}
+        costs[layer, "attention"] = _loss_without(lm, ids, f"layers.{layer}.attention.output") - found.whole
+        costs[layer, "feedforward"] = found.feedforward[layer]
+    return found.whole, costs
 
 
-def _losses(lm: LM, ids: Sequence[int], rows: Sequence[tuple[int, int | str] | None]) -> list[float]:
-    """One pass: every row is the text with another part switched off."""
-    off: dict[str, list[tuple[int, int | None]]] = {}
-    for row, switch in enumerate(rows):
-        if switch is not None:
-            layer, part = switch
-            site = f"layers.{layer}.attention.mixed" if isinstance(part, int) else f"layers.{layer}.{part}.output"
-            off.setdefault(site, []).append((row, part if isinstance(part, int) else None))
-    edits = [Edit(site=site, op=_zero(places)) for site, places in off.items()]
-    batch = torch.tensor([list(ids)]).expand(len(rows), -1)
-    said = lm.trace(batch, "output.logits", edits=edits)["output.logits"]
-    return [float(F.cross_entropy(row[:-1].double(), batch[0, 1:])) for row in said]
-
-
-def _zero(places: Sequence[tuple[int, int | None]]) -> Change:
-    """What sets rows, or one head of a row, to zero."""
-
-    def edit(tensor: Tensor) -> Tensor:
-        tensor = tensor.clone()
-        for row, head in places:
-            tensor[row if head is None else (row, head)] = 0
-        return tensor
-
-    return edit
+def _loss_without(lm: LM, ids: Sequence[int], site: str) -> float:
+    """The mean loss of the text where a site is zero."""
+    said = logits(lm, run(lm, ids, edits=[Edit(site=site, op="zero")]))
+    return float(F.cross_entropy(said[:-1].double(), torch.tensor(ids[1:])))
 
 
 def stream_of(lm: LM, ids: Sequence[int]) -> tuple[Stream, list[Tensor]]:

@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..lens.embeddings import analogy
 from ..lens.inputs import neighbours
 from ..lens.numerals import number
 from ..lens.words import Words
 from ..lm import LM
 from .embedding import alike
-from .figures import Bar, Bars, Matrix, Table
+from .figures import Bars, Matrix, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder, one_token, words_of
+from .live import cosine_bars, need_words, one_token, words_of
 from .settings import Setting, Settings, choice, text
 
 GROUPS = {
@@ -54,11 +53,6 @@ def settings(lm: LM) -> tuple[Setting, ...]:  # noqa: ARG001 (the same for every
     return (choice("group", "Words", "verbs", GROUPS), text("word", "Neighbours of", "walked", most=30))
 
 
-def check(lm: LM) -> None:
-    """Raises CutawayError for a model that continues no text."""
-    need_decoder(lm)
-
-
 def show(lm: LM, given: Settings) -> Shown:
     """Compare all words of the group in pairs, and look for the neighbours of one."""
     words, table = words_of(lm), lm.model.token.weight.detach().float()
@@ -66,12 +60,13 @@ def show(lm: LM, given: Settings) -> Shown:
     ids = [[one_token(lm, word) for word in row] for row in group]
     found = likeness(table, ids)
     word = one_token(lm, given.text("word"))
-    guessed, wanted = analogy(table, ids, words)
+    (first, second, *_), (third, asked, *_) = ids[:2]
+    guessed, wanted = analogy(lm.model, words, second, first, third, 1).neighbours[0].text, words.text(asked)
     return Shown(
         text=(
             f"Two words can be near each other for two reasons. “{group[0][0]}” and “{group[0][1]}” share a meaning; "
-            f"“{group[0][1]}” and “{group[1][1]}” share a form. A model that has only ever guessed next words needs "
-            "both: the meaning says what the text is about, the form says what fits here.",
+            f"“{group[0][1]}” and “{group[1][1]}” share a form. A model that has only ever guessed words from the words "
+            "around them needs both: the meaning says what the text is about, the form says what fits here.",
             "The table of the model holds both at once. Words that share their meaning have a mean cosine of "
             f"{number(found.meaning)}, words that share their form {number(found.form)}, and words that share neither "
             f"{number(found.neither)}.",
@@ -107,24 +102,9 @@ def likeness(table: Tensor, ids: Sequence[Sequence[int]]) -> Likeness:
     return Likeness(**{kind: fmean(values) for kind, values in kinds.items()})
 
 
-def analogy(table: Tensor, ids: Sequence[Sequence[int]], words: Words) -> tuple[str, str]:
-    """The word nearest to second form − first form of the first meaning + first form of the second; and the one asked for."""
-    directions = F.normalize(table, dim=-1)
-    point = directions[ids[0][1]] - directions[ids[0][0]] + directions[ids[1][0]]
-    cosines = F.cosine_similarity(directions, point, dim=-1).masked_fill(~words.are_words(), -torch.inf)
-    cosines[[ids[0][0], ids[0][1], ids[1][0]]] = -torch.inf
-    return words.text(int(cosines.argmax())), words.text(ids[1][1])
-
-
 def _bars(found: Likeness) -> Bars:
     values = {"same meaning": found.meaning, "same form": found.form, "neither": found.neither}
-    return Bars(
-        title="How alike, on average",
-        caption="The mean cosine over all pairs of each kind.",
-        source="embedding.token",
-        rows=tuple(Bar(label=name, value=value, text=number(value), role="learned") for name, value in values.items()),
-        scale=1.0,
-    )
+    return cosine_bars("How alike, on average", "The mean cosine over all pairs of each kind.", values.items())
 
 
 def _matrix(table: Tensor, ids: Sequence[Sequence[int]], words: Words) -> Matrix:
@@ -139,7 +119,7 @@ def _matrix(table: Tensor, ids: Sequence[Sequence[int]], words: Words) -> Matrix
         columns=labels,
         values=tuple(map(tuple, alike(table[flat]).tolist())),
         role="learned",
-        is_share=True,
+        is_share=False,
     )
 
 
@@ -158,7 +138,7 @@ ENTRY = Entry(
     name="meaning",
     title="Meaning, or grammar?",
     line="walk, walked, played: what words that are near each other share",
-    check=check,
+    check=need_words,
     settings=settings,
     show=show,
 )

@@ -26,7 +26,7 @@ from ..lm import LM
 from ..train.optimise import AdamW, leave_compiler_out
 from .figures import Bar, Bars, Curve, Line, Link, Pairs
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder, one_token, spread, strip, words_of
+from .live import need_words, one_token, spread, strip, words_of
 from .settings import Setting, Settings, choice, whole
 
 PERSONS = ("I", "you", "he", "she", "they", "we")
@@ -85,11 +85,6 @@ def settings(lm: LM) -> tuple[Setting, ...]:  # noqa: ARG001 (the same for every
     )
 
 
-def check(lm: LM) -> None:
-    """Raises CutawayError for a model that continues no text."""
-    need_decoder(lm)
-
-
 def show(lm: LM, given: Settings) -> Shown:
     """Train both networks, then let them read the sentence and its reverse."""
     first, verb, second = given.text("first"), given.text("verb"), given.text("second")
@@ -129,9 +124,10 @@ def show(lm: LM, given: Settings) -> Shown:
 def _text(words: tuple[str, str, str], gaps: Sequence[float], right: Sequence[float]) -> tuple[str, ...]:
     """The text of the lesson. gaps, right: of the recurrent network and of the one that adds up."""
     return (
-        "A transformer sees all tokens at once and has to be told their order. A recurrent network reads them one by "
-        f"one and keeps a single vector of {D_STATE} numbers, its state. Each word changes the state that the words "
-        "before it left, so the order is in the way the state was made. There is no position anywhere.",
+        "A transformer sees all tokens at once, and order reaches it from outside: by positions, or by who may see "
+        f"whom. A recurrent network reads them one by one and keeps a single vector of {D_STATE} numbers, its state. Each "
+        "word changes the state that the words before it left, so the order is in the way the state was made. There is no "
+        "position anywhere.",
         f"After “{' '.join(words)}” and “{' '.join(reversed(words))}” the states differ by up to {small(gaps[0])}. In "
         f"a network that adds the same words up they differ by {small(gaps[1])}. Asked which word stood first, the "
         f"recurrent one is right in {chance(right[0])} of sentences with a verb that it never saw, the other in "
@@ -238,7 +234,7 @@ ENTRY = Entry(
     name="recurrence",
     title="How does a recurrent network know order?",
     line="a small one trained while you wait, beside one that adds words up",
-    check=check,
+    check=need_words,
     settings=settings,
     show=show,
 )

@@ -27,7 +27,7 @@ from ..runtime.attend import fused
 from ..tasks.translate import translate
 from .figures import Matrix, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import words_of
+from .live import need_words, words_of
 from .settings import Setting, Settings, text
 
 MOVED = 1e-10  # in double precision; what an output does not see moves it by 0, and what it hardly sees by 1e-7
@@ -62,12 +62,13 @@ def settings(lm: LM) -> tuple[Setting, ...]:  # noqa: ARG001 (the same for every
 
 
 def check(lm: LM) -> None:
-    """Raises CutawayError for a model that is not an encoder and a decoder."""
+    """Raises CutawayError for a model that is not an encoder and a decoder, or has no tokenizer."""
     if not lm.config.has_cross:
         stack = "an encoder" if lm.config.decoder is None else "a decoder"
         raise CutawayError(
             f"This lesson compares an encoder and a decoder, and '{lm.name}' has {stack} only. Take --model translate-de-en."
         )
+    need_words(lm)
 
 
 def show(lm: LM, given: Settings) -> Shown:

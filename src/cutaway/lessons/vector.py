@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..lens.edits import Edit
+from ..lens.inputs import nearest as nearest_rows
 from ..lens.numerals import chance, number
 from ..lens.words import Words
 from ..lm import LM
-from .figures import Bar, Bars, Curve, Line, Strips, Table
+from .figures import Bars, Curve, Line, Strips, Table
 from .lesson import Check, Entry, Finding, Shown
-from .live import need_decoder, one_token, spread, strip, words_of
+from .live import cosine_bars, need_writer, one_token, spread, strip, words_of
 from .settings import Setting, Settings, real, text, whole
 
 BEFORE = "The"
@@ -41,11 +42,6 @@ def settings(lm: LM) -> tuple[Setting, ...]:
         real("mix", "How far on the way", 0.5, 0.05, 0.95),
         whole("dimension", "Dimension", 0, 0, lm.config.main.d_model - 1),
     )
-
-
-def check(lm: LM) -> None:
-    """Raises CutawayError for a model that continues no text."""
-    need_decoder(lm)
 
 
 def show(lm: LM, given: Settings) -> Shown:
@@ -132,9 +128,8 @@ def largest_jump(lm: LM, first: Tensor, second: Tensor) -> float:
 
 def nearest(point: Tensor, table: Tensor, words: Words) -> list[tuple[str, float]]:
     """The words whose rows have the largest cosine with a point, and the cosines. point: [d_model]; table: [vocab, d_model]."""
-    cosines = F.cosine_similarity(table, point, dim=-1).masked_fill(~words.are_words(), -1)
-    best, ids = cosines.topk(NUM_WORDS)
-    return [(words.text(i), cosine) for i, cosine in zip(ids.tolist(), best.tolist(), strict=True)]
+    found = nearest_rows(F.normalize(table, dim=-1), point, (), words.are_words(), words, NUM_WORDS)
+    return [(each.text, each.cosine) for each in found]
 
 
 def _strips(names: Sequence[str], first: Tensor, second: Tensor, point: Tensor) -> Strips:
@@ -152,15 +147,8 @@ def _strips(names: Sequence[str], first: Tensor, second: Tensor, point: Tensor) 
 
 
 def _nearest_bars(point: Tensor, table: Tensor, words: Words) -> Bars:
-    return Bars(
-        title="The words nearest to the mix",
-        caption="Cosine: 1 is the same direction, 0 a right angle.",
-        source="embedding.token",
-        rows=tuple(
-            Bar(label=word, value=c, text=number(c), role="learned") for word, c in nearest(point, table, words)
-        ),
-        scale=1.0,
-    )
+    said = "Cosine: 1 is the same direction, 0 a right angle."
+    return cosine_bars("The words nearest to the mix", said, nearest(point, table, words))
 
 
 def _curve(lm: LM, first: Tensor, second: Tensor, at: Tensor, names: list[str]) -> Curve:
@@ -202,7 +190,7 @@ ENTRY = Entry(
     name="vector",
     title="What is a vector, and a dimension?",
     line="a list of numbers, and the points that lie between two of them",
-    check=check,
+    check=need_writer,
     settings=settings,
     show=show,
 )

@@ -24,7 +24,8 @@ _RULES: Final = {
     "character": "Every character is one token.",
     "word": "Every word is one token, and so is every character between words: white space and punctuation.",
     "byte": "Every byte of the text's UTF-8 is one token; its id is the byte.",
-    "bpe": "The text is cut into pieces, each piece into bytes; then neighbours merge, the pair of the lowest rank first.",
+    "bpe": "The text is cut into pieces, each piece into bytes; then neighbours merge, the pair of the lowest rank (the one "
+    "that was learned earliest) first.",
 }
 _ADDED_RULE: Final = "This token is found in the text before the rest is cut into pieces."
 _UNKNOWN_RULE: Final = "The vocabulary does not hold the piece: it becomes the unk token."

@@ -17,7 +17,8 @@ def add(commands: Any) -> None:
     parser = command(commands, "lessons", "questions about transformers, each answered by an experiment", example)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the lesson; left out: all are listed")
     parser.add_argument("settings", metavar="SETTING=VALUE", nargs="*", help="what to change in its experiment")
-    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP}; left out: what the lesson was written for")
+    model_help = f"{MODEL_HELP}; left out: what the lesson was written for"
+    parser.add_argument("--model", metavar="MODEL", help=model_help)
     parser.add_argument("--json", action="store_true", help="the lesson, or the list, as JSON")
     parser.add_argument("--html", metavar="FILE", help="write what is printed as a page, and print its name")
     parser.set_defaults(run=run)
@@ -49,16 +50,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ...lessons import entries
+    """All lessons; where a model is named, with why it does not suit some of them."""
+    from ...lessons import entries, refusal
+    from ...lm import load
 
     if arguments.html:
         raise CutawayError("--html writes one lesson. Name it: `cutaway lessons` lists them.")
+    lm = None if arguments.model is None else load(arguments.model)
+    refusals = {} if lm is None else {each.name: refusal(each.name, lm) for each in entries()}
     if arguments.json:
-        print_json([{"name": each.name, "title": each.title, "line": each.line} for each in entries()])
+        known = ({"name": each.name, "title": each.title, "line": each.line} for each in entries())
+        print_json([each if lm is None else each | {"refusal": refusals[each["name"]]} for each in known])
         return 0
     from ..lessons.terminal import show_list
 
-    show_list(entries(), plain_console())
+    show_list(entries(), plain_console(), refusals, arguments.model)
     return 0
 
 

@@ -6,7 +6,7 @@ Everything keeps to the console's width, from 72 to 100 cells.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -20,17 +20,25 @@ from .drawing import draw
 SIDE = 20  # cells of the left column at the end of a lesson
 
 
-def show_list(entries: Sequence[Entry], console: Console) -> None:
-    """All lessons, one line each."""
+def show_list(
+    entries: Sequence[Entry],
+    console: Console,
+    refusals: Mapping[str, str | None] | None = None,
+    model: str | None = None,
+) -> None:
+    """All lessons, one line each. refusals: why a lesson cannot be read on the model that was named."""
     console.width = max(NARROW, min(console.width, BROAD))
     width = max(len(entry.name) for entry in entries)
     console.print(Text("Questions about transformers, each answered by an experiment on a live model", "bold"))
     console.print()
     for entry in entries:
         console.print(Text.assemble("  ", (f"{entry.name:<{width}}", "bold"), f"  {entry.title}"))
-        console.print(Text(f"  {'':<{width}}  {entry.line}", QUIET))
+        refusal = (refusals or {}).get(entry.name)
+        said = entry.line if refusal is None else f"not on {model}: {refusal}"
+        console.print(Padding(Text(said, QUIET), (0, 0, 0, width + 4)))
     console.print()
-    console.print(f"Type next:  cutaway lessons {entries[0].name}")
+    chosen = "" if model is None else f" --model {shlex.quote(model)}"
+    console.print(f"Type next:  cutaway lessons {entries[0].name}{chosen}")
 
 
 def show_lesson(lesson: Lesson, console: Console) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ...errors import CutawayError
 from ...lens.contributions import contributions
 from ...lens.rollout import Flow, Thread, rollout
 from .asks import AskRollout, AskWhy
@@ -22,10 +21,9 @@ def rollout_of(found: Pass, ask: AskRollout) -> dict[str, Any]:
     """Which tokens the vector in a column came from; the columns are those that `lens.rollout` counts."""
     strand = found.strand(ask.stack)
     token = strand.check(ask.token)
-    if strand is not found.main:
-        raise CutawayError("Threads are drawn from a token of the decoder; those of its source come with them.")
     column = within("column", ask.column, strand.config.num_layers + 1, "columns from embedding.sum on")
-    seen = rollout(found.model, found.trace, token, column, threshold=THINNEST)
+    of_encoder = strand is not found.main
+    seen = rollout(found.model, found.trace, token, column, threshold=THINNEST, of_encoder=of_encoder)
     source = None if seen.source is None else {**_flow(seen.source), "cross": []}
     return {**_flow(seen.main), "cross": [_threads(each) for each in seen.crossings], "source": source}
 

@@ -23,6 +23,7 @@ from ...decode.autoregressive import first_id
 from ...errors import CutawayError, near
 from ...lens.edits import make_edits
 from ...lens.observe import MOST_BYTES, check_budget
+from ...lens.placeless import placeless
 from ...lens.reading import Reading
 from ...lens.sites import Site, sites
 from ...lens.trace import Recorder, Trace
@@ -34,7 +35,6 @@ from ...model.visibility import Tokens
 from ...runtime.attend import fused
 from .asks import AskRun
 from .numbers import RULE, check_numbers
-from .placeless import placeless
 from .reading import MOST_TOKENS, Encoded, read
 from .shelf import Opened
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from torch import nn
 
-from ...config import ModelConfig, PositionConfig, StackConfig
-from ...model import Transformer
-from ...model.embedding import NoTable
-from ...model.transformer import Stack
+from ..config import ModelConfig, PositionConfig, StackConfig
+from ..model import Transformer
+from ..model.embedding import NoTable
+from ..model.transformer import Stack
 
 M = TypeVar("M", bound=nn.Module)
 NONE = PositionConfig(kind="none")
