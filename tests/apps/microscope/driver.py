@@ -43,6 +43,11 @@ class Page:
 
     def key(self, name: str, *, shift: bool = False) -> None:
         """Press and release a key, and wait for what it does."""
+        self.press(name, shift=shift)
+        self.settle()
+
+    def press(self, name: str, *, shift: bool = False) -> None:
+        """Press and release a key."""
         code = KEYS.get(name, ord(name.upper()[0]))
         text = "\r" if name == "Enter" else name if len(name) == 1 else ""
         for kind in ("keyDown", "keyUp"):
@@ -55,7 +60,6 @@ class Page:
                 modifiers=8 if shift else 0,
                 **more,
             )
-        self.settle()
 
     def write(self, text: str) -> None:
         """Text as from an input method, into what has focus."""

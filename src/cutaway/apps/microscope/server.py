@@ -1,4 +1,4 @@
-"""HTTP. In: a desk and a place to listen. Out: a server that answers the page, and nobody else.
+"""HTTP. In: what answers and a place to listen. Out: a server that answers the page, and nobody else.
 
 Python's own http.server, one thread a connection, connections kept open. Bodies and waiting times are bounded; every answer
 forbids the page to load anything from elsewhere.
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from email.message import Message
 from http import HTTPStatus
@@ -23,11 +23,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ...errors import CutawayError
-from .desk import Desk, UnknownRunError
 from .files import file_at
 from .guard import COOKIE, Guard, hosts_of
-from .routes import NoSuchPathError, answer
-from .wire import Body, Lines, json_body, json_bytes
+from .wire import Answering, Body, Lines, NotHereError, json_body, json_bytes
 
 MOST_BYTES = 2**20  # of a request's body
 MOST_IGNORED = 2**24  # bytes that are let pass before a refusal
@@ -52,9 +50,11 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = sys.platform != "win32"  # there, it would share a port with another program
 
-    def __init__(self, desk: Desk, host: str, port: int, token: str | None = None) -> None:
-        """token: what everyone who asks must know, None: nothing."""
-        self.desk = desk
+    def __init__(
+        self, answer: Answering, host: str, port: int, token: str | None = None, check: Callable[[], None] | None = None
+    ) -> None:
+        """token: what everyone who asks must know, None: nothing. check: called now and then; what it raises ends serving."""
+        self.answer, self._check = answer, check
         self._lock = threading.Lock()
         self._open: dict[socket.socket, threading.Thread] = {}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -65,6 +65,11 @@ class Server(ThreadingHTTPServer):
     def port(self) -> int:
         """Where it listens."""
         return int(self.server_address[1])
+
+    def service_actions(self) -> None:
+        """Look whether to go on."""
+        if self._check is not None:
+            self._check()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """One connection, from its first request to its last."""
@@ -142,8 +147,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> None:
         try:
-            found = answer(self.server.desk, method, path, query, body)
-        except (UnknownRunError, NoSuchPathError) as error:
+            found = self.server.answer(method, path, query, body)
+        except NotHereError as error:
             self._say(HTTPStatus.NOT_FOUND, str(error))
         except CutawayError as error:
             self._say(HTTPStatus.BAD_REQUEST, str(error))

@@ -3,7 +3,7 @@
 import { ask, get, save, watchServer } from "./core/api.js";
 import { paint } from "./core/colour.js";
 import { Context } from "./core/context.js";
-import { assign, byId, clamp, fill, h } from "./core/dom.js";
+import { byId, clamp, fill, h } from "./core/dom.js";
 import { fieldsOf } from "./core/draw.js";
 import { listen, showKeys, trouble } from "./core/keys.js";
 import { keptKeys } from "./core/keeping.js";
@@ -262,20 +262,21 @@ class App {
     dialog.showModal();
   }
 
+  /** The page as one file, with all that its pictures may ask for. @param {import("./core/types.js").Run} run */
+  async asFile(run) {
+    const { place } = this.context,
+      last = run.stacks[run.stacks.length - 1];
+    const says = last.next.length ? await ask("/api/says", { run: run.run, rows: [0, last.tokens.length] }) : null,
+      word = (/** @type {number} */ token) => says?.rows[token]?.at(-1)?.id ?? -1;
+    return save({ run: run.run, state: toHash(place).slice(1), asked: keptKeys(run, place, word) });
+  }
+
   async save() {
     const run = this.context.run;
     if (!run) return;
     try {
-      const { place } = this.context,
-        rows = [0, run.stacks[run.stacks.length - 1].tokens.length],
-        asksWords = run.stacks[run.stacks.length - 1].next.length > 0;
-      const says = asksWords ? await ask("/api/says", { run: run.run, rows }) : null,
-        word = (/** @type {number} */ token) => says?.rows[token]?.at(-1)?.id ?? -1;
-      const page = await save({ run: run.run, state: toHash(place).slice(1), asked: keptKeys(run, place, word) });
-      const link = h("a", { download: `${run.model.name}.html` }),
-        url = URL.createObjectURL(page);
-      assign(link, { href: url });
-      link.click();
+      const url = URL.createObjectURL(await this.asFile(run));
+      h("a", { download: `${run.model.name}.html`, href: url }).click();
       setTimeout(() => URL.revokeObjectURL(url), 10_000);
     } catch (error) {
       trouble(error instanceof Error ? error.message : String(error));
@@ -337,6 +338,7 @@ Object.assign(window, {
     replay: app.views.replay,
     stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
     readings,
+    asFile: () => app.asFile(/** @type {import("./core/types.js").Run} */ (app.context.run)),
     settled: () => settled(app.context),
     ask,
   },

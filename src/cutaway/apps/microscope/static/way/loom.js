@@ -39,7 +39,7 @@ export class Loom {
     /** @type {import("./loom_shape.js").Ribbon | null} */
     this.hot = null;
     this.motion = this.aboveRow = 0;
-    this.movedFor = "";
+    this.movedFor = this.paintedFor = "";
     this.strips = new LoomStrips(this);
     /** @type {import("./rollout.js").Flow | null} */
     this.flow = null;
@@ -217,12 +217,18 @@ export class Loom {
     step();
   }
 
+  /** Whether the run that is shown has its picture. rolled: with its threads. @param {boolean} rolled */
+  isPainted(rolled) {
+    return this.paintedFor === this.context.run?.run && (!rolled || this.flow !== null);
+  }
+
   paint() {
     const s = this.shape,
       flow = this.flow,
       { context } = this,
       rows = context.rows(this.index);
     if (!s || !this.columns) return;
+    this.paintedFor = context.run?.run ?? "";
     const pen = fit(this.canvas, s.width, s.height),
       y = (/** @type {number} */ row) => middle(s, row),
       seen = context.seen;
