@@ -133,13 +133,15 @@ def _write(tab: Page, text: str) -> float:
 
 
 def _short(tab: Page, text: str) -> list[Row]:
-    """Keys, each until nothing is under way any more; and what a saved page takes."""
+    """Keys, each until everything near is drawn with its answers; and what a saved page takes."""
     _write(tab, text)
     tab.settle()
     times = []
     for key in KEYS:
+        tab.settle()
         began = time.perf_counter()
-        tab.key(key)
+        tab.press(key)
+        tab.value("microscope.refreshed()")
         times.append(1e3 * (time.perf_counter() - began))
     size = tab.value("microscope.asFile().then((file) => file.size)") / 1e6
     return [

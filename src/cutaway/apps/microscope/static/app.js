@@ -321,12 +321,19 @@ function readings(most = 8) {
   return out;
 }
 
-/** Resolves when nothing is under way and everything near is drawn. @param {Context} context */
+const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+
+/** Resolves when everything near is drawn, with the answers that it takes. @param {Context} context */
+async function refreshed(context) {
+  do await frame();
+  while (context.waiting || context.isQueued || context.isRunning || context.delayed);
+}
+
+/** Resolves when nothing is under way any more: what was drawn asks for nothing, and the address is written. @param {Context} context */
 async function settled(context) {
-  const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
   for (let quiet = 0; quiet < 4;) {
     await frame();
-    quiet = context.waiting || context.isQueued || context.isRunning || context.written ? 0 : quiet + 1;
+    quiet = context.waiting || context.isQueued || context.isRunning || context.delayed || context.written ? 0 : quiet + 1;
   }
 }
 
@@ -339,6 +346,7 @@ Object.assign(window, {
     stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
     readings,
     asFile: () => app.asFile(/** @type {import("./core/types.js").Run} */ (app.context.run)),
+    refreshed: () => refreshed(app.context),
     settled: () => settled(app.context),
     ask,
   },
