@@ -1,4 +1,4 @@
-"""How long a person waits for the microscope. In: a model of random weights, Chromium. Out: seconds, frames and bytes of the page.
+"""How long a person waits for the microscope. In: a model of random weights, Chromium. Out: seconds, frames, bytes.
 
 The model is written by this benchmark. `cutaway open` runs as a person runs it, but for the browser, which is open already; the
 page is driven and asked by the tests' driver (tests/apps/microscope/driver.py). What is drawn is known from the page itself.
@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # of the tests, whose driver is
 from tests.apps.microscope.driver import Page, page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZE, SMALL = {"num_layers": 6, "d_model": 480}, {"num_layers": 2, "d_model": 32}
+SIZE, SMALL = {"num_layers": 6, "d_model": 512}, {"num_layers": 2, "d_model": 32}
 SECONDS, MILLISECONDS, MEGABYTES, FRAMES = "{:.2f} s", "{:.0f} ms", "{:.1f} MB", "{:.0f} frames/s"
 MOST_FIRST, MOST_KEY, MOST_OVERVIEW, LEAST_FRAMES, MOST_HEAP, MOST_SAVED = 4.0, 250.0, 3.0, 30.0, 500.0, 5.0
 FEW, SHORT, LONG, QUICK = 10, 64, 4096, 300  # tokens
@@ -39,7 +39,9 @@ UNTIL = """new Promise((done) => {{
   const look = () => (window.microscope && ({condition}) ? requestAnimationFrame(() => done(true)) : setTimeout(look, 4));
   look();
 }})"""
-PAINTED = """microscope.context.run?.text === microscope.context.place.text && microscope.looms[0]?.isPainted({rolled})"""
+PAINTED = (
+    """microscope.context.run?.text === microscope.context.place.text && microscope.looms[0]?.isPainted({rolled})"""
+)
 WALK = """new Promise((done) => {{
   const {{ context }} = microscope, began = performance.now();
   let frames = 0;

@@ -11,7 +11,7 @@ import pytest
 HEAVY = {"matplotlib", "numpy", "pyarrow", "rich", "safetensors", "tensorboardX", "tokenizers", "torch", "transformers"}
 HELP = "import sys; sys.argv = ['cutaway', '--help']; from cutaway.apps.cli import main; sys.exit(main())"
 
-SERVER = "from cutaway.apps.microscope import opening, server; from cutaway.apps.cli.open import is_at_hand; is_at_hand('stories')"
+SERVER = "from cutaway.apps.microscope import opening, server; from cutaway.apps.cli.open import is_at_hand as i; i('stories')"
 
 
 def loaded_by(statement: str) -> set[str]:

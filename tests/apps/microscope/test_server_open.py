@@ -131,7 +131,9 @@ def test_a_damaged_model_is_said_to_the_page_and_ends_the_command(
     seen, actions = [], Server.service_actions
 
     def ask_first(server: Server) -> None:
-        seen.append(pytest.raises(CutawayError, server.answer, "GET", "/api/models", {}, b"").value)
+        with pytest.raises(CutawayError) as refused:
+            server.answer("GET", "/api/models", {}, b"")
+        seen.append(refused.value)
         actions(server)
 
     monkeypatch.setattr(Server, "service_actions", ask_first)

@@ -1,4 +1,4 @@
-"""A desk that is still being set up. In: how that is done, and asks that come meanwhile. Out: their answers, as soon as it stands.
+"""A desk that is still being set up. In: how that is done, and asks that come meanwhile. Out: their answers, once it stands.
 
 To import torch and to read a model takes seconds. In a thread of its own they pass while the browser opens the page and reads its
 modules; what the page asks waits here.
@@ -46,7 +46,7 @@ class Opening:
     def _run(self) -> None:
         try:
             self._made = self._make()
-        except BaseException as error:  # noqa: BLE001 (raised again to whoever asks)
+        except BaseException as error:
             self._error = error
         finally:
             self._is_over.set()
