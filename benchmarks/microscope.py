@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from figure import BenchmarkError, Options, Row, reaches, sample, within
+from figure import BenchmarkError, Options, Row, Sample, reaches, sample, within
 from terminal import CUTAWAY, warm_environment
 from worker import Worker
 
@@ -72,7 +72,8 @@ def measure(options: Options) -> list[Row]:
         rows = _opening(name, [path, few], tab, options)
         with _opened([path, few]) as (address, _):
             tab.open(address)
-            return [*rows, *_short(tab, short), *_long(tab, texts, long, short)]
+            rows += [*_short(tab, short), *_long(tab, texts, long, short)]
+        return [*rows, *_bundled(tab, options.model, short)]
 
 
 def _opening(name: str, words: Sequence[str], tab: Page, options: Options) -> list[Row]:
@@ -126,16 +127,18 @@ def _wait(tab: Page, *, is_rolled: bool) -> None:
 
 
 def _write(tab: Page, text: str) -> float:
-    """Write a text in place of the one that is shown. Returns when Enter was pressed."""
+    """Write a text in place of the one that is shown. Returns when Enter was pressed. Raises BenchmarkError if it was not taken."""
     tab.key("/")
     tab.write(text)
     began = time.perf_counter()
     tab.press("Enter")
+    if tab.value("microscope.context.place.text") != text:
+        raise BenchmarkError("The page did not take the text that was written into it.")
     return began
 
 
 def _short(tab: Page, text: str) -> list[Row]:
-    """Keys, each until everything near is drawn with its answers; and what a saved page takes."""
+    """Keys, each until everything near is drawn with its answers; and the size of a saved page."""
     _write(tab, text)
     tab.settle()
     times = []
@@ -145,11 +148,21 @@ def _short(tab: Page, text: str) -> list[Row]:
         tab.press(key)
         tab.value("microscope.refreshed()")
         times.append(1e3 * (time.perf_counter() - began))
-    size = tab.value("microscope.asFile().then((file) => file.size)") / 1e6
     return [
         within(f"{SHORT} tokens: from a key to the whole view", sample(times, MILLISECONDS), MOST_KEY),
-        within(f"{SHORT} tokens: a saved page", sample([size], MEGABYTES), MOST_SAVED),
+        Row(name=f"{SHORT} tokens: a saved page", ours=_saved(tab)),
     ]
+
+
+def _bundled(tab: Page, model: str, text: str) -> list[Row]:
+    """What a saved page of the bundled model takes."""
+    with _opened([model, text]) as (address, _):
+        tab.open(address)
+        return [within(f"{SHORT} tokens of {model}: a saved page", _saved(tab), MOST_SAVED)]
+
+
+def _saved(tab: Page) -> Sample:
+    return sample([tab.value("microscope.asFile().then((file) => file.size)") / 1e6], MEGABYTES)
 
 
 def _long(tab: Page, texts: Sequence[str], count: int, short: str) -> list[Row]:

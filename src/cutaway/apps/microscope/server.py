@@ -12,7 +12,6 @@ import re
 import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
@@ -55,8 +54,8 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         """token: what everyone who asks must know, None: nothing. check: called now and then; what it raises ends serving."""
         self.answer, self._check = answer, check
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, threading.Thread] = {}
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
         self.guard = Guard(hosts=hosts_of(host, self.port, needs_token=token is not None), token=token)
@@ -71,27 +70,28 @@ class Server(ThreadingHTTPServer):
         if self._check is not None:
             self._check()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A new connection, known before its thread runs."""
+        with self._changed:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """One connection, from its first request to its last."""
-        with self._lock:
-            self._open[request] = threading.current_thread()
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
-                del self._open[request]
+            with self._changed:
+                self._open.discard(request)
+                self._changed.notify_all()
 
     def hang_up(self, seconds: float) -> bool:
         """Close every connection, and wait for what is under way. Whether all of it has ended in time."""
-        with self._lock:
-            held = list(self._open.items())
-        for connection, _ in held:
-            with suppress(OSError):  # the other side was faster
-                connection.shutdown(socket.SHUT_RDWR)
-        ends = time.monotonic() + seconds
-        for _, thread in held:
-            thread.join(max(0.0, ends - time.monotonic()))
-        return not any(thread.is_alive() for _, thread in held)
+        with self._changed:
+            for connection in self._open:
+                with suppress(OSError):  # the other side was faster
+                    connection.shutdown(socket.SHUT_RDWR)
+            return self._changed.wait_for(lambda: not self._open, seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (http.server's signature)
         """A connection that the other side closed is no news; anything else is a defect and is shown."""
