@@ -127,7 +127,7 @@ def _wait(tab: Page, *, is_rolled: bool) -> None:
 
 
 def _write(tab: Page, text: str) -> float:
-    """Write a text in place of the one that is shown. Returns when Enter was pressed. Raises BenchmarkError if it was not taken."""
+    """Write a text in place of the one shown. Returns when Enter was pressed. Raises BenchmarkError if it is not taken."""
     tab.key("/")
     tab.write(text)
     began = time.perf_counter()

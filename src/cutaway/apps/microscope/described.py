@@ -42,6 +42,7 @@ def model_of(found: Pass) -> dict[str, Any]:
         "name": opened.name,
         "kind": opened.kind,
         "predicts": None if found.model.head is None else ("itself" if config.decoder is None else config.predicts),
+        "mask": opened.tokenizer.roles.mask,
         "has_tokenizer": opened.has_tokenizer,
         "num_layers": stack.num_layers,
         "num_heads": stack.attention.num_heads,
