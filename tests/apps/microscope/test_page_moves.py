@@ -153,6 +153,8 @@ def test_the_address_holds_what_is_seen(tab: Page, server: Serving) -> None:
     tab.open(where)
     assert tab.value(f"[{PLACE}, document.querySelector('.ledger').innerText]") == kept
     assert place(tab, "stage") == "layers"
+    top = tab.value("document.getElementById('layers').getBoundingClientRect().top")
+    assert top == pytest.approx(88, abs=2), "what was drawn above it later has not moved it away"
 
 
 def test_a_long_text_is_cut_and_survives_a_reload(tab: Page, server: Serving) -> None:

@@ -10,9 +10,12 @@ import subprocess
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from cutaway.apps.cli import main, make_parser
 from cutaway.apps.cli import open as command
@@ -21,7 +24,10 @@ from cutaway.apps.microscope.server import Server
 from cutaway.apps.microscope.shelf import Shelf
 from cutaway.apps.microscope.wire import Answering, json_body
 from cutaway.errors import CutawayError
+from cutaway.lm import load
 from tests.apps.small import saved
+from tests.text.samples import trained
+from tests.weights import gguf_files, theirs
 
 from .served import Client
 
@@ -174,6 +180,46 @@ def test_the_model_of_a_directory_a_file_and_a_run(tmp_path: Path, monkeypatch: 
         Shelf("runs/tale@11").open()
     with pytest.raises(CutawayError, match=r"'nix' is not open here"):
         shelf.open("nix")
+
+
+def of_transformers(directory: Path) -> Path:
+    """A directory that transformers wrote, with a tokenizer."""
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tokenizer = trained("bpe")
+    config = LlamaConfig(vocab_size=tokenizer.vocab_size, num_key_value_heads=2, max_position_embeddings=64, **sizes)
+    theirs.random(LlamaForCausalLM, config).save_pretrained(directory)
+    tokenizer.save(directory)
+    return directory
+
+
+def trained_run(directory: Path) -> Path:
+    """A run of the user's own training, of which the newest checkpoint counts."""
+    saved(directory / "checkpoints" / "step-00000010")
+    (directory / "recipe.json").write_text("{}")
+    return directory
+
+
+@pytest.mark.parametrize(
+    "make", [saved, gguf_files.saved, of_transformers, trained_run], ids=lambda make: make.__name__
+)
+def test_every_kind_of_model_is_opened(
+    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = make(tmp_path)
+    assert command.is_at_hand(str(place)), "so that the page comes before torch"
+    answers: list[dict[str, Any]] = []
+
+    def ask_and_end(server: Server) -> None:
+        found = server.answer("POST", "/api/run", {}, json.dumps({"text": "the cat saw"}).encode())
+        answers.append(json.loads(found.data))  # type: ignore[union-attr]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", ask_and_end)
+    assert main(["open", str(place), "--port", "0", "--no-browser"]) == 0, capsys.readouterr().err
+    lm = load(str(place))
+    logits = lm.logits(lm.ids("the cat saw"))[0, -1]
+    assert answers[0]["stacks"][0]["next"][0]["id"] == int(logits.argmax())
+    assert answers[0]["model"]["name"] == str(place)
 
 
 @pytest.mark.parametrize("seconds", [2.0, 0.0], ids=["waited for", "not waited for"])

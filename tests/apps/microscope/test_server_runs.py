@@ -219,6 +219,12 @@ def test_mixes_are_what_rollout_adds_up(pair: tuple[Client, LM]) -> None:
         assert shares.tolist() == pytest.approx(rollout["shares"][layer], abs=1e-6)
     assert source.tolist() == pytest.approx(rollout["source"]["shares"][-1], abs=1e-6)
     assert float(shares.sum() + source.sum()) == pytest.approx(1.0, abs=1e-6)
+    rollout = client.post("/api/rollout", run=run["run"], stack="encoder", token=1, column=2).json
+    shares = torch.tensor(rollout["shares"][2]).double()
+    for layer in (1, 0):
+        shares = shares @ matrix(client, run, f"encoder.layers.{layer}.mix").double()
+        assert shares.tolist() == pytest.approx(rollout["shares"][layer], abs=1e-6)
+    assert (rollout["source"], rollout["cross"]) == (None, [])
 
 
 @pytest.mark.parametrize("most_kept", [attended.MOST_KEPT, 0], ids=["kept", "made each time"])

@@ -1,20 +1,17 @@
-"""Where a vector or a logit came from. In: a run and an ask. Out: the lens's answers (rollout, contributions) for JSON."""
+"""Where a vector or a logit came from. In: a run and an ask. Out: answers for JSON: rollout, contributions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...errors import CutawayError
 from ...lens.attending import Block
 from ...lens.contributions import contributions
-from ...lens.rollout import Flow, Thread, rollout
 from .asks import AskRollout, AskWhy
-from .attended import ROWS, can_be_kept, mix
+from .attended import ROWS, mix
 from .passes import Pass, Strand, within
 
 THINNEST = 0.002
@@ -22,22 +19,14 @@ THINNEST = 0.002
 
 @torch.inference_mode()
 def rollout_of(found: Pass, ask: AskRollout) -> dict[str, Any]:
-    """Which tokens the vector in a column came from; the columns are those that `lens.rollout` counts.
+    """Which tokens the vector in a column came from, as `lens.rollout` has it, of either stack.
 
-    The mixes of the layers are kept with the run, so that the next vector of the same text takes a product a layer. Where they
-    are too many numbers, the lens rolls out anew each time.
+    The mixes of the layers are kept with the run, so that the next vector of the same text takes a product a layer.
     """
     strand = found.strand(ask.stack)
-    token = strand.check(ask.token)
-    if strand is not found.main:
-        raise CutawayError("Threads are drawn from a token of the decoder; those of its source come with them.")
-    column = within("column", ask.column, strand.config.num_layers + 1, "columns from embedding.sum on")
-    if not can_be_kept(found):
-        seen = rollout(found.model, found.trace, token, column, threshold=THINNEST)
-        source = None if seen.source is None else {**_flow(seen.source), "cross": []}
-        return {**_flow(seen.main), "cross": [_threads(each) for each in seen.crossings], "source": source}
     shares = torch.zeros(len(strand), dtype=torch.float64)
-    shares[token] = 1.0
+    shares[strand.check(ask.token)] = 1.0
+    column = within("column", ask.column, strand.config.num_layers + 1, "columns from embedding.sum on")
     main, below = _down(found, strand, shares, column)
     if below is None or strand.source is None:
         return {**main, "source": None}
@@ -96,15 +85,3 @@ def _through(
     before = (kept.float() @ taken).double()
     threads = list(zip(strong[:, 1].tolist(), to.tolist(), values.tolist(), strict=True))
     return before, threads, max(0.0, float(before.sum() - values.sum()))
-
-
-def _flow(flow: Flow) -> dict[str, Any]:
-    return {
-        "shares": [list(column) for column in flow.shares],
-        "threads": [_threads(each) for each in flow.threads],
-        "left_out": list(flow.left_out),
-    }
-
-
-def _threads(threads: Sequence[Thread]) -> list[tuple[int, int, float]]:
-    return [(thread.origin, thread.to, thread.share) for thread in threads]

@@ -12,7 +12,7 @@ import { fromHash, toHash, VIEWS } from "./core/state.js";
 import { count } from "./core/text.js";
 import { Lessons } from "./views/lessons.js";
 import { Memory } from "./views/memory.js";
-import { Replay } from "./views/replay.js";
+import { MODES, Replay } from "./views/replay.js";
 import { Way } from "./way/way.js";
 
 /** What is shown first; the bundled model of two stacks translates from German. @type {Record<string, string>} */
@@ -56,6 +56,12 @@ class App {
   listen() {
     addEventListener("hashchange", () => this.route());
     addEventListener("resize", () => this.context.redraw());
+    for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      const leave = () => {
+        this.context.isLanding = false; // who moves by hand is not brought back
+      };
+      addEventListener(kind, leave, { passive: true, capture: true });
+    }
     byId("theme").addEventListener("click", () => this.flip());
     byId("keys").addEventListener("click", showKeys);
     byId("save").addEventListener("click", () => this.save());
@@ -105,17 +111,15 @@ class App {
     context.set({ view, stage });
     this.show();
     context.isLanding = isMove;
-    if (isMove && context.run) {
-      this.draw();
-      this.land();
-    }
+    if (isMove && context.run) this.draw();
   }
 
+  /** Go to the stage of the address, and stay there while what stands above it is still drawn. */
   land() {
-    const { place } = this.context;
-    this.context.isLanding = false;
-    if (place.view === "way") this.way.goTo(place.stage);
+    const { context } = this;
+    if (context.place.view === "way") this.way.goTo(context.place.stage);
     else scrollTo(0, 0);
+    context.isLanding = context.waiting > 0;
   }
 
   show() {
@@ -210,7 +214,8 @@ class App {
     place.c = place.c < 0 || place.c > layers ? layers : place.c;
     place.l = clamp(place.l, 0, layers - 1);
     place.h = clamp(place.h, 0, run.model.num_heads - 1);
-    if (run.model.kind !== "pair" || stack === 0) place.block = "attention";
+    place.mode = clamp(place.mode, 0, MODES.length - 1);
+    if (run.model.kind !== "pair" || stack === 0 || place.block !== "cross") place.block = "attention";
   }
 
   /** @param {string} model */

@@ -82,11 +82,35 @@ export async function logits(run, token, signal) {
 }
 
 /**
- * Events of a generation as they happen.
+ * Events of a generation as they happen. Where the connection is cut, as by a lid that is closed, it is asked for again: the same
+ * request gives the same events, and those that were heard are passed over.
  * @param {Record<string, any>} body @param {(event: any) => void} hear @param {AbortSignal} [signal]
  */
 export async function generate(body, hear, signal) {
   if (isSaved()) return savedLines(body).forEach(hear);
+  for (let heard = 0; ;) {
+    let count = 0;
+    const fresh = (/** @type {any} */ event) => {
+      if (event.error) throw new Refusal(event.error);
+      if (++count > heard) hear(event);
+    };
+    try {
+      return await listen(body, fresh, signal);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      heard = Math.max(heard, count);
+      listener.away(true);
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+/**
+ * Line by line, to the end or to a cut, which is a TypeError.
+ * @param {Record<string, any>} body @param {(event: any) => void} hear @param {AbortSignal} [signal]
+ */
+async function listen(body, hear, signal) {
   const response = await again(
     body.run,
     () =>

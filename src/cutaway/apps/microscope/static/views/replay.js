@@ -18,7 +18,7 @@ import { idsAfter, sheet } from "./sheet.js";
 const LENGTH = 10,
   STEP = 700;
 /** @type {Mode[]} */
-const MODES = [
+export const MODES = [
   {
     name: "Greedy",
     says: "One token for each pass, left to right; always the likeliest.",

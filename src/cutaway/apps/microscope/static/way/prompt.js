@@ -198,6 +198,7 @@ export class Prompt {
   /** A text that cannot be run can still be edited. */
   withoutRun() {
     if (this.context.isRunning || this.element.classList.contains("editing")) return;
+    if (this.context.waiting) return fill(this.says, "The model is being opened.");
     fill(this.says, h("button", { class: "link", data: { edit: "text" } }, "edit the text"), " ", h("kbd", {}, "/"));
   }
 

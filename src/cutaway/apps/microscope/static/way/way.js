@@ -5,7 +5,7 @@
 import { closest, fill, h } from "../core/dom.js";
 import { hide } from "../core/reading.js";
 import { STAGES } from "../core/state.js";
-import { spoken, token as drawn } from "../core/text.js";
+import { token as drawn } from "../core/text.js";
 import { Beside, isBeside } from "./beside.js";
 import { Crossings } from "./crossings.js";
 import { Embedding } from "./embedding.js";
@@ -249,12 +249,6 @@ export class Way {
     if (document.activeElement instanceof HTMLElement && document.activeElement !== document.body)
       return document.activeElement.blur();
     if (run) this.prompt.choose(run.stacks.length - 1, run.stacks[run.stacks.length - 1].tokens.length - 1);
-  }
-
-  /** For who asks what is looked at. */
-  words() {
-    const { run, place } = this.context;
-    return run ? spoken(run.stacks[place.stack].tokens[place.i]) : "";
   }
 }
 
