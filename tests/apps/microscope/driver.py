@@ -12,6 +12,7 @@ from tests.apps.chrome import Chrome, chrome
 
 SETTLED = "window.microscope ? window.microscope.settled().then(() => true) : new Promise((r) => setTimeout(() => r(false), 50))"
 KEYS = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, " ": 32}
+KEYS |= {"PageUp": 33, "PageDown": 34, "End": 35, "Home": 36}
 
 
 class Page:

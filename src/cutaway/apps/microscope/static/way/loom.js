@@ -6,7 +6,7 @@ import { siteOf } from "../core/context.js";
 import { announce, arrows, canvas, clamp, closest, h, isCalm, range } from "../core/dom.js";
 import { dashed, fit, frame, line } from "../core/draw.js";
 import { readable } from "../core/reading.js";
-import { rowOfToken, tokenOfRow, WHOLE } from "../core/rows.js";
+import { rowOfToken, tokenOfRow, WHOLE, WINDOW } from "../core/rows.js";
 import { fromCanvases, tableLink } from "../core/table.js";
 import { many, percent, spoken, token } from "../core/text.js";
 import { LoomLabels } from "./loom_labels.js";
@@ -66,6 +66,15 @@ export class Loom {
         clamp((place.stack === this.index ? place.i : 0) + down, 0, run.stacks[this.index].tokens.length - 1),
         clamp(c + right, 0, layersOf(run, this.index)),
       );
+    });
+    this.canvas.addEventListener("keydown", (event) => {
+      const { run, place } = this.context,
+        last = run ? this.stack.tokens.length - 1 : 0,
+        i = place.stack === this.index ? place.i : 0;
+      const to = { Home: 0, End: last, PageUp: i - WINDOW, PageDown: i + WINDOW }[event.key];
+      if (!run || to === undefined || event.metaKey || event.ctrlKey || event.altKey) return;
+      event.preventDefault();
+      this.choose(clamp(to, 0, last), place.stack === this.index ? place.c : layersOf(run, this.index));
     });
     this.element.addEventListener("click", (event) => {
       const row = closest(event.target, ".row[data-i]"),
@@ -345,7 +354,7 @@ export class Loom {
     this.canvas.setAttribute(
       "aria-label",
       `The way of ${many(tokens.length, "token")} through ${many(flow.threads.length, "layer")}. Looking at ` +
-        `${spoken(tokens[seen.i])}; most of it comes from ${most.map((t) => `${spoken(tokens[t])} ${Math.round(100 * flow.whole[t])} percent`).join(", ")}. Arrow keys move.`,
+        `${spoken(tokens[seen.i])}; most of it comes from ${most.map((t) => `${spoken(tokens[t])} ${Math.round(100 * flow.whole[t])} percent`).join(", ")}. Arrow keys, Home, End and Page keys move.`,
     );
   }
 }
