@@ -66,13 +66,16 @@ def mix(found: Pass, strand: Strand, layer: int, block: Block, rows: Tensor | No
     if rows is not None:
         return _mix(found, strand, layer, block, rows)
     key = ("mix", strand.name, layer, block)
-    with found.lock:
-        kept = found.kept.get(key)
-        if not isinstance(kept, Tensor):
-            kept = _mix(found, strand, layer, block, torch.arange(len(strand)))
-            if can_be_kept(found):
-                found.kept[key] = kept
-    return kept
+    kept = found.kept.get(key)
+    if isinstance(kept, Tensor):
+        return kept
+    made = _mix(
+        found, strand, layer, block, torch.arange(len(strand))
+    )  # without the lock, for which short answers would wait
+    if can_be_kept(found):
+        with found.lock:
+            found.kept[key] = made
+    return made
 
 
 def can_be_kept(found: Pass) -> bool:

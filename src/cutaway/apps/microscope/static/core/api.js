@@ -97,7 +97,7 @@ export async function generate(body, hear, signal) {
     try {
       return await listen(body, fresh, signal);
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
+      if (!(error instanceof Cut)) throw error;
       heard = Math.max(heard, count);
       listener.away(true);
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
@@ -106,8 +106,11 @@ export async function generate(body, hear, signal) {
   }
 }
 
+/** An answer that broke off. */
+class Cut extends Error {}
+
 /**
- * Line by line, to the end or to a cut, which is a TypeError.
+ * Line by line, to the end or to a cut.
  * @param {Record<string, any>} body @param {(event: any) => void} hear @param {AbortSignal} [signal]
  */
 async function listen(body, hear, signal) {
@@ -125,7 +128,9 @@ async function listen(body, hear, signal) {
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader(),
     decoder = new TextDecoder();
   for (let rest = ""; ;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw error instanceof TypeError ? new Cut() : error;
+    });
     const lines = (rest + decoder.decode(value, { stream: !done })).split("\n");
     rest = done ? "" : (lines.pop() ?? "");
     for (const line of lines) if (line.trim()) hear(JSON.parse(line));

@@ -194,15 +194,18 @@ export class Loom {
     const layers = layersOf(run, this.index),
       inputs = stack.columns.length - layers;
     const columns = stack.columns.map(({ site }) => context.window(run, site, rows));
-    const rolled = rollout(context);
+    const isLong = run.stacks.some(({ tokens }) => tokens.length > WHOLE),
+      isFirst = isLong && !this.isPainted(false), // the threads of a long text take seconds: the picture comes before them
+      rolled = isFirst ? undefined : rollout(context);
     this.shape = shape(this.element.clientWidth, inputs, layers, rows, true);
     this.labels.draw(this.shape, rolled?.flows[this.index] ?? null);
-    if (columns.some((matrix) => !matrix) || (!rolled && stack.tokens.length <= WHOLE)) return;
-    this.columns = /** @type {Matrix[]} */ (columns);
+    if (columns.some((matrix) => !matrix) || (!rolled && !isLong)) return;
+    [this.columns, this.paintedFor] = [/** @type {Matrix[]} */ (columns), run.run];
     this.element.style.height = `${this.shape.height}px`;
     this.flow = rolled?.flows[this.index] ?? null;
     this.move(this.flow ? this.flow.threads : range(layers).map(() => new Float32Array(rows.count ** 2)));
     this.describe();
+    if (isFirst) context.later(0);
   }
 
   /** Let the threads flow from wherever they are. @param {Float32Array[]} goal */
@@ -236,8 +239,7 @@ export class Loom {
       flow = this.flow,
       { context } = this,
       rows = context.rows(this.index);
-    if (!s || !this.columns) return;
-    this.paintedFor = context.run?.run ?? "";
+    if (!s || !this.columns || this.paintedFor !== context.run?.run) return;
     const pen = fit(this.canvas, s.width, s.height),
       y = (/** @type {number} */ row) => middle(s, row),
       seen = context.seen;
