@@ -85,6 +85,11 @@ def within(name: str, ours: Sample, most: float, *, peer: Sample | None = None, 
     return Row(name=name, ours=ours, peer=peer, goal=goal, is_met=is_met)
 
 
+def reaches(name: str, ours: Sample, least: float) -> Row:
+    """More is better: ours must reach a limit."""
+    return Row(name=name, ours=ours, goal=f"≥ {ours.form.format(least)}", is_met=ours.median >= least)
+
+
 def at_most_more(name: str, ours: Sample, peer: Sample, most: float) -> Row:
     """Less is better: ours may exceed the peer's by `most`, in the same unit."""
     extra = ours.median - peer.median

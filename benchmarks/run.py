@@ -14,6 +14,7 @@ from pathlib import Path
 import capture
 import generate
 import machine
+import microscope
 import opening
 import report
 import shakespeare
@@ -31,6 +32,7 @@ FIGURES = {
     "taps": taps.measure,
     "capture": capture.measure,
     "opening": opening.measure,
+    "microscope": microscope.measure,
 }
 
 

@@ -237,6 +237,7 @@ class LM:
     ) -> Trace:
         """Generate, and keep what each pass holds for its last token: [step, batch, …]. See `observe.trace_steps`."""
         self._check_continues()
+        Way(decoder="autoregressive").decoder_for(self.config)
         reading = self._reader.opening(prompt)
         return observe.trace_steps(
             self.model,

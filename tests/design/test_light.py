@@ -1,4 +1,4 @@
-"""`import cutaway`, its config and the command line's help answer at once: they load none of the heavy libraries."""
+"""`import cutaway`, its config, the command line's help and the microscope's server answer at once: they load nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 HEAVY = {"matplotlib", "numpy", "pyarrow", "rich", "safetensors", "tensorboardX", "tokenizers", "torch", "transformers"}
 HELP = "import sys; sys.argv = ['cutaway', '--help']; from cutaway.apps.cli import main; sys.exit(main())"
+
+SERVER = "from cutaway.apps.microscope import opening, server; from cutaway.apps.cli.open import is_at_hand as i; i('stories')"
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -24,8 +26,8 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import cutaway", "import cutaway.config", "import cutaway.cost", "import cutaway.apps.cli", HELP],
-    ids=["package", "config", "cost", "cli", "help"],
+    ["import cutaway", "import cutaway.config", "import cutaway.cost", "import cutaway.apps.cli", HELP, SERVER],
+    ids=["package", "config", "cost", "cli", "help", "server"],
 )
 def test_nothing_heavy_is_loaded(statement: str) -> None:
     assert loaded_by(statement) == set()

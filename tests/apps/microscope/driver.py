@@ -12,6 +12,7 @@ from tests.apps.chrome import Chrome, chrome
 
 SETTLED = "window.microscope ? window.microscope.settled().then(() => true) : new Promise((r) => setTimeout(() => r(false), 50))"
 KEYS = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, " ": 32}
+KEYS |= {"PageUp": 33, "PageDown": 34, "End": 35, "Home": 36}
 
 
 class Page:
@@ -43,6 +44,11 @@ class Page:
 
     def key(self, name: str, *, shift: bool = False) -> None:
         """Press and release a key, and wait for what it does."""
+        self.press(name, shift=shift)
+        self.settle()
+
+    def press(self, name: str, *, shift: bool = False) -> None:
+        """Press and release a key."""
         code = KEYS.get(name, ord(name.upper()[0]))
         text = "\r" if name == "Enter" else name if len(name) == 1 else ""
         for kind in ("keyDown", "keyUp"):
@@ -55,7 +61,6 @@ class Page:
                 modifiers=8 if shift else 0,
                 **more,
             )
-        self.settle()
 
     def write(self, text: str) -> None:
         """Text as from an input method, into what has focus."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cutaway.apps.microscope.desk import Desk
+from cutaway.apps.microscope.routes import answer
 from cutaway.apps.microscope.server import Server
 from cutaway.apps.microscope.shelf import Shelf
 from cutaway.config import ModelConfig, StackConfig, TokenIds
@@ -76,10 +78,18 @@ class Client:
         return dict(found.json)
 
 
+class Served(Server):
+    """A server whose desk can be looked at."""
+
+    def __init__(self, desk: Desk, token: str | None) -> None:
+        self.desk = desk
+        super().__init__(partial(answer, desk), "127.0.0.1", 0, token)
+
+
 @contextmanager
-def served(lm: LM | str, *, token: str | None = None, **knobs: Any) -> Iterator[tuple[Client, Server]]:
+def served(lm: LM | str, *, token: str | None = None, **knobs: Any) -> Iterator[tuple[Client, Served]]:
     """A server of one model and a client of it. knobs: of the desk."""
-    server = Server(Desk(Shelf(lm), **knobs), "127.0.0.1", 0, token)
+    server = Served(Desk(Shelf(lm), **knobs), token)
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
     thread.start()
     client = Client(server.port)

@@ -7,10 +7,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cutaway.apps.microscope.desk import Desk
+from cutaway.apps.microscope.routes import answer
 from cutaway.apps.microscope.server import Server
 from cutaway.apps.microscope.shelf import Shelf
 
@@ -49,7 +51,8 @@ class Serving:
 
     def begin(self) -> None:
         """Listen, at the port of before if there was one; nothing that was answered is remembered."""
-        self.server = Ended(Desk(Shelf(self.models[0], self.models[1:]), self.text), "127.0.0.1", self.port)
+        desk = Desk(Shelf(self.models[0], self.models[1:]), self.text)
+        self.server = Ended(partial(answer, desk), "127.0.0.1", self.port)
         self.port = self.server.port
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()

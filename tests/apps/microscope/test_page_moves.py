@@ -153,6 +153,8 @@ def test_the_address_holds_what_is_seen(tab: Page, server: Serving) -> None:
     tab.open(where)
     assert tab.value(f"[{PLACE}, document.querySelector('.ledger').innerText]") == kept
     assert place(tab, "stage") == "layers"
+    top = tab.value("document.getElementById('layers').getBoundingClientRect().top")
+    assert top == pytest.approx(88, abs=2), "what was drawn above it later has not moved it away"
 
 
 def test_a_long_text_is_cut_and_survives_a_reload(tab: Page, server: Serving) -> None:
@@ -163,6 +165,12 @@ def test_a_long_text_is_cut_and_survives_a_reload(tab: Page, server: Serving) ->
     assert said.startswith("100,000 characters")
     assert "The last 96 are shown" in said
     assert tab.value("document.querySelectorAll('.loom .row').length") == 25, "24 rows and what is folded"
+    tab.value("document.querySelector('.loom canvas').focus({preventScroll: true})")
+    places = []
+    for key in ("Home", "PageDown", "End", "PageUp", "End"):
+        tab.key(key)
+        places.append(place(tab, "i"))
+    assert places == [0, 24, 95, 71, 95]
     assert len(tab.value("location.hash")) < 200
     tab.browser.ask("Page.reload")
     tab.settle()

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cutaway.config import AttentionConfig, ExpertsConfig, FeedForwardConfig, PositionConfig
-from cutaway.lm import load
 from cutaway.weights import checkpoint
 from tests import tiny
 from tests.apps.microscope.driver import Page, page
-from tests.apps.microscope.serving import TEXT, Serving, serving
+from tests.apps.microscope.serving import Serving, serving
 from tests.apps.small import saved
 from tests.text.samples import trained
 
-SAVE = """(async () => {
-  const { keptKeys } = await import("/core/keeping.js"), { context, ask } = window.microscope, run = context.run;
-  const says = await ask("/api/says", { run: run.run, rows: [0, run.stacks[0].tokens.length] });
-  const asked = keptKeys(run, context.place, (token) => says.rows[token].at(-1).id);
-  const body = JSON.stringify({ run: run.run, state: location.hash.slice(1), asked });
-  const answer = await fetch("/api/save", { method: "POST", body });
-  return answer.text();
-})()"""
+SAVE = "microscope.asFile().then((file) => file.text())"
 LEDGER = """[...document.querySelectorAll(".ledger td.num, .ledger td.soft")].map((cell) =>
   Number(cell.textContent.replace("−", "-")) || 0)"""
-EVENTS = [
-    {"pass": 1, "kind": "commit", "position": 4, "old": None, "new": 7, "text": " tired", "probability": 0.2},
-    {"pass": 1, "kind": "draft", "position": 5, "old": None, "new": 8, "text": " and", "probability": 0.5},
-    {"pass": 1, "kind": "draft", "position": 6, "old": None, "new": 9, "text": " fell", "probability": 0.4},
-    {"pass": 2, "kind": "accept", "position": 5, "old": 8, "new": 8, "text": " and", "probability": 0.6},
-    {"pass": 2, "kind": "reject", "position": 6, "old": 9, "new": None, "text": None, "probability": 0.1},
-    {"pass": 2, "kind": "commit", "position": 6, "old": 9, "new": 3, "text": " went", "probability": None},
-    {"pass": 3, "kind": "remask", "position": 5, "old": 8, "new": None, "text": None, "probability": 0.05},
-    {"pass": 4, "kind": "commit", "position": 5, "old": None, "new": 2, "text": " so", "probability": 0.7},
-]
-SHEET = """import("/views/sheet.js").then((module) => module.sheet({events}).lines.map((line) =>
-  line.cells.map((cell) => cell && [cell.kind, cell.text, cell.was])))"""
 OTHER_CHOICE = """[...document.querySelectorAll(".lesson [role=radio]")].find((button) =>
   button.getAttribute("aria-checked") === "false").click()"""
 CLICK_TABLE = """(() => {{ const link = document.querySelectorAll("#view-way .tablelink")[{number}];
@@ -60,40 +39,6 @@ def server(model: Path) -> Iterator[Serving]:
 def tab(browser: str) -> Iterator[Page]:
     with page(browser) as opened:
         yield opened
-
-
-def test_a_generation_is_replayed_forward_and_back(tab: Page, server: Serving, model: Path) -> None:
-    tab.open(server.address + "#replay")
-    lm = load(str(model))
-    ids, greedy = lm.tokenizer.encode(TEXT), []
-    for _ in range(10):
-        greedy.append(int(lm.logits([*ids, *greedy])[0, -1].argmax()))
-    events = tab.value("[...window.microscope.replay.logs.values()][0].events.map((event) => event.new)")
-    assert events == greedy[: len(events)]
-    assert events
-    rows = tab.value("document.querySelectorAll('.proof tbody tr').length")
-    assert rows == len(events)
-    tab.key("ArrowLeft")
-    assert tab.value("document.querySelectorAll('.proof tr.yet').length") == 1
-    tab.key("ArrowRight")
-    assert tab.value("document.querySelectorAll('.proof tr.yet').length") == 0
-    tab.value("microscope.context.set({pass: 3})")
-    tab.settle()
-    tab.value("document.querySelector('#view-replay a.link').click()")
-    tab.settle()
-    ends = tab.value("microscope.context.run.stacks[0].tokens.slice(-3).map((token) => token.id)")
-    assert ends == greedy[:3], "the way begins with what pass 3 had written"
-
-
-def test_drafts_rejections_and_masks_have_their_places(tab: Page, server: Serving) -> None:
-    tab.open(server.address)
-    lines = tab.value(SHEET.replace("{events}", json.dumps(EVENTS)))
-    assert lines == [
-        [["commit", " tired", None], ["draft", " and", None], ["draft", " fell", None]],
-        [["kept", " tired", None], ["accept", " and", None], ["commit", " went", " fell"]],
-        [["kept", " tired", None], ["remask", "", " and"], ["kept", " went", None]],
-        [["kept", " tired", None], ["commit", " so", None], ["kept", " went", None]],
-    ]
 
 
 def test_memory_follows_bits_cache_and_batch(tab: Page, server: Serving) -> None:

@@ -8,17 +8,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from cutaway.apps.cli import main, make_parser
 from cutaway.apps.cli import open as command
+from cutaway.apps.microscope.opening import Opening
 from cutaway.apps.microscope.server import Server
 from cutaway.apps.microscope.shelf import Shelf
+from cutaway.apps.microscope.wire import Answering, json_body
 from cutaway.errors import CutawayError
+from cutaway.lm import load
 from tests.apps.small import saved
+from tests.text.samples import trained
+from tests.weights import gguf_files, theirs
 
 from .served import Client
 
@@ -29,11 +38,16 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setattr(webbrowser, "open", found.append)
 
-    def interrupted(_: Server) -> None:
+    def interrupted(server: Server) -> None:
+        server.answer("GET", "/api/models", {}, b"")  # what is asked waits until the model is open
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Server, "serve_forever", interrupted)
     return found
+
+
+def unmade() -> Answering:
+    raise AssertionError("nothing is set up where nothing begins")
 
 
 def free_port() -> int:
@@ -67,7 +81,7 @@ def test_the_usual_port_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyP
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(command, "PORT", port)
-        with command.listen(None, "127.0.0.1", None, None) as server:  # type: ignore[arg-type]
+        with command.listen(Opening(unmade), "127.0.0.1", None, None) as server:
             assert port < server.port < port + command.NUM_TRIED
 
 
@@ -90,6 +104,50 @@ def test_what_cannot_be_is_one_message(
     assert re.search(message, said), said
     assert said.startswith("cutaway open: ")
     assert opened == []
+
+
+def test_the_page_is_served_before_the_model_is_open_and_what_it_asks_waits() -> None:
+    may_go = threading.Event()
+
+    def made() -> Answering:
+        assert may_go.wait(30)
+        return lambda method, path, query, body: json_body([method, path, dict(query), body.decode()])
+
+    opening = Opening(made)
+    with command.listen(opening, "127.0.0.1", 0, None) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        opening.begin()
+        client = Client(server.port)
+        assert client.get("/").status == 200
+        assert client.get("/app.js").status == 200
+        assert not opening.wait(0)
+        client.connection.request("GET", "/api/models?a=1")
+        may_go.set()
+        assert json.loads(client.connection.getresponse().read()) == ["GET", "/api/models", {"a": "1"}, ""]
+        assert opening.wait(0)
+        client.connection.close()
+        server.shutdown()
+
+
+def test_a_damaged_model_is_said_to_the_page_and_ends_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = saved(tmp_path / "mine")
+    (model / "model.safetensors").write_bytes(b"not weights")
+    seen, actions = [], Server.service_actions
+
+    def ask_first(server: Server) -> None:
+        with pytest.raises(CutawayError) as refused:
+            server.answer("GET", "/api/models", {}, b"")
+        seen.append(refused.value)
+        actions(server)
+
+    monkeypatch.setattr(Server, "service_actions", ask_first)
+    assert main(["open", str(model), "--port", "0", "--no-browser"]) == 2
+    said = capsys.readouterr()
+    assert "is open at" in said.out
+    assert said.err == f"cutaway open: {seen[0]}\n"
+    assert "model.safetensors" in said.err
 
 
 def test_another_host_gets_a_token_and_this_one_none() -> None:
@@ -122,6 +180,46 @@ def test_the_model_of_a_directory_a_file_and_a_run(tmp_path: Path, monkeypatch: 
         Shelf("runs/tale@11").open()
     with pytest.raises(CutawayError, match=r"'nix' is not open here"):
         shelf.open("nix")
+
+
+def of_transformers(directory: Path) -> Path:
+    """A directory that transformers wrote, with a tokenizer."""
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tokenizer = trained("bpe")
+    config = LlamaConfig(vocab_size=tokenizer.vocab_size, num_key_value_heads=2, max_position_embeddings=64, **sizes)
+    theirs.random(LlamaForCausalLM, config).save_pretrained(directory)
+    tokenizer.save(directory)
+    return directory
+
+
+def trained_run(directory: Path) -> Path:
+    """A run of the user's own training, of which the newest checkpoint counts."""
+    saved(directory / "checkpoints" / "step-00000010")
+    (directory / "recipe.json").write_text("{}")
+    return directory
+
+
+@pytest.mark.parametrize(
+    "make", [saved, gguf_files.saved, of_transformers, trained_run], ids=lambda make: make.__name__
+)
+def test_every_kind_of_model_is_opened(
+    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = make(tmp_path)
+    assert command.is_at_hand(str(place)), "so that the page comes before torch"
+    answers: list[dict[str, Any]] = []
+
+    def ask_and_end(server: Server) -> None:
+        found = server.answer("POST", "/api/run", {}, json.dumps({"text": "the cat saw"}).encode())
+        answers.append(json.loads(found.data))  # type: ignore[union-attr]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", ask_and_end)
+    assert main(["open", str(place), "--port", "0", "--no-browser"]) == 0, capsys.readouterr().err
+    lm = load(str(place))
+    logits = lm.logits(lm.ids("the cat saw"))[0, -1]
+    assert answers[0]["stacks"][0]["next"][0]["id"] == int(logits.argmax())
+    assert answers[0]["model"]["name"] == str(place)
 
 
 @pytest.mark.parametrize("seconds", [2.0, 0.0], ids=["waited for", "not waited for"])

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cutaway.apps.microscope import attended
+from cutaway.apps.microscope import attended, causes
 from cutaway.config import PositionConfig, StackConfig
 from cutaway.lens.attending import HIDDEN
+from cutaway.lens.rollout import Thread, rollout
 from cutaway.lm import LM
 from tests import tiny
 
@@ -218,6 +219,48 @@ def test_mixes_are_what_rollout_adds_up(pair: tuple[Client, LM]) -> None:
         assert shares.tolist() == pytest.approx(rollout["shares"][layer], abs=1e-6)
     assert source.tolist() == pytest.approx(rollout["source"]["shares"][-1], abs=1e-6)
     assert float(shares.sum() + source.sum()) == pytest.approx(1.0, abs=1e-6)
+    rollout = client.post("/api/rollout", run=run["run"], stack="encoder", token=1, column=2).json
+    shares = torch.tensor(rollout["shares"][2]).double()
+    for layer in (1, 0):
+        shares = shares @ matrix(client, run, f"encoder.layers.{layer}.mix").double()
+        assert shares.tolist() == pytest.approx(rollout["shares"][layer], abs=1e-6)
+    assert (rollout["source"], rollout["cross"]) == (None, [])
+
+
+@pytest.mark.parametrize("most_kept", [attended.MOST_KEPT, 0], ids=["kept", "made each time"])
+@pytest.mark.parametrize("kind", ["one stack", "pair"])
+def test_rollout_is_that_of_the_lens(kind: str, most_kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attended, "MOST_KEPT", most_kept)
+    monkeypatch.setattr(attended, "ROWS", 8)
+    monkeypatch.setattr(causes, "ROWS", 8)  # so that most columns have more holders than one block
+    lm = one_stack(tiny.stack(num_layers=3)) if kind == "one stack" else two_stacks()
+    text, target = "a cat and the dog saw another", "le chat et le chien" if kind == "pair" else None
+    trace = lm.trace(text, target=target)
+    with served(lm) as (client, server):
+        run = client.run(text, target=target)
+        last = len(run["stacks"][-1]["tokens"]) - 1
+        for token, column in ((last, 3), (last - 2, 3), (last, 2), (0, 1), (last, 0)):
+            found = client.post("/api/rollout", run=run["run"], token=token, column=column).json
+            expected = rollout(lm.model, trace, token, column, threshold=causes.THINNEST)
+            flows = [(found, expected.main), *([] if expected.source is None else [(found["source"], expected.source)])]
+            for mine, lens in flows:
+                assert torch.allclose(torch.tensor(mine["shares"]), torch.tensor(lens.shares), atol=1e-6)
+                assert mine["left_out"] == pytest.approx(lens.left_out, abs=1e-5)
+                assert_threads(mine["threads"], lens.threads)
+            assert_threads(found["cross"], expected.crossings)
+        mixes = [key for key in server.desk.find(run["run"]).kept if key[0] == "mix"]  # type: ignore[index]
+        assert bool(mixes) == (most_kept > 0)
+
+
+def assert_threads(mine: list[list[list[float]]], lens: tuple[tuple[Thread, ...], ...]) -> None:
+    """The same threads, but for those whose share is at the threshold itself."""
+    assert len(mine) == len(lens)
+    for layer, expected in zip(mine, lens, strict=True):
+        shares = {(origin, to): share for origin, to, share in layer}
+        others = {(thread.origin, thread.to): thread.share for thread in expected}
+        for ends in shares.keys() | others.keys():
+            thin = causes.THINNEST  # one that only the other counts is at the threshold
+            assert shares.get(ends, thin) == pytest.approx(others.get(ends, thin), abs=1e-6), ends
 
 
 def test_a_unit_and_the_words_that_it_pushes() -> None:

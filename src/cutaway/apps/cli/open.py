@@ -6,14 +6,16 @@ import argparse
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
 from .shared import MODEL_HELP, command
 
 if TYPE_CHECKING:
-    from ..microscope.desk import Desk
+    from ..microscope.opening import Opening
     from ..microscope.server import Server
+    from ..microscope.wire import Answering
 
 MODEL = "stories"
 HOST, PORT = "127.0.0.1", 8642
@@ -46,30 +48,54 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C. The page comes at once, what it shows as soon as the model is open."""
     import webbrowser
 
-    from ..microscope.desk import Desk
-    from ..microscope.shelf import Shelf
+    from ..microscope.opening import Opening
 
-    desk = Desk(Shelf(arguments.model, arguments.also), arguments.text)
-    for name in arguments.also:
-        desk.shelf.config(name)
+    opening = Opening(lambda: _opened(arguments.model, arguments.also, arguments.text))
     token = token_of(arguments.host, arguments.token)
-    server = listen(desk, arguments.host, arguments.port, token)
-    with server:
-        desk.shelf.open()  # what cannot be opened is said before an address is
+    with listen(opening, arguments.host, arguments.port, token) as server:
+        opening.begin()
+        if not all(map(is_at_hand, [arguments.model, *arguments.also])):
+            opening.wait()  # what is nowhere is said before an address is
         address = address_of(arguments.host, server.port, token)
         try:
-            print(f"{desk.shelf.current} is open at {address}  Ctrl-C ends it.", flush=True)
+            print(f"{arguments.model} is open at {address}  Ctrl-C ends it.", flush=True)
             if not arguments.no_browser:
                 webbrowser.open(address)
             server.serve_forever()
         except KeyboardInterrupt:
             print(flush=True)
-            if not server.hang_up(SECONDS):
+            if not server.hang_up(SECONDS) or not opening.wait(SECONDS):
                 os._exit(0)  # a pass under way cannot be stopped, and Python would end within it, with a crash
     return 0
+
+
+def _opened(model: str, also: Sequence[str], text: str) -> Answering:
+    """What answers about a model, which is open then, and those beside it. Raises CutawayError for one that cannot be opened."""
+    from functools import partial
+
+    from ..microscope.desk import Desk
+    from ..microscope.routes import answer
+    from ..microscope.shelf import Shelf
+
+    desk = Desk(Shelf(model, also), text)
+    for name in also:
+        desk.shelf.config(name)
+    desk.shelf.open()
+    return partial(answer, desk)
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether a model of this name is on this machine, by a look that imports nothing heavy; it may be damaged all the same."""
+    from importlib.resources import files
+    from pathlib import Path
+
+    places = [Path(name).expanduser(), Path(str(files("cutaway"))) / "models" / name]
+    return any((place / kind).is_file() for place in places for kind in ("config.json", "recipe.json")) or (
+        places[0].suffix == ".gguf" and places[0].is_file()
+    )
 
 
 def token_of(host: str, given: str | None) -> str | None:
@@ -90,7 +116,7 @@ def address_of(host: str, port: int, token: str | None) -> str:
     return f"http://{named}:{port}/" + ("" if token is None else f"?token={token}")
 
 
-def listen(desk: Desk, host: str, port: int | None, token: str | None) -> Server:
+def listen(opening: Opening, host: str, port: int | None, token: str | None) -> Server:
     """A server at the port, or at the first free one from the usual on. Raises CutawayError for one that is taken."""
     from ..microscope.server import Server
 
@@ -99,7 +125,7 @@ def listen(desk: Desk, host: str, port: int | None, token: str | None) -> Server
     tried = [port] if port is not None else range(PORT, PORT + NUM_TRIED)
     for each in tried:
         try:
-            return Server(desk, host, each, token)
+            return Server(opening.answer, host, each, token, opening.check)
         except OSError as error:
             reason = error
     free = _next_free(host, (port or PORT) + 1)

@@ -2,5 +2,6 @@
 
 asks (what a page may ask, checked) · wire (answers on their way out) · shelf (models that are open) · reading (text -> tokens) ·
 passes (one run and what it recorded) · attended (weights of heads, on demand) · desk (runs that are kept) · routes (an ask ->
-its answer) · guard (who may ask) · server (HTTP). docs/reference/microscope.md is the protocol.
+its answer) · opening (what is asked before all of that stands) · guard (who may ask) · server (HTTP).
+docs/reference/microscope.md is the protocol.
 """

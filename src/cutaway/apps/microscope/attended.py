@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...lens.attending import Attending, Block, attending
+from ...lens.attending import Attending, Block, attending, module_of
+from ...lens.rollout import mix_of
 from .passes import Pass, Strand
 
 ROWS = 64  # of a block
 MOST_NUMBERS = 2**23  # of a block: fewer heads are taken at a time where there are many
+MOST_KEPT = 2**30  # bytes of the mixes of a run
 OVERVIEW = 256  # a picture of a head has at most so many rows and columns
 
 
@@ -54,6 +56,37 @@ def survey(found: Pass, strand: Strand, layer: int, block: Block) -> Survey:
     return kept
 
 
+@torch.inference_mode()
+def mix(found: Pass, strand: Strand, layer: int, block: Block, rows: Tensor | None = None) -> Tensor:
+    """What vectors behind a layer keep and take of those before it, ½ I + ½ Σ of the heads' weights: [query, key].
+
+    In the decoder of a pair that is halved, and the other half is of the source (block cross). rows: of which queries, None: all,
+    kept with the run where all of its mixes can be.
+    """
+    if rows is not None:
+        return _mix(found, strand, layer, block, rows)
+    key = ("mix", strand.name, layer, block)
+    kept = found.kept.get(key)
+    if isinstance(kept, Tensor):
+        return kept
+    made = _mix(
+        found, strand, layer, block, torch.arange(len(strand))
+    )  # without the lock, for which short answers would wait
+    if can_be_kept(found):
+        with found.lock:
+            found.kept[key] = made
+    return made
+
+
+def can_be_kept(found: Pass) -> bool:
+    """Whether the mixes of all layers of a run are few enough numbers to be kept."""
+    sizes = [
+        len(strand) * (len(strand) + (0 if strand.source is None else len(strand.source))) * strand.config.num_layers
+        for strand in found.strands
+    ]
+    return 4 * sum(sizes) <= MOST_KEPT
+
+
 def pooled(matrix: Tensor, level: int, *, is_share: bool) -> Tensor:
     """Squares of 2^level: their maximum, or their mean; what is left at the edges is a square too.
 
@@ -68,6 +101,18 @@ def pooled(matrix: Tensor, level: int, *, is_share: bool) -> Tensor:
     flat = matrix.reshape(-1, 1, num_rows, num_columns)
     small = F.avg_pool2d(flat, side, ceil_mode=True, count_include_pad=False)
     return small.reshape(*matrix.shape[:-2], *small.shape[-2:])
+
+
+def _mix(found: Pass, strand: Strand, layer: int, block: Block, rows: Tensor) -> Tensor:
+    attention, num_keys = module_of(strand.stack, layer, block), heads_of(found, strand, layer, block).k.shape[1]
+    whole = torch.empty(len(rows), num_keys)
+    for places, part in zip(torch.arange(len(rows)).split(ROWS), rows.split(ROWS), strict=True):
+        taken = 0.5 * mix_of(found.model, found.trace, strand.scope, attention, layer, part)
+        if block == "attention":
+            taken[torch.arange(len(part)), part] += 0.5
+            taken = 0.5 * taken if strand.source is not None else taken
+        whole[places] = taken.float()
+    return whole
 
 
 def _survey(heads: Attending) -> Survey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -41,6 +42,7 @@ def model_of(found: Pass) -> dict[str, Any]:
         "name": opened.name,
         "kind": opened.kind,
         "predicts": None if found.model.head is None else ("itself" if config.decoder is None else config.predicts),
+        "mask": opened.tokenizer.roles.mask,
         "has_tokenizer": opened.has_tokenizer,
         "num_layers": stack.num_layers,
         "num_heads": stack.attention.num_heads,
@@ -91,20 +93,30 @@ def _stack(found: Pass, strand: Strand) -> dict[str, Any]:
         "rule": strand.reading.rule,
         "num_layers": config.num_layers,
         "num_heads": config.attention.num_heads,
-        "tokens": [_token(words, token) for token in strand.reading.tokens],
+        "tokens": _tokens(words, strand.reading.tokens),
         "columns": [{"site": site} for site in columns_of(found, strand)],
         "next": likeliest(words, found.logits(last, last + 1)[0], NUM_NEXT) if predicts else [],
     }
 
 
-def _token(words: Words, token: WayToken) -> dict[str, Any]:
+def _tokens(words: Words, tokens: Sequence[WayToken]) -> list[dict[str, Any]]:
+    """Each token; what is the same wherever it stands is made once, for a long text holds few words and many tokens."""
+    kinds: dict[object, dict[str, Any]] = {}
+    found = []
+    for token in tokens:
+        key = (token.id, token.bytes, token.symbols, token.joins)
+        if key not in kinds:
+            kinds[key] = _kind(words, token)
+        found.append({**kinds[key], "start": token.start, "end": token.end})
+    return found
+
+
+def _kind(words: Words, token: WayToken) -> dict[str, Any]:
     return {
         "id": token.id,
         "text": (shown(token.bytes) or token.text) if token.bytes else token.text,
         "role": words.role(token.id),
         "bytes": token.bytes.hex(),
-        "start": token.start,
-        "end": token.end,
         "symbols": [unmarked(symbol) for symbol in token.symbols],
         "joins": [
             {"rank": j.rank, "left": unmarked(j.left), "right": unmarked(j.right), "result": unmarked(j.result)}

@@ -7,17 +7,17 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import cached_property
 
-from ...errors import CutawayError
 from .asks import AskRun
 from .memory import read_bandwidth, read_peak
 from .passes import Pass, run_pass
 from .shelf import Shelf
+from .wire import NotHereError
 
 MOST_BYTES = 2**30  # of runs that are kept together; one may be larger
 MOST_RUNS = 32
 
 
-class UnknownRunError(CutawayError):
+class UnknownRunError(NotHereError):
     """A run that is not kept: forgotten, or of another server. The page asks anew."""
 
 

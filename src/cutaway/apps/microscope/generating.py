@@ -121,13 +121,14 @@ def _lines(found: Pass, events: Iterator[Event], figures: Figures, writer: Writt
 
 
 def _line(found: Pass, event: Event, figures: Figures) -> Line:
+    token = event.old if event.new is None else event.new  # what is taken away has a text, too
     return {
         "pass": figures.num_passes,
         "kind": event.kind,
         "position": event.position,
         "old": event.old,
         "new": event.new,
-        "text": None if event.new is None else text_of(found.opened.words, event.new),
+        "text": None if token is None else text_of(found.opened.words, token),
         "probability": event.probability,
     }
 

@@ -16,9 +16,8 @@ from torch import Tensor
 from ...errors import CutawayError, near
 from ...lens.attending import HIDDEN, Block, module_of
 from ...lens.parts import matrix_of as matrix_of_module
-from ...lens.rollout import mix_of
 from .asks import AskTensor
-from .attended import ROWS, heads_of, pooled, survey
+from .attended import ROWS, heads_of, mix, pooled, survey
 from .passes import Pass, Strand, within
 from .wire import Body, matrix_body
 
@@ -90,17 +89,10 @@ def _mix(found: Pass, ask: AskTensor) -> Tensor:
     """What each vector behind a layer keeps and takes of those before it, as rollout has it; cross.mix: of the source."""
     strand, layer = _layer(found, ask.site)
     block: Block = "cross" if ask.site.endswith("cross.mix") else "attention"
-    heads, has_cross = heads_of(found, strand, layer, block), strand.source is not None
+    heads = heads_of(found, strand, layer, block)
     rows, columns = _spans(ask, heads.q.shape[1], heads.k.shape[1])
-    attention = module_of(strand.stack, layer, block)
-    mixes = []
-    for part in torch.arange(rows.begin, rows.end).split(ROWS):
-        mix = 0.5 * mix_of(found.model, found.trace, strand.scope, attention, layer, part)
-        if block == "attention":
-            mix[torch.arange(len(part)), part] += 0.5
-            mix = 0.5 * mix if has_cross else mix
-        mixes.append(mix[:, columns.begin : columns.end])
-    return pooled(torch.cat(mixes), ask.level, is_share=True)
+    taken = mix(found, strand, layer, block, torch.arange(rows.begin, rows.end))
+    return pooled(taken[:, columns.begin : columns.end], ask.level, is_share=True)
 
 
 def _learned(found: Pass, ask: AskTensor) -> Tensor:

@@ -66,7 +66,7 @@ def read(
     cut = None
     if len(tokens) < num_tokens:
         cut = Cut(characters=len(text), tokens=num_tokens, kept=len(tokens))
-    placed = tuple(replace(token, index=index) for index, token in enumerate(found))
+    placed = tuple(t if t.index == index else replace(t, index=index) for index, t in enumerate(found))
     return Encoded(text=whole, rule=rule, tokens=placed, cut=cut)
 
 
@@ -95,7 +95,9 @@ def _last(tokenizer: Tokenizer, text: str, room: int) -> tuple[str, list[WayToke
     is_far = first - begin > LONGEST_PIECE
     rule, tokens = _explained(tokenizer, "" if is_far else text[start:])
     if [token.id for token in tokens] == ids[begin:]:
-        moved = [replace(token, start=token.start + start, end=token.end + start) for token in tokens[first - begin :]]
+        moved = list(tokens[first - begin :])
+        if start:
+            moved = [replace(token, start=token.start + start, end=token.end + start) for token in moved]
     else:
         moved = [_bare(tokenizer, ids[place], *spans[place]) for place in range(first, len(ids))]
     return rule, moved, len(ids)

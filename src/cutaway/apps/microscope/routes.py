@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from ...errors import CutawayError
 from ...lessons import entries, entry, read, refusal
 from .asks import (
     AskEmbedding,
@@ -40,13 +39,13 @@ from .matrices import matrix_of
 from .memory import arithmetic_of, memory_of
 from .saving import saved_page
 from .units import unit_of
-from .wire import Answer, Body, Lines, json_body, matrix_body
+from .wire import Answer, Body, Lines, NotHereError, json_body, matrix_body
 from .words import texts_of
 
 Route = tuple[type[Any], Callable[[Desk, Any], Answer]]
 
 
-class NoSuchPathError(CutawayError):
+class NoSuchPathError(NotHereError):
     """An address that nothing stands at."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -21,7 +21,7 @@ from .described import columns_of
 from .desk import Desk
 from .inlining import SAME, one_file
 from .passes import Pass, Strand
-from .wire import Answer, Lines, json_bytes
+from .wire import Answer, Answering, Lines, json_bytes
 
 MOST_TOKENS = 256
 MOST_ASKED = 20_000
@@ -30,10 +30,9 @@ DIGITS = 4
 POSITION = "/api/position"
 LONG = 32  # numbers of a list that is kept once
 HALF_MOST = 60_000.0  # what a half float holds
-Ask = Callable[[str, str, Mapping[str, str], bytes], Answer]
 
 
-def saved_page(desk: Desk, ask: AskSave, answer: Ask) -> bytes:
+def saved_page(desk: Desk, ask: AskSave, answer: Answering) -> bytes:
     """The whole file. answer: of a method, a path, a query and a body. Raises CutawayError for a text that is too long."""
     found = desk.find(ask.run)
     longest = max(map(len, found.strands))
@@ -50,7 +49,7 @@ def saved_page(desk: Desk, ask: AskSave, answer: Ask) -> bytes:
     return one_file(json_bytes(page), json_bytes({**held, **tables}))
 
 
-def answers_of(found: Pass, asked: tuple[str, ...], answer: Ask) -> tuple[dict[str, Any], dict[str, Any]]:
+def answers_of(found: Pass, asked: tuple[str, ...], answer: Answering) -> tuple[dict[str, Any], dict[str, Any]]:
     """Every answer by its name, and the tables of positions, of which answers hold the names.
 
     What cannot be answered is left out, and the page says so where it is wanted.
@@ -69,7 +68,7 @@ def answers_of(found: Pass, asked: tuple[str, ...], answer: Ask) -> tuple[dict[s
     return held, tables
 
 
-def _position(body: bytes, tables: dict[str, Any], answer: Ask) -> dict[str, Any]:
+def _position(body: bytes, tables: dict[str, Any], answer: Answering) -> dict[str, Any]:
     """The answer about a token's place; its table, the same for all tokens of a stack, goes to the tables once."""
     ask = of_json(AskPosition, body)
     name = f"table {ask.run} {ask.stack}"

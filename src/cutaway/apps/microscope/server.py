@@ -1,4 +1,4 @@
-"""HTTP. In: a desk and a place to listen. Out: a server that answers the page, and nobody else.
+"""HTTP. In: what answers and a place to listen. Out: a server that answers the page, and nobody else.
 
 Python's own http.server, one thread a connection, connections kept open. Bodies and waiting times are bounded; every answer
 forbids the page to load anything from elsewhere.
@@ -12,9 +12,8 @@ import re
 import socket
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from email.message import Message
 from http import HTTPStatus
@@ -23,11 +22,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ...errors import CutawayError
-from .desk import Desk, UnknownRunError
 from .files import file_at
 from .guard import COOKIE, Guard, hosts_of
-from .routes import NoSuchPathError, answer
-from .wire import Body, Lines, json_body, json_bytes
+from .wire import Answering, Body, Lines, NotHereError, json_body, json_bytes
 
 MOST_BYTES = 2**20  # of a request's body
 MOST_IGNORED = 2**24  # bytes that are let pass before a refusal
@@ -52,11 +49,13 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = sys.platform != "win32"  # there, it would share a port with another program
 
-    def __init__(self, desk: Desk, host: str, port: int, token: str | None = None) -> None:
-        """token: what everyone who asks must know, None: nothing."""
-        self.desk = desk
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, threading.Thread] = {}
+    def __init__(
+        self, answer: Answering, host: str, port: int, token: str | None = None, check: Callable[[], None] | None = None
+    ) -> None:
+        """token: what everyone who asks must know, None: nothing. check: called now and then; what it raises ends serving."""
+        self.answer, self._check = answer, check
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
         self.guard = Guard(hosts=hosts_of(host, self.port, needs_token=token is not None), token=token)
@@ -66,27 +65,33 @@ class Server(ThreadingHTTPServer):
         """Where it listens."""
         return int(self.server_address[1])
 
+    def service_actions(self) -> None:
+        """Look whether to go on."""
+        if self._check is not None:
+            self._check()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A new connection, known before its thread runs."""
+        with self._changed:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """One connection, from its first request to its last."""
-        with self._lock:
-            self._open[request] = threading.current_thread()
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
-                del self._open[request]
+            with self._changed:
+                self._open.discard(request)
+                self._changed.notify_all()
 
     def hang_up(self, seconds: float) -> bool:
         """Close every connection, and wait for what is under way. Whether all of it has ended in time."""
-        with self._lock:
-            held = list(self._open.items())
-        for connection, _ in held:
-            with suppress(OSError):  # the other side was faster
-                connection.shutdown(socket.SHUT_RDWR)
-        ends = time.monotonic() + seconds
-        for _, thread in held:
-            thread.join(max(0.0, ends - time.monotonic()))
-        return not any(thread.is_alive() for _, thread in held)
+        with self._changed:
+            for connection in self._open:
+                with suppress(OSError):  # the other side was faster
+                    connection.shutdown(socket.SHUT_RDWR)
+            return self._changed.wait_for(lambda: not self._open, seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (http.server's signature)
         """A connection that the other side closed is no news; anything else is a defect and is shown."""
@@ -142,8 +147,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> None:
         try:
-            found = answer(self.server.desk, method, path, query, body)
-        except (UnknownRunError, NoSuchPathError) as error:
+            found = self.server.answer(method, path, query, body)
+        except NotHereError as error:
             self._say(HTTPStatus.NOT_FOUND, str(error))
         except CutawayError as error:
             self._say(HTTPStatus.BAD_REQUEST, str(error))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from ...errors import CutawayError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,12 @@ class Lines:
 
 
 Answer = Body | Lines
+Answering = Callable[[str, str, Mapping[str, str], bytes], Answer]
+"""What answers: of a method, a path, a query and a body. Raises CutawayError for what cannot be answered."""
+
+
+class NotHereError(CutawayError):
+    """What was asked for is not here; another ask may find it."""
 
 
 def json_body(value: Any) -> Body:

@@ -3,7 +3,7 @@
 import { ask, get, save, watchServer } from "./core/api.js";
 import { paint } from "./core/colour.js";
 import { Context } from "./core/context.js";
-import { assign, byId, clamp, fill, h } from "./core/dom.js";
+import { byId, clamp, fill, h } from "./core/dom.js";
 import { fieldsOf } from "./core/draw.js";
 import { listen, showKeys, trouble } from "./core/keys.js";
 import { keptKeys } from "./core/keeping.js";
@@ -12,7 +12,7 @@ import { fromHash, toHash, VIEWS } from "./core/state.js";
 import { count } from "./core/text.js";
 import { Lessons } from "./views/lessons.js";
 import { Memory } from "./views/memory.js";
-import { Replay } from "./views/replay.js";
+import { MODES, Replay } from "./views/replay.js";
 import { Way } from "./way/way.js";
 
 /** What is shown first; the bundled model of two stacks translates from German. @type {Record<string, string>} */
@@ -56,6 +56,12 @@ class App {
   listen() {
     addEventListener("hashchange", () => this.route());
     addEventListener("resize", () => this.context.redraw());
+    for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      const leave = () => {
+        this.context.isLanding = false; // who moves by hand is not brought back
+      };
+      addEventListener(kind, leave, { passive: true, capture: true });
+    }
     byId("theme").addEventListener("click", () => this.flip());
     byId("keys").addEventListener("click", showKeys);
     byId("save").addEventListener("click", () => this.save());
@@ -105,17 +111,15 @@ class App {
     context.set({ view, stage });
     this.show();
     context.isLanding = isMove;
-    if (isMove && context.run) {
-      this.draw();
-      this.land();
-    }
+    if (isMove && context.run) this.draw();
   }
 
+  /** Go to the stage of the address, and stay there while what stands above it is still drawn. */
   land() {
-    const { place } = this.context;
-    this.context.isLanding = false;
-    if (place.view === "way") this.way.goTo(place.stage);
+    const { context } = this;
+    if (context.place.view === "way") this.way.goTo(context.place.stage);
     else scrollTo(0, 0);
+    context.isLanding = context.waiting > 0;
   }
 
   show() {
@@ -210,7 +214,8 @@ class App {
     place.c = place.c < 0 || place.c > layers ? layers : place.c;
     place.l = clamp(place.l, 0, layers - 1);
     place.h = clamp(place.h, 0, run.model.num_heads - 1);
-    if (run.model.kind !== "pair" || stack === 0) place.block = "attention";
+    place.mode = clamp(place.mode, 0, MODES.length - 1);
+    if (run.model.kind !== "pair" || stack === 0 || place.block !== "cross") place.block = "attention";
   }
 
   /** @param {string} model */
@@ -262,20 +267,21 @@ class App {
     dialog.showModal();
   }
 
+  /** The page as one file, with all that its pictures may ask for. @param {import("./core/types.js").Run} run */
+  async asFile(run) {
+    const { place } = this.context,
+      last = run.stacks[run.stacks.length - 1];
+    const says = last.next.length ? await ask("/api/says", { run: run.run, rows: [0, last.tokens.length] }) : null,
+      word = (/** @type {number} */ token) => says?.rows[token]?.at(-1)?.id ?? -1;
+    return save({ run: run.run, state: toHash(place).slice(1), asked: keptKeys(run, place, word) });
+  }
+
   async save() {
     const run = this.context.run;
     if (!run) return;
     try {
-      const { place } = this.context,
-        rows = [0, run.stacks[run.stacks.length - 1].tokens.length],
-        asksWords = run.stacks[run.stacks.length - 1].next.length > 0;
-      const says = asksWords ? await ask("/api/says", { run: run.run, rows }) : null,
-        word = (/** @type {number} */ token) => says?.rows[token]?.at(-1)?.id ?? -1;
-      const page = await save({ run: run.run, state: toHash(place).slice(1), asked: keptKeys(run, place, word) });
-      const link = h("a", { download: `${run.model.name}.html` }),
-        url = URL.createObjectURL(page);
-      assign(link, { href: url });
-      link.click();
+      const url = URL.createObjectURL(await this.asFile(run));
+      h("a", { download: `${run.model.name}.html`, href: url }).click();
       setTimeout(() => URL.revokeObjectURL(url), 10_000);
     } catch (error) {
       trouble(error instanceof Error ? error.message : String(error));
@@ -320,12 +326,19 @@ function readings(most = 8) {
   return out;
 }
 
-/** Resolves when nothing is under way and everything near is drawn. @param {Context} context */
+const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+
+/** Resolves when everything near is drawn, with the answers that it takes. @param {Context} context */
+async function refreshed(context) {
+  do await frame();
+  while (context.waiting || context.isQueued || context.isRunning || context.delayed);
+}
+
+/** Resolves when nothing is under way any more: what was drawn asks for nothing, and the address is written. @param {Context} context */
 async function settled(context) {
-  const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
   for (let quiet = 0; quiet < 4;) {
     await frame();
-    quiet = context.waiting || context.isQueued || context.isRunning || context.written ? 0 : quiet + 1;
+    quiet = context.waiting || context.isQueued || context.isRunning || context.delayed || context.written ? 0 : quiet + 1;
   }
 }
 
@@ -337,6 +350,8 @@ Object.assign(window, {
     replay: app.views.replay,
     stages: Object.fromEntries(app.way.stages.map((stage) => [stage.id, stage])),
     readings,
+    asFile: () => app.asFile(/** @type {import("./core/types.js").Run} */ (app.context.run)),
+    refreshed: () => refreshed(app.context),
     settled: () => settled(app.context),
     ask,
   },

@@ -82,11 +82,38 @@ export async function logits(run, token, signal) {
 }
 
 /**
- * Events of a generation as they happen.
+ * Events of a generation as they happen. Where the connection is cut, as by a lid that is closed, it is asked for again: the same
+ * request gives the same events, and those that were heard are passed over.
  * @param {Record<string, any>} body @param {(event: any) => void} hear @param {AbortSignal} [signal]
  */
 export async function generate(body, hear, signal) {
   if (isSaved()) return savedLines(body).forEach(hear);
+  for (let heard = 0; ;) {
+    let count = 0;
+    const fresh = (/** @type {any} */ event) => {
+      if (event.error) throw new Refusal(event.error);
+      if (++count > heard) hear(event);
+    };
+    try {
+      return await listen(body, fresh, signal);
+    } catch (error) {
+      if (!(error instanceof Cut)) throw error;
+      heard = Math.max(heard, count);
+      listener.away(true);
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+/** An answer that broke off. */
+class Cut extends Error {}
+
+/**
+ * Line by line, to the end or to a cut.
+ * @param {Record<string, any>} body @param {(event: any) => void} hear @param {AbortSignal} [signal]
+ */
+async function listen(body, hear, signal) {
   const response = await again(
     body.run,
     () =>
@@ -101,7 +128,9 @@ export async function generate(body, hear, signal) {
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader(),
     decoder = new TextDecoder();
   for (let rest = ""; ;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw error instanceof TypeError ? new Cut() : error;
+    });
     const lines = (rest + decoder.decode(value, { stream: !done })).split("\n");
     rest = done ? "" : (lines.pop() ?? "");
     for (const line of lines) if (line.trim()) hear(JSON.parse(line));

@@ -42,7 +42,7 @@ export class Context {
     /** Questions that are asked one at a time: who moves on asks for the newest place only. @type {Set<string>} */
     this.flying = new Set();
     this.isQueued = false;
-    this.written = 0;
+    this.written = this.delayed = 0;
   }
 
   /** Change the place; everything follows in the next frame. @param {Partial<Place>} [change] */
@@ -70,6 +70,17 @@ export class Context {
       this.isQueued = false;
       this.draw(this);
     });
+  }
+
+  /** A figure keeps what it shows, and is drawn after so many milliseconds. @param {number} milliseconds */
+  later(milliseconds) {
+    this.hopes++;
+    clearTimeout(this.delayed);
+    this.delayed = window.setTimeout(() => {
+      this.delayed = 0;
+      this.arrived++;
+      this.redraw();
+    }, milliseconds);
   }
 
   /** The place with what is previewed. @returns {Place} */
@@ -163,13 +174,12 @@ export class Context {
 
   /**
    * The rows of a window. Those around come along, so that walking needs few answers.
-   * @param {Run} run @param {string} site @param {import("./rows.js").Rows} rows @returns {import("./types.js").Matrix | undefined}
+   * @param {Run} run @param {string} site @param {{first: number, last: number, total: number}} rows @returns {import("./types.js").Matrix | undefined}
    */
   window(run, site, { first, last, total }) {
-    if (last - first + 1 === total) return this.tensor(run, site);
     const { begin, end } = around(first, last, total),
-      whole = this.tensor(run, site, { rows: `${begin}:${end}` });
-    if (!whole) return undefined;
+      whole = this.tensor(run, site, end - begin < total ? { rows: `${begin}:${end}` } : {});
+    if (!whole || last - first + 1 === total) return whole;
     const { columns, deviation } = whole;
     return {
       rows: last - first + 1,
@@ -177,6 +187,14 @@ export class Context {
       deviation,
       data: whole.data.subarray((first - begin) * columns, (last + 1 - begin) * columns),
     };
+  }
+
+  /**
+   * The row of one token, out of those that the loom has asked for.
+   * @param {Run} run @param {Stack} stack @param {string} site @param {number} i
+   */
+  row(run, stack, site, i) {
+    return this.window(run, siteOf(stack, site), { first: i, last: i, total: stack.tokens.length });
   }
 
   /**

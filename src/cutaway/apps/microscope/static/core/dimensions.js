@@ -44,8 +44,3 @@ function alternates(rows, width) {
     first = power(0);
   return first > 0 && range(Math.floor(width / 2)).every((pair) => Math.abs(power(2 * pair) - first) < 1e-3 * first);
 }
-
-/** @param {ArrayLike<number>} numbers @param {number[]} order */
-export function ordered(numbers, order) {
-  return order.map((d) => numbers[d]);
-}

@@ -8,7 +8,7 @@ const KEYS = /** @type {[string, string][]} */ ([
   ["j k", "next token, previous token"],
   ["[ ]", "layer before, layer after"],
   ["0–9", "unfold that head of the layer"],
-  ["Tab", "into the figures; there the arrow keys move, Enter opens"],
+  ["Tab", "into the figures; there the arrow keys move, Enter opens; in the loom Home, End and Page keys, too"],
   ["Esc", "one step out: close the head, leave the figure, back to the last token"],
   ["x", "switch the head off or on, by running the model again"],
   ["p", "positions off or on"],

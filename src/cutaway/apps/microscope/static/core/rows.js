@@ -2,7 +2,7 @@
 
 /** More tokens than these are shown in a window. */
 export const ALL = 40;
-const WINDOW = 24;
+export const WINDOW = 24;
 const BLOCK = 128;
 /** Up to here the page holds whole matrices; beyond, it asks for windows and pools. */
 export const WHOLE = 256;

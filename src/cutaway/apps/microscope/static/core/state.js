@@ -54,6 +54,9 @@ export function start() {
   };
 }
 
+/** Settings that are fractions; all other numbers are whole. @type {(keyof Place)[]} */
+const FRACTIONS = ["temperature", "topp", "thrown"];
+
 /** Names in the address; what is not here is not kept. @type {Record<string, keyof Place>} */
 const NAMES = {
   model: "model",
@@ -127,7 +130,8 @@ export function fromHash(hash) {
   const place = {};
   for (const [name, key] of Object.entries(NAMES)) {
     const text = asked.get(name);
-    place[key] = text === null ? fresh[key] : read(text, fresh[key]);
+    const value = text === null ? fresh[key] : read(text, fresh[key]);
+    place[key] = typeof value === "number" && !FRACTIONS.includes(key) ? Math.trunc(value) : value;
   }
   if (asked.has("kept")) place.text = kept();
   return { view, stage, place };

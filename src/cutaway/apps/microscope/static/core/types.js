@@ -2,13 +2,14 @@
 
 /**
  * @typedef {{rank: number, left: string, right: string, result: string}} Join
- * @typedef {{id: number, text: string, bytes: string, start: number, end: number, symbols: string[], joins: Join[]}} Token
+ * @typedef {{id: number, text: string, bytes: string, start: number, end: number, symbols: string[], joins: Join[],
+ *   role?: string | null}} Token
  * @typedef {{id: number, text: string, chance: number}} Said
  * @typedef {{site: string}} Column
  * @typedef {{name: string, rule: string, tokens: Token[], columns: Column[], next: Said[], num_heads?: number}} Stack
  * @typedef {{name: string, kind: "decoder" | "encoder" | "pair", num_layers: number, num_heads: number, kv_heads: number,
  *   d_model: number, d_head: number, d_hidden: number, vocab_size: number, context: number, position_kind: string,
- *   adds_positions: boolean, order: string, parameters: number, predicts?: string | null, num_experts?: number, num_joins:
+ *   adds_positions: boolean, order: string, parameters: number, predicts?: string | null, mask: number | null, num_experts?: number, num_joins:
  * number | null, layers_shown: number}} Model
  * @typedef {{run: string, model: Model, text: string, cut: {characters: number, tokens: number, kept: number} | null,
  *   seconds: number, stacks: Stack[]}} Run

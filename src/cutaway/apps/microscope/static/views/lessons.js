@@ -73,7 +73,7 @@ export class Lessons {
   ask(name, model) {
     const { settings } = this.context.place;
     return this.context.want(`lesson ${model} ${name} ${settings}`, (signal) =>
-      ask("/api/lesson", { name, model, settings: settings ? JSON.parse(settings) : {} }, signal),
+      ask("/api/lesson", { name, model, settings: parsed(settings) }, signal),
     );
   }
 
@@ -148,7 +148,7 @@ export class Lessons {
 
   /** @param {Lesson} lesson */
   controls(lesson) {
-    const now = () => ({ ...(this.context.place.settings ? JSON.parse(this.context.place.settings) : {}) });
+    const now = () => parsed(this.context.place.settings);
     const set = (/** @type {string} */ name, /** @type {string | number} */ value) => {
       clearTimeout(this.timer);
       this.timer = window.setTimeout(
@@ -210,5 +210,14 @@ export class Lessons {
       set(Number(input.value));
     });
     return h("label", { class: "range" }, h("span", { class: "cap" }, setting.label, value), input);
+  }
+}
+
+/** The settings that an address holds; none where it holds something else. @param {string} text @returns {Record<string, any>} */
+function parsed(text) {
+  try {
+    return { ...JSON.parse(text || "{}") };
+  } catch {
+    return {};
   }
 }

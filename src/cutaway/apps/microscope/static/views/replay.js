@@ -18,7 +18,7 @@ import { idsAfter, sheet } from "./sheet.js";
 const LENGTH = 10,
   STEP = 700;
 /** @type {Mode[]} */
-const MODES = [
+export const MODES = [
   {
     name: "Greedy",
     says: "One token for each pass, left to right; always the likeliest.",
@@ -127,7 +127,7 @@ export class Replay {
       const found = this.shown();
       if (found)
         context.set({
-          more: [...this.begun(), ...idsAfter(found, this.at(found)).map(String)],
+          more: [...context.place.more, ...this.idsAfter(found, this.at(found)).map(String)],
           stack: -1,
           i: -1,
           j: -1,
@@ -135,11 +135,6 @@ export class Replay {
           u: -1,
         });
     });
-  }
-
-  /** What the run already had behind its text. */
-  begun() {
-    return this.context.place.more;
   }
 
   /** @param {number} m */
@@ -178,7 +173,25 @@ export class Replay {
   }
 
   shown() {
-    return this.context.run ? sheet(this.log(this.context.place.mode).events) : null;
+    return this.context.run ? this.sheetOf(this.log(this.context.place.mode)) : null;
+  }
+
+  /** @param {Log} log */
+  sheetOf(log) {
+    return sheet(log.events, this.text(), this.context.run?.model.predicts?.startsWith("masked"));
+  }
+
+  /** The tokens that are written on: what a pair says by itself is written from its start. */
+  text() {
+    const run = /** @type {import("../core/types.js").Run} */ (this.context.run),
+      { tokens } = run.stacks[run.stacks.length - 1],
+      { target, more } = this.context.place;
+    return run.model.kind === "pair" && target === null && !more.length ? tokens.slice(0, 1) : tokens;
+  }
+
+  /** What stands behind the text after a pass. @param {import("./sheet.js").Sheet} found @param {number} at */
+  idsAfter(found, at) {
+    return idsAfter(found, at, this.text().length, this.context.run?.model.mask);
   }
 
   /** @param {import("./sheet.js").Sheet} found */
@@ -198,7 +211,7 @@ export class Replay {
       to = clamp(pass, 1, Math.max(1, found?.lines.length ?? 1));
     this.context.set({ pass: to });
     announce(
-      `pass ${to}: ${(found?.lines[to - 1]?.cells ?? [])
+      `pass ${passOf(found, to)}: ${(found?.lines[to - 1]?.cells ?? [])
         .filter((cell) => cell && ["commit", "accept"].includes(cell.kind))
         .map((cell) => spoken(cell?.text ?? ""))
         .join(", ")}`,
@@ -227,18 +240,16 @@ export class Replay {
     const { run, place } = this.context;
     if (!run) return;
     const logs = MODES.map((_, m) => this.log(m)),
-      found = sheet(logs[place.mode].events),
-      at = this.at(found),
-      last = run.stacks[run.stacks.length - 1];
+      found = this.sheetOf(logs[place.mode]),
+      at = this.at(found);
     this.drawModes(logs);
     this.drawTransport(found, at);
     const error = /** @type {Log & {error?: string}} */ (logs[place.mode]).error;
     this.trouble.textContent = error ?? "";
-    const text = run.model.kind === "pair" && place.target === null ? last.tokens.slice(0, 1) : last.tokens;
-    fill(this.after, h("span", { class: "quiet" }, "after "), ...text.slice(-60).flatMap((token) => drawn(token)));
+    fill(this.after, h("span", { class: "quiet" }, "after "), ...this.text().slice(-60).flatMap((token) => drawn(token)));
     this.drawProof(found, at);
-    fill(this.inside, `Look inside pass ${at}`);
-    this.inside.hidden = !idsAfter(found, at).length;
+    fill(this.inside, `Look inside pass ${passOf(found, at)}`);
+    this.inside.hidden = !this.idsAfter(found, at).length;
   }
 
   /** @param {Log[]} logs */
@@ -249,7 +260,7 @@ export class Replay {
       ...MODES.map(({ name, says }, m) => {
         const picture = canvas({ "aria-hidden": "true" }),
           { figures } = logs[m],
-          found = sheet(logs[m].events);
+          found = this.sheetOf(logs[m]);
         thumbnail(picture, found);
         const facts = /** @type {[string, string][]} */ (
           figures
@@ -285,7 +296,7 @@ export class Replay {
     const n = Math.max(1, found.lines.length);
     this.slider.max = String(n);
     this.slider.value = String(at);
-    this.says.textContent = `pass ${at} of ${n}`;
+    this.says.textContent = `pass ${passOf(found, at)} of ${passOf(found, n)}`;
     this.back.disabled = at <= 1;
     this.forth.disabled = at >= n;
   }
@@ -336,8 +347,13 @@ export class Replay {
   }
 }
 
+/** The number of the pass that a line shows; a pass that wrote nothing has none. @param {import("./sheet.js").Sheet | null} found @param {number} line */
+function passOf(found, line) {
+  return found?.lines[line - 1]?.pass ?? line;
+}
+
 /** @param {import("./sheet.js").Cell | null} cell @returns {Node[]} */
-export function shownCell(cell) {
+function shownCell(cell) {
   if (!cell) return [];
   if (cell.kind === "mask") return [h("span", { class: "e-mask", title: "not written yet" })];
   const chance =

@@ -19,7 +19,7 @@ export class BesideStreams {
     this.context = context;
     this.far = canvas({ role: "img", tabindex: "-1" });
     this.farLabels = h("div", { class: "fflabs" });
-    this.heads = h("div", { class: "cap" });
+    this.heads = h("div", { class: "cap", style: { "white-space": "nowrap" } });
     this.rows = h("div");
     /** @type {HTMLCanvasElement[]} */
     this.strips = [];

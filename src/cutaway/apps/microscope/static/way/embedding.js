@@ -84,11 +84,12 @@ export class Embedding {
       run = /** @type {import("../core/types.js").Run} */ (context.run),
       { stack, place } = context;
     const site = siteOf(stack, "embedding.token"),
-      whole = context.tensor(run, site, { rows: `${place.i}:${place.i + 1}` });
+      whole = context.row(run, stack, "embedding.token", place.i),
+      word = stack.tokens.findIndex(({ id }) => id === stack.tokens[place.i].id); // its neighbours are the same wherever it stands
     const near = context.of(
       run,
-      `embedding ${stack.name} ${place.i}`,
-      (signal) => ask("/api/embedding", { run: run.run, stack: stack.name, token: place.i, count: NEIGHBOURS }, signal),
+      `embedding ${stack.name} ${word}`,
+      (signal) => ask("/api/embedding", { run: run.run, stack: stack.name, token: word, count: NEIGHBOURS }, signal),
       "embedding",
     );
     if (!whole || !near) return;

@@ -6,7 +6,7 @@ import { siteOf } from "../core/context.js";
 import { announce, arrows, canvas, clamp, closest, h, isCalm, range } from "../core/dom.js";
 import { dashed, fit, frame, line } from "../core/draw.js";
 import { readable } from "../core/reading.js";
-import { rowOfToken, tokenOfRow, WHOLE } from "../core/rows.js";
+import { rowOfToken, tokenOfRow, WHOLE, WINDOW } from "../core/rows.js";
 import { fromCanvases, tableLink } from "../core/table.js";
 import { many, percent, spoken, token } from "../core/text.js";
 import { LoomLabels } from "./loom_labels.js";
@@ -39,7 +39,7 @@ export class Loom {
     /** @type {import("./loom_shape.js").Ribbon | null} */
     this.hot = null;
     this.motion = this.aboveRow = 0;
-    this.movedFor = "";
+    this.movedFor = this.paintedFor = "";
     this.strips = new LoomStrips(this);
     /** @type {import("./rollout.js").Flow | null} */
     this.flow = null;
@@ -66,6 +66,15 @@ export class Loom {
         clamp((place.stack === this.index ? place.i : 0) + down, 0, run.stacks[this.index].tokens.length - 1),
         clamp(c + right, 0, layersOf(run, this.index)),
       );
+    });
+    this.canvas.addEventListener("keydown", (event) => {
+      const { run, place } = this.context,
+        last = run ? this.stack.tokens.length - 1 : 0,
+        i = place.stack === this.index ? place.i : 0;
+      const to = { Home: 0, End: last, PageUp: i - WINDOW, PageDown: i + WINDOW }[event.key];
+      if (!run || to === undefined || event.metaKey || event.ctrlKey || event.altKey) return;
+      event.preventDefault();
+      this.choose(clamp(to, 0, last), place.stack === this.index ? place.c : layersOf(run, this.index));
     });
     this.element.addEventListener("click", (event) => {
       const row = closest(event.target, ".row[data-i]"),
@@ -185,15 +194,18 @@ export class Loom {
     const layers = layersOf(run, this.index),
       inputs = stack.columns.length - layers;
     const columns = stack.columns.map(({ site }) => context.window(run, site, rows));
-    const rolled = rollout(context);
+    const isLong = run.stacks.some(({ tokens }) => tokens.length > WHOLE),
+      isFirst = isLong && !this.isPainted(false), // the threads of a long text take seconds: the picture comes before them
+      rolled = isFirst ? undefined : rollout(context);
     this.shape = shape(this.element.clientWidth, inputs, layers, rows, true);
     this.labels.draw(this.shape, rolled?.flows[this.index] ?? null);
-    if (columns.some((matrix) => !matrix) || (!rolled && stack.tokens.length <= WHOLE)) return;
-    this.columns = /** @type {Matrix[]} */ (columns);
+    if (columns.some((matrix) => !matrix) || (!rolled && !isLong)) return;
+    [this.columns, this.paintedFor] = [/** @type {Matrix[]} */ (columns), run.run];
     this.element.style.height = `${this.shape.height}px`;
     this.flow = rolled?.flows[this.index] ?? null;
     this.move(this.flow ? this.flow.threads : range(layers).map(() => new Float32Array(rows.count ** 2)));
     this.describe();
+    if (isFirst) context.later(0);
   }
 
   /** Let the threads flow from wherever they are. @param {Float32Array[]} goal */
@@ -217,12 +229,17 @@ export class Loom {
     step();
   }
 
+  /** Whether the run that is shown has its picture. rolled: with its threads. @param {boolean} rolled */
+  isPainted(rolled) {
+    return this.paintedFor === this.context.run?.run && (!rolled || this.flow !== null);
+  }
+
   paint() {
     const s = this.shape,
       flow = this.flow,
       { context } = this,
       rows = context.rows(this.index);
-    if (!s || !this.columns) return;
+    if (!s || !this.columns || this.paintedFor !== context.run?.run) return;
     const pen = fit(this.canvas, s.width, s.height),
       y = (/** @type {number} */ row) => middle(s, row),
       seen = context.seen;
@@ -339,7 +356,7 @@ export class Loom {
     this.canvas.setAttribute(
       "aria-label",
       `The way of ${many(tokens.length, "token")} through ${many(flow.threads.length, "layer")}. Looking at ` +
-        `${spoken(tokens[seen.i])}; most of it comes from ${most.map((t) => `${spoken(tokens[t])} ${Math.round(100 * flow.whole[t])} percent`).join(", ")}. Arrow keys move.`,
+        `${spoken(tokens[seen.i])}; most of it comes from ${most.map((t) => `${spoken(tokens[t])} ${Math.round(100 * flow.whole[t])} percent`).join(", ")}. Arrow keys, Home, End and Page keys move.`,
     );
   }
 }

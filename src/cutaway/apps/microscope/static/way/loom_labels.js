@@ -55,6 +55,7 @@ export class LoomLabels {
       ...this.rows(s, flow, rows),
       ...this.outs(s, says, rows),
       ...this.says(s, says, rows),
+      ...this.after(s, flow, rows),
       ...this.beside(s, flow, rows),
     );
     if (focused)
@@ -170,16 +171,9 @@ export class LoomLabels {
   /** @param {Shape} s @param {import("../core/types.js").Says | undefined} says @param {import("../core/rows.js").Rows} rows */
   says(s, says, rows) {
     const seen = this.context.seen,
-      top = `${s.top + rows.count * s.row + (rows.after ? 26 : 16)}px`,
-      out = [];
-    if (rows.after)
-      out.push(
-        h(
-          "span",
-          { class: "say right cap", style: { left: `${s.lead}px`, top: `${s.top + rows.count * s.row + 2}px` } },
-          `${many(rows.after, "token")} after`,
-        ),
-      );
+      top = `${s.top + rows.count * s.row + (rows.after ? 26 : 16)}px`;
+    /** @type {HTMLElement[]} */
+    const out = [];
     if (!says || seen.stack !== this.index) return out;
     const said = says.rows[seen.i - rows.first];
     if (!said) return out;
@@ -199,6 +193,17 @@ export class LoomLabels {
     return out;
   }
 
+  /** How many tokens stand behind the window, and what comes from them where tokens see ahead.
+   * @param {Shape} s @param {import("./rollout.js").Flow | null} flow @param {import("../core/rows.js").Rows} rows */
+  after(s, flow, rows) {
+    if (!rows.after) return [];
+    const share = flow ? flow.whole.subarray(rows.last + 1).reduce((a, b) => a + b, 0) : 0,
+      words = `${many(rows.after, "token")} after${share > 0.004 ? `, ${percent(share)}` : ""}`;
+    return [
+      h("span", { class: "say right cap", style: { left: `${s.lead}px`, top: `${s.top + rows.count * s.row + 2}px` } }, words),
+    ];
+  }
+
   /** The whole text as a picture, the strongest share of each pixel, and a bracket for the window.
    * @param {Shape} s @param {import("./rollout.js").Flow | null} flow @param {import("../core/rows.js").Rows} rows */
   beside(s, flow, rows) {
@@ -206,8 +211,7 @@ export class LoomLabels {
     const wide = Math.max(10, s.lead - 26),
       high = s.height - s.top - 48,
       pen = fit(this.overview, s.lead, s.height);
-    const total = rows.total,
-      most = Math.max(...(flow ? flow.whole : [1]));
+    const total = rows.total;
     for (const p of range(high)) {
       const a = Math.floor((p / high) * total),
         b = Math.max(a + 1, Math.floor(((p + 1) / high) * total));
@@ -236,7 +240,6 @@ export class LoomLabels {
       ],
       css("rule-2"),
     );
-    this.overview.dataset.most = String(most);
     this.box = { top: s.top, high };
     return [this.overview, h("span", { class: "head right", style: { left: "0px" } }, "text")];
   }

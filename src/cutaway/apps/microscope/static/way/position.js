@@ -89,9 +89,7 @@ export class Position {
         "position",
       )
     );
-    const parts = ["token", "position", "sum"].map((part) =>
-      context.tensor(run, siteOf(stack, `embedding.${part}`), { rows: `${i}:${i + 1}` }),
-    );
+    const parts = ["token", "position", "sum"].map((part) => context.row(run, stack, `embedding.${part}`, i));
     if (!table || parts.some((part) => !part)) return;
     const matrices = /** @type {Matrix[]} */ (parts),
       found = placed(table, matrices);

@@ -1,7 +1,7 @@
 // The text, token by token: the first thing that is seen, and the place where it is edited.
 // In: the run. Out: a token chosen, a text written, one more token kept.
 
-import { announce, arrows, clamp, closest, fill, h } from "../core/dom.js";
+import { announce, arrows, assign, clamp, closest, fill, h } from "../core/dom.js";
 import { tone } from "../core/colour.js";
 import { fit } from "../core/draw.js";
 import { count, many, percent, spoken, token } from "../core/text.js";
@@ -38,7 +38,7 @@ export class Prompt {
       this.edit,
       h("div", { class: "under" }, this.says, this.legend),
     );
-    this.saidOf = this.drawn = "";
+    this.saidOf = this.drawn = this.legendOf = "";
     /** @type {"text" | "target"} which text is being edited */
     this.editing = "text";
     this.listen();
@@ -183,29 +183,44 @@ export class Prompt {
     const run = this.context.run;
     this.paintLegend();
     if (!run) return this.withoutRun();
-    const key = JSON.stringify([
-      run.run,
-      this.context.place.stack,
-      this.context.place.i,
-      nextToken(this.context)?.id,
-      this.context.rows(),
-    ]);
+    const { place } = this.context,
+      windows = run.stacks.map((stack, s) => stack.tokens.length > MOST && this.context.rows(s)),
+      key = JSON.stringify([run.run, place.stack, nextToken(this.context)?.id, windows]);
     if (key !== this.drawn) {
       this.drawn = key;
       fill(this.lines, ...run.stacks.flatMap((stack, s) => this.line(s)));
-      fill(this.ruler, ...this.buttons(this.context.place.stack));
-      this.keepInSight();
+      fill(this.ruler, ...this.buttons(place.stack));
     }
+    this.mark(place.stack, place.i);
     this.drawSays();
   }
 
   /** A text that cannot be run can still be edited. */
   withoutRun() {
     if (this.context.isRunning || this.element.classList.contains("editing")) return;
+    if (this.context.waiting) return fill(this.says, "The model is being opened.");
     fill(this.says, h("button", { class: "link", data: { edit: "text" } }, "edit the text"), " ", h("kbd", {}, "/"));
   }
 
+  /** Show which token is looked at. The others stay as they are: a long text is not made anew for each step.
+   * @param {number} stack @param {number} i */
+  mark(stack, i) {
+    for (const place of [this.lines, this.ruler]) {
+      const old = place.querySelector("[data-i].on"),
+        now = place.querySelector(`[data-stack="${stack}"][data-i="${i}"]`);
+      if (old === now) continue;
+      for (const [button, isOn] of /** @type {[Element | null, boolean][]} */ ([
+        [old, false],
+        [now, true],
+      ]))
+        if (button) assign(button, { class: isOn && "on", tabindex: isOn ? 0 : -1, "aria-pressed": String(isOn) });
+    }
+    this.keepInSight();
+  }
+
+  /** The token looked at in the ruler, where that is shown. */
   keepInSight() {
+    if (this.ruler.closest("[inert]")) return;
     const on = /** @type {HTMLElement | null} */ (this.ruler.querySelector(".on"));
     if (on && this.ruler.scrollWidth > this.ruler.clientWidth) this.ruler.scrollLeft = on.offsetLeft - this.ruler.clientWidth / 2;
   }
@@ -247,21 +262,18 @@ export class Prompt {
 
   /** @param {number} s */
   buttons(s) {
-    const { tokens } = /** @type {import("../core/types.js").Run} */ (this.context.run).stacks[s],
-      { place } = this.context;
+    const { tokens } = /** @type {import("../core/types.js").Run} */ (this.context.run).stacks[s];
     const rows = tokens.length > MOST ? this.context.rows(s) : { first: 0, last: tokens.length - 1, before: 0, after: 0 };
     const out = [];
     if (rows.before) out.push(h("span", { class: "past" }, `${many(rows.before, "token")} before`));
     for (let i = rows.first; i <= rows.last; i++) {
-      const isOn = s === place.stack && i === place.i;
       out.push(
         h(
           "button",
           {
-            class: isOn ? "on" : "",
             data: { i, stack: s, key: `${s}.${i}` },
-            tabindex: isOn ? 0 : -1,
-            "aria-pressed": String(isOn),
+            tabindex: -1,
+            "aria-pressed": "false",
             "aria-label": `token ${i}: ${spoken(tokens[i])}`,
           },
           ...token(tokens[i]),
@@ -305,6 +317,9 @@ export class Prompt {
   }
 
   paintLegend() {
+    const key = `${document.documentElement.dataset.theme} ${innerWidth} ${devicePixelRatio}`;
+    if (key === this.legendOf) return;
+    this.legendOf = key;
     for (const element of this.legend.querySelectorAll("canvas")) {
       const pen = fit(element, innerWidth > 600 ? 40 : 28, 10),
         ramp = element.dataset.ramp ?? "";

@@ -154,7 +154,6 @@ function taken(whole, mix, place, rows, sources, total) {
 function asked(context, run, stack, i, c) {
   const each = run.stacks[stack],
     last = run.stacks.length - 1;
-  if (stack !== last) return { flows: run.stacks.map(() => null), cross: [] };
   const found = context.of(
     run,
     `rollout ${stack} ${i} ${c}`,
@@ -164,7 +163,7 @@ function asked(context, run, stack, i, c) {
   if (!found) return undefined;
   /** @type {(Flow | null)[]} */
   const flows = run.stacks.map((_, s) => {
-    const answer = s === stack ? found : found.source;
+    const answer = s === stack ? found : s < stack ? found.source : null;
     return answer ? folded(context, run, s, answer) : null;
   });
   const sources = context.rows(0),
@@ -172,7 +171,7 @@ function asked(context, run, stack, i, c) {
   return {
     flows,
     cross:
-      last === 0
+      stack < last || last === 0
         ? []
         : found.cross.map((/** @type {[number, number, number][]} */ threads) => ({
             from: sources.count,

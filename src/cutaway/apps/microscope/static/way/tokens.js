@@ -5,6 +5,7 @@ import { css } from "../core/colour.js";
 import { announce, arrows, canvas, clamp, closest, fill, h, svg } from "../core/dom.js";
 import { fit, line } from "../core/draw.js";
 import { readableAll } from "../core/reading.js";
+import { ALL } from "../core/rows.js";
 import { tableLink } from "../core/table.js";
 import { count, many, plain, spoken, token as drawn } from "../core/text.js";
 import { cutAt, grouped, last, lettersOf, ordinal, treeOf } from "./tree.js";
@@ -15,6 +16,8 @@ import { cutAt, grouped, last, lettersOf, ordinal, treeOf } from "./tree.js";
 const TOP = 8,
   DEEP = 118,
   TALL = 132;
+/** Milliseconds between windows of a long text: trees are slow to draw, and who walks fast looks at the loom. */
+const PAUSE = 120;
 
 export class Tokens {
   id = "tokens";
@@ -33,6 +36,8 @@ export class Tokens {
       "aria-label": "Joins learned",
       "aria-orientation": "vertical",
     });
+    this.drawn = "";
+    this.drawnAt = -Infinity;
     this.caption = h("p", { class: "cap", style: { "margin-top": "8px" } });
     this.figure = h(
       "div",
@@ -115,8 +120,14 @@ export class Tokens {
   }
 
   draw() {
-    const { stack } = this.context,
-      width = this.chunks.clientWidth,
+    const { stack, run, place } = this.context,
+      theme = document.documentElement.dataset.theme,
+      key = JSON.stringify([run?.run, place.stack, place.cut, this.context.rows(), innerWidth, devicePixelRatio, theme]);
+    if (key === this.drawn) return this.mark();
+    const since = performance.now() - this.drawnAt;
+    if (since < PAUSE && stack.tokens.length > ALL) return this.context.later(PAUSE - since);
+    [this.drawn, this.drawnAt] = [key, performance.now()];
+    const width = this.chunks.clientWidth,
       chunks = grouped(this.shown());
     const letters = chunks.reduce(
       (sum, chunk) => sum + chunk.reduce((n, { token }) => n + lettersOf(token).reduce((wide, each) => wide + each.wide, 0), 0),
@@ -140,6 +151,13 @@ export class Tokens {
       this.joins > 1 ? "Height shows when a join was learned, the first at the top (log scale). " : `${stack.rule} `,
       ...this.unjoined(chunks),
     );
+    this.mark();
+  }
+
+  /** Show which token is looked at. */
+  mark() {
+    this.chunks.querySelector(".toks .on")?.classList.remove("on");
+    this.chunks.querySelector(`.toks [data-i="${this.context.place.i}"]`)?.classList.add("on");
   }
 
   drawRail() {
@@ -191,13 +209,12 @@ export class Tokens {
   piece(piece, whole, i, cell) {
     const { context } = this,
       isWhole = piece === whole,
-      token = context.stack.tokens[i],
-      isOn = isWhole && i === context.place.i;
+      token = context.stack.tokens[i];
     const isTight = piece.length * cell < 8 * piece.text.length + 8;
     return h(
       "button",
       {
-        class: [isOn ? "on" : "", isTight ? "tight" : ""].join(" ").trim() || false,
+        class: isTight && "tight",
         style: { width: `${piece.length * cell - 2}px` },
         data: isWhole ? { i } : {},
         tabindex: -1,

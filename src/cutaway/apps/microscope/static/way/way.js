@@ -5,7 +5,7 @@
 import { closest, fill, h } from "../core/dom.js";
 import { hide } from "../core/reading.js";
 import { STAGES } from "../core/state.js";
-import { spoken, token as drawn } from "../core/text.js";
+import { token as drawn } from "../core/text.js";
 import { Beside, isBeside } from "./beside.js";
 import { Crossings } from "./crossings.js";
 import { Embedding } from "./embedding.js";
@@ -22,6 +22,7 @@ import { Why } from "./why.js";
 /** @typedef {import("../core/context.js").Context} Context */
 /**
  * @typedef {{id: string, title: string, rail: HTMLElement, figure: HTMLElement, depends: () => any[], draw: () => void}} Stage
+ * @typedef {{key: string, whole: boolean, arrived: number, box: HTMLElement, near?: HTMLElement}} Drawn
  */
 
 const NOTE =
@@ -61,8 +62,10 @@ export class Way {
       new Output(context),
       new Why(context, (stack, block, layer, head) => this.wall.open(stack, block, layer, head, true)),
     ];
-    /** @type {Map<object, {key: string, whole: boolean, arrived: number, box: HTMLElement, near?: HTMLElement}>} */
+    /** @type {Map<object, Drawn>} */
     this.drawn = new Map();
+    /** @type {Map<Drawn, boolean>} */
+    this.near = new Map();
     /** @type {Loom[]} */
     this.all = [];
     this.build();
@@ -145,12 +148,33 @@ export class Way {
   drawNear() {
     if (!this.context.run || this.element.hidden) return;
     const crossings = this.all.length > 1 ? [this.crossings] : [];
+    // Measured together: each drawing makes the next measure slow. What was never drawn has no height yet, and is measured in turn.
+    this.near = new Map([...this.drawn.values()].filter(({ key }) => key).map((state) => [state, this.isNear(boxOf(state))]));
+    for (const loom of this.all) this.drawPart(loom);
+    if (this.isLoomAwaited()) {
+      // The loom comes first: nothing else is asked for before it has its answers.
+      for (const { key, box } of this.drawn.values()) box.classList.toggle("stale", key !== "");
+      return;
+    }
     for (const part of [
-      ...this.all,
       ...crossings,
       ...this.stages.flatMap((stage) => (stage === this.wall ? [stage, this.wall.opened] : [stage])),
     ])
       this.drawPart(part);
+  }
+
+  /** Whether a loom that is near waits for what it draws of a new run. */
+  isLoomAwaited() {
+    return this.all.some((loom) => {
+      const box = loom.element;
+      return !loom.isPainted(false) && this.isNear(box) && box.classList.contains("stale");
+    });
+  }
+
+  /** Whether something is at most one screen away. @param {HTMLElement} element */
+  isNear(element) {
+    const box = element.getBoundingClientRect();
+    return box.bottom >= -innerHeight && box.top <= 2 * innerHeight;
   }
 
   /** @param {{depends: () => any[], draw: () => void}} part */
@@ -159,10 +183,9 @@ export class Way {
       { context } = this;
     if (!state) return;
     if (state.box.hidden) return;
-    const box = (state.near ?? state.box).getBoundingClientRect();
-    if (box.bottom < -innerHeight || box.top > 2 * innerHeight) return;
     const key = JSON.stringify([...part.depends(), document.documentElement.dataset.theme, innerWidth, devicePixelRatio]);
     if (key === state.key && (state.whole || state.arrived === context.arrived)) return;
+    if (!(this.near.get(state) ?? this.isNear(boxOf(state)))) return;
     context.missing = context.hopes = 0;
     context.refused = null;
     part.draw();
@@ -187,8 +210,10 @@ export class Way {
   follow() {
     const last = this.all[this.all.length - 1],
       isOn = !this.element.hidden && !!last && last.element.getBoundingClientRect().bottom < 60;
+    const wasOn = !this.ruler.inert;
     this.ruler.classList.toggle("on", isOn);
     this.ruler.inert = !isOn;
+    if (isOn && !wasOn) this.prompt.keepInSight();
     const now = this.now();
     for (const link of this.nav.querySelectorAll("a")) {
       if (link.getAttribute("href") === `#${now || "way"}`) link.setAttribute("aria-current", "location");
@@ -225,10 +250,9 @@ export class Way {
       return document.activeElement.blur();
     if (run) this.prompt.choose(run.stacks.length - 1, run.stacks[run.stacks.length - 1].tokens.length - 1);
   }
+}
 
-  /** For who asks what is looked at. */
-  words() {
-    const { run, place } = this.context;
-    return run ? spoken(run.stacks[place.stack].tokens[place.i]) : "";
-  }
+/** Whose place decides whether a part is near. @param {Drawn} state */
+function boxOf({ near, box }) {
+  return near ?? box;
 }
