@@ -25,8 +25,7 @@ from .lens.places import Places
 from .lens.reading import Prompt, Reader, Reading, check_rows, rows_of_ids
 from .lens.sites import Site
 from .lens.trace import Trace
-from .model import Call, Transformer
-from .model import visibility as visible
+from .model import Call, Transformer, layouts
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer
@@ -180,12 +179,13 @@ class LM:
 
     @torch.inference_mode()
     def logits(self, ids: Tensor | Sequence[int]) -> Tensor:
-        """One pass, causal unless the model was trained to see ahead.
+        """One pass, in which each token sees what it was trained to see.
 
         ids: [batch, position] or [position] -> logits [batch, position, vocab].
         """
         rows = self._rows(ids)
-        logits: Tensor = self.model(rows, Call(self._tokens(rows.shape[1]), attend=fused))
+        tokens = layouts.text(self.config, rows.shape[1], device=rows.device)
+        logits: Tensor = self.model(rows, Call(tokens, attend=fused))
         return logits
 
     def sites(self, prompt: Prompt, target: Prompt | None = None) -> list[Site]:
@@ -279,10 +279,6 @@ class LM:
             session, ids = Session(self.model, source_ids=ids), []
         session = session or Session(self.model)
         return autoregressive(session, ids, how, max_tokens=max_tokens, eos_ids=end_ids, request=request)
-
-    def _tokens(self, length: int) -> visible.Tokens:
-        """Who sees whom in a text by itself."""
-        return visible.full(length) if self.config.sees_ahead else visible.causal(length)
 
     def _rows(self, ids: Tensor | Sequence[int]) -> Tensor:
         """Ids that one causal pass can read: [batch, position]."""
