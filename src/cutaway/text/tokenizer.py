@@ -8,6 +8,7 @@ added before or after (a session adds what a model wants, by role).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import chain, islice
@@ -21,6 +22,7 @@ from ..errors import CutawayError
 from .alphabet import spelled, unspelled
 from .files import read_tokenizer, write_tokenizer
 from .frame import PairFrame, read_pair_frame, set_frame
+from .masking import add_mask
 from .kinds import has_byte_fallback, is_byte_level, kind_of, may_be_parted, parts
 from .merges import Pair, read_ranks
 from .refusals import check_text, is_of_library, unknown_piece
@@ -74,6 +76,22 @@ class Tokenizer:
         library = Library.from_str(self._json)
         set_frame(library, begin, end)
         return Tokenizer(library, self.roles)
+
+    def with_mask(self, mask_id: int | None = None) -> Tokenizer:
+        """The same tokenizer with a token to hide others with, all other ids unchanged; itself if it has one.
+
+        mask_id: of a token that is there and plays the part; None: a spare one, or a special token is added, at an id that none has.
+        """
+        if self.roles.mask is not None:
+            return self
+        if mask_id is None and self.roles.spares:
+            roles = replace(self.roles, mask=self.roles.spares[0], spares=self.roles.spares[1:])
+            return Tokenizer(Library.from_str(self._json), roles)
+        if mask_id is not None:
+            self.spelling(mask_id)
+            return Tokenizer(Library.from_str(self._json), replace(self.roles, mask=mask_id))
+        library, mask_id = add_mask(Library.from_str(self._json))
+        return Tokenizer(library, replace(self.roles, mask=mask_id))
 
     def to_json(self) -> str:
         """The whole tokenizer as the text of a `tokenizer.json`; the roles are not in it."""
@@ -132,6 +150,10 @@ class Tokenizer:
             if not is_of_library(error):
                 raise
             raise CutawayError(f"The tokenizer ({self.kind}) cannot decode these ids: {error}.") from error
+
+    def has_id(self, token_id: int) -> bool:
+        """Whether a token has the id."""
+        return 0 <= token_id < self.vocab_size and self._library.id_to_token(token_id) is not None
 
     def spelling(self, token_id: int) -> str:
         """The token as the file spells it ("Ġcat"). Raises CutawayError for an id that has no token."""

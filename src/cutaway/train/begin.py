@@ -18,6 +18,7 @@ from ..weights import checkpoint
 from ..weights.adapters import load_adapter
 from ..weights.opening import open_model, read_template
 from .adapters import attach
+from .conversion import with_mask
 from .feed import Feed
 from .prepare import prepare
 from .question_feed import SPAN_LABELS, check_reader
@@ -69,6 +70,8 @@ def _from_base(recipe: Recipe, newest: Path | None, cache: Path, place: Path) ->
     if recipe.marks_answers:
         check_reader(recipe, model.config)
         model = with_labels(model, SPAN_LABELS, torch.Generator().manual_seed(recipe.seed))
+    if recipe.objective.kind != "next":
+        tokenizer = with_mask(model, tokenizer)
     feed = prepare(recipe, cache, tokenizer, model.config, read_template(place))
     model.config = feed.config
     if recipe.adapter is not None and newest is not None:
