@@ -26,10 +26,12 @@ from .lens.reading import Prompt, Reader, Reading, check_rows, rows_of_ids
 from .lens.sites import Site
 from .lens.trace import Trace
 from .model import Call, Transformer, layouts
+from .model.masks import masks_of
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
 from .text import StreamDecoder, Tokenizer
 from .text.chat import ChatTemplate
+from .train.conversion import reading_masks
 from .train.run_directory import newest_model
 from .weights.adapter_settings import is_adapter, read_settings
 from .weights.adapters import load_adapter
@@ -329,6 +331,8 @@ def load(name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str |
     accelerate(model)
     if adapter is not None:
         load_adapter(Path(adapter).expanduser(), model)
+        masks = masks_of(model)
+        tokenizer = tokenizer if tokenizer is None or masks is None else reading_masks(tokenizer, masks.mask_id)
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         raise CutawayError(
             f"{place}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "
@@ -351,7 +355,10 @@ def _base_of(place: Path) -> str:
 def read_config(name: str | Path) -> ModelConfig:
     """The config of a model that `load` would open, without reading its weights."""
     place = find(str(name))
-    return open_config(find(_base_of(place)) if is_adapter(place) else place)
+    if not is_adapter(place):
+        return open_config(place)
+    base, masks = open_config(find(_base_of(place))), read_settings(place).masks
+    return base if masks is None else masks.applied(base)
 
 
 def find(name: str) -> Path:

@@ -43,7 +43,9 @@ KINDS = {
 PREDICTS = dict(zip(KINDS, ("masked", "masked", "masked_next", "masked", "hybrid", "hybrid_next"), strict=True))
 
 
-def made(folder: Path, stack: StackConfig, tokenizer: Tokenizer = BYTES, *, rows: int = 0, is_tied: bool = False) -> Transformer:
+def made(
+    folder: Path, stack: StackConfig, tokenizer: Tokenizer = BYTES, *, rows: int = 0, is_tied: bool = False
+) -> Transformer:
     """A base of random weights in a folder, its tokenizer and template beside it. rows: of its table that no token has."""
     roles = tokenizer.roles
     config = tiny.config(
@@ -94,7 +96,12 @@ def test_a_token_begins_as_the_mean_of_others(rows: int, has_bias: bool) -> None
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     begin_token(model, rows, [0, 1, rows, 4])
     after = model.state_dict()
-    names = ["token.weight", "decoder.embedding.token.weight", "head.projection.weight", *["head.projection.bias"] * has_bias]
+    names = [
+        "token.weight",
+        "decoder.embedding.token.weight",
+        "head.projection.weight",
+        *["head.projection.bias"] * has_bias,
+    ]
     for name in names:
         assert torch.allclose(after[name][rows], before[name][[i for i in (0, 1, 4) if i != rows]].mean(0), atol=1e-6)
         assert torch.equal(after[name][:rows], before[name][:rows])
@@ -112,7 +119,10 @@ def test_it_learns_reloads_and_decodes(name: str, kind: str, tmp_path: Path) -> 
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     lm = load(tmp_path / "run")
     config, mask = lm.config, BYTES.vocab_size
-    assert (config.predicts, config.block_size) == (PREDICTS[kind], 4 if "block_size" in " ".join(KINDS[kind]) else None)
+    assert (config.predicts, config.block_size) == (
+        PREDICTS[kind],
+        4 if "block_size" in " ".join(KINDS[kind]) else None,
+    )
     assert (config.tokens.mask, lm.tokenizer.roles.mask, lm.tokenizer.vocab_size) == (mask, mask, mask + 1)
     assert lm.tokenizer.encode(runs.TEXT) == BYTES.encode(runs.TEXT)
     assert lm.chat_template is not None

@@ -116,7 +116,9 @@ def test_low_confidence_remasking(opened: tuple[LM, Read], steps: int, block_len
 
 
 @pytest.mark.parametrize("steps", [8, 3])
-@pytest.mark.parametrize(("alg", "order"), [("maskgit_plus", "confidence"), ("topk_margin", "margin"), ("entropy",) * 2])
+@pytest.mark.parametrize(
+    ("alg", "order"), [("maskgit_plus", "confidence"), ("topk_margin", "margin"), ("entropy",) * 2]
+)
 def test_dreams_orders(opened: tuple[LM, Read], alg: str, order: Any, steps: int) -> None:
     """Both models by Dream's program, where a pass may fill no hole, and the last all that are left."""
     lm, read = opened

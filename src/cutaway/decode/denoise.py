@@ -10,8 +10,8 @@ entropy        those whose distribution has the lowest entropy (Ye et al. 2025, 
 threshold      all whose likeliest token is likely enough, but at least one (Wu et al. 2025, Fast-dLLM)
 
 With a window, the holes within so many places of the leftmost one are filled before those behind them (Nie et al. 2025 call it
-semi-autoregressive). Tokens that are there stay as they are. A model trained on blocks fills one block after the other; keys and values of those
-that are done stay in the store, exactly: nothing that they see changes any more (Arriola et al. 2025).
+semi-autoregressive). Tokens that are there stay as they are. A model trained on blocks fills one block after the other; keys and
+values of those that are done stay in the store, exactly: nothing that they see changes any more (Arriola et al. 2025).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Answer = Tensor | list[Tensor] | None
 class Denoising:
     """In which order, and in how many passes, holes are filled.
 
-    num_passes: of each block or window, None for as many as it has holes; first_hitting and threshold need no number. threshold: of
-    the probability of a token that is taken at once. window: places that are filled before any behind them; None: a whole block.
-    smallest_time: of the holes, the pass from time t to s fills the share 1 − s/t, rounded down, t falling in even steps from 1 to
-    this number (Ye et al. 2025, Dream, where it is 0.001); None: to 0, which is as many in each pass.
+    num_passes: of each block or window, None for as many as it has holes; first_hitting and threshold need no number.
+    threshold: of the probability of a token that is taken at once. window: places that are filled before any behind them; None: a
+    whole block. smallest_time: the pass from time t to s fills the share 1 − s/t of the holes, rounded down, t falling in even
+    steps from 1 to this number (Ye et al. 2025, Dream, where it is 0.001); None: to 0, which is as many in each pass.
     """
 
     order: Order = "confidence"
@@ -69,8 +69,8 @@ class Denoising:
             raise CutawayError(f"window is {self.window}. Give at least 1 place, or none for a whole block.")
         if self.smallest_time is not None and (self.has_own_number or not 0 < self.smallest_time < 1):
             raise CutawayError(
-                f"smallest_time is {self.smallest_time}, and order is '{self.order}'. It must be above 0 and below 1, and left out "
-                "for first_hitting and threshold."
+                f"smallest_time is {self.smallest_time}, and order is '{self.order}'. It must be above 0 and below 1, and left "
+                "out for first_hitting and threshold."
             )
 
     @property
@@ -171,9 +171,7 @@ class _Filler:
             reach = end if self.denoising.window is None else min(end, holes[0] + self.denoising.window)
             yield from self._fill_window(ids, start, end, reach)
 
-    def _fill_window(
-        self, ids: list[int], start: int, end: int, reach: int
-    ) -> Generator[Step | Event, Answer, None]:
+    def _fill_window(self, ids: list[int], start: int, end: int, reach: int) -> Generator[Step | Event, Answer, None]:
         """Fill the holes before `reach`, the whole block from start to end being read."""
         index, num_passes = 0, self.denoising.num_passes or len(self._holes(ids, start, reach))
         while holes := self._holes(ids, start, reach):

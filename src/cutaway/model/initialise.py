@@ -55,7 +55,7 @@ def with_labels(model: Transformer, num_labels: int, generator: torch.Generator,
 def begin_token(model: Transformer, token_id: int, others: Sequence[int]) -> None:
     """Give a token its rows of the embedding and of the head, in place: the mean of those of the others (Hewitt 2021).
 
-    token_id: a row that nothing uses, or the one behind the last, which is then added. What the model says of all other ids stays.
+    token_id: a row that nothing uses, or the one behind the last, which is then added. What is said of all other ids stays.
     """
     kept = torch.tensor([other for other in others if other != token_id], device=model.token.weight.device)
     head = None if model.head is None else model.head.projection

@@ -22,8 +22,8 @@ from ..errors import CutawayError
 from .alphabet import spelled, unspelled
 from .files import read_tokenizer, write_tokenizer
 from .frame import PairFrame, read_pair_frame, set_frame
-from .masking import add_mask
 from .kinds import has_byte_fallback, is_byte_level, kind_of, may_be_parted, parts
+from .masking import add_mask
 from .merges import Pair, read_ranks
 from .refusals import check_text, is_of_library, unknown_piece
 from .special import SpecialRoles
@@ -80,16 +80,15 @@ class Tokenizer:
     def with_mask(self, mask_id: int | None = None) -> Tokenizer:
         """The same tokenizer with a token to hide others with, all other ids unchanged; itself if it has one.
 
-        mask_id: of a token that is there and plays the part; None: a spare one, or a special token is added, at an id that none has.
+        mask_id: of a token that is there and plays the part; None: a spare one, or a special token is added, at a free id.
         """
         if self.roles.mask is not None:
             return self
-        if mask_id is None and self.roles.spares:
-            roles = replace(self.roles, mask=self.roles.spares[0], spares=self.roles.spares[1:])
-            return Tokenizer(Library.from_str(self._json), roles)
+        mask_id = next(iter(self.roles.spares), None) if mask_id is None else mask_id
         if mask_id is not None:
             self.spelling(mask_id)
-            return Tokenizer(Library.from_str(self._json), replace(self.roles, mask=mask_id))
+            spares = tuple(spare for spare in self.roles.spares if spare != mask_id)
+            return Tokenizer(Library.from_str(self._json), replace(self.roles, mask=mask_id, spares=spares))
         library, mask_id = add_mask(Library.from_str(self._json))
         return Tokenizer(library, replace(self.roles, mask=mask_id))
 

@@ -112,7 +112,7 @@ class TextFeed:
 def prepare_texts(
     recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path, template: ChatTemplate | None = None
 ) -> TextFeed:
-    """Read, tokenise and lay out the texts of a recipe. cache: where encoded corpora are kept. template: of the base, kept with it.
+    """Read, tokenise and lay out the texts of a recipe. cache: where encoded corpora are kept. template: of the base, kept.
 
     Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
     """
