@@ -96,12 +96,14 @@ def load_adapter(directory: Path, model: Transformer) -> list[nn.Parameter]:
     if not directory.is_dir():
         raise CutawayError(f"There is no adapter directory {directory}. It holds adapter_config.json and {WEIGHTS}.")
     settings, parts = read_settings(directory), read_parts(directory)
+    if settings.masks is not None:
+        _check_masks(settings.masks, model.config, directory)
     found: dict[str, Factors] = {}
     with _opened(directory) as file:
         modules, others = _sorted(file)
         names = names_that_fit(model.config, modules)
         _check(names, modules, settings, file)
-        row = None if settings.masks is None else _read_row(settings.masks, others, model, file)
+        row = None if settings.masks is None else _read_row(model.config, file)
         _check_copies([name for name in others if settings.masks is None or name != ROW], names, model, file)
         for module in modules:
             target = names.find(module)
@@ -230,20 +232,22 @@ def _read(module: str, settings: Settings, file: File) -> Factors:
     return Factors(settings.of(module), down, up)
 
 
-def _read_row(masks: Masks, others: list[str], model: Transformer, file: File) -> Tensor:
-    """The mask's vector, for a model that can have it."""
-    config, entry = model.config, file.entries.get(ROW)
-    if entry is None or ROW not in others or entry.shape != (config.main.d_model,) or not entry.dtype.is_floating_point:
-        raise CutawayError(
-            f"{file.path} is of adapters at masks, and {ROW}, the mask's vector of {config.main.d_model} numbers, is not in it. "
-            "Copy the adapter again, or open the model that it is for."
-        )
+def _check_masks(masks: Masks, config: ModelConfig, directory: Path) -> None:
     if not config.says_next or config.has_cross or masks.mask_id > config.vocab_size:
         raise CutawayError(
-            f"{file.path} drafts for a decoder that predicts the next token, and has at least {masks.mask_id} ids. This model "
+            f"{directory} drafts for a decoder that predicts the next token, and has at least {masks.mask_id} ids. This model "
             f"predicts '{config.predicts}', and has {config.vocab_size}. Open the model that it is for."
         )
-    masks.applied(config)
+
+
+def _read_row(config: ModelConfig, file: File) -> Tensor:
+    """The mask's vector: [d_model]."""
+    entry, width = file.entries.get(ROW), config.main.d_model
+    if entry is None or entry.shape != (width,) or not entry.dtype.is_floating_point:
+        raise CutawayError(
+            f"{file.path} is of adapters at masks, and {ROW}, the mask's vector of {width} numbers, is not in it. Copy the "
+            "adapter again, or open the model that it is for."
+        )
     return check_numbers(ROW, file.read(ROW), f"in {file.path}. The adapter is damaged, or its training diverged.")
 
 
