@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.packing import PAD_SEGMENT, Batch
+from ..data.packing import Batch
 from ..model import layouts, visibility
 from .loss import Task
 from .noise import Noise
@@ -58,7 +58,7 @@ def rows_of(batch: Batch, *, is_shifted: bool = False) -> Rows:
         begins = positions == 0
     else:
         positions, segments = torch.as_tensor(batch.positions), torch.as_tensor(batch.segments)
-        begins = (positions == 0) & (segments != PAD_SEGMENT)
+        begins = (positions == 0) & (segments != visibility.PADDING)
     before = torch.cat([torch.zeros_like(scored[:, :1]), scored[:, :-1]], dim=1)
     may_hide = torch.where(begins, scored & (not is_shifted), before)
     return Rows(ids, next_ids, may_hide, positions, segments, scored)

@@ -38,6 +38,9 @@ def add(commands: Any) -> None:
         "--window", type=int, metavar="N", help="tokens read at a time (default the context, at most 2048)"
     )
     text.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows at a time (default 16)")
+    text.add_argument(
+        "--draws", type=int, default=4, metavar="N", help="diffusion: times that the text is hidden (default 4)"
+    )
     pairs = parser.add_argument_group("translate")
     pairs.add_argument(
         "--target-file", metavar="FILE", help="the target side, line by line, where FILE is the source side"
@@ -105,15 +108,19 @@ def _predict(lm: LM, arguments: argparse.Namespace) -> int:
             separator=arguments.separator,
             window=arguments.window,
             batch_size=arguments.batch_size,
+            draws=arguments.draws,
             progress=show,
         )
     if arguments.json:
         print_json(asdict(report))
         return 0
-    print(f"{arguments.model} on {arguments.file}")
-    print(f"  loss           {report.loss:.4f} nats a token")
-    print(f"  perplexity     {report.perplexity:,.2f}")
-    print(f"  bits per byte  {report.bits_per_byte:.4f}")
+    error = "" if report.standard_error is None else f" ± {report.standard_error:.4f}"
+    kind = "exact" if report.estimate == "exact" else f"an upper bound, by {arguments.draws} draws"
+    print(f"{arguments.model} on {arguments.file}, {kind}")
+    print(f"  loss                {report.loss:.4f} nats a token")
+    print(f"  perplexity          {report.perplexity:,.2f}")
+    print(f"  bits per byte       {report.bits_per_byte:.4f}{error}")
+    print(f"  bits per character  {report.bits_per_character:.4f}")
     print(f"  {report.tokens:,} tokens, {report.bytes:,} bytes")
     return 0
 
