@@ -13,10 +13,13 @@ from torch import Tensor
 from cutaway.config import ExpertsConfig, FeedForwardConfig, PositionConfig, StackConfig, TokenIds
 from cutaway.decode import Drafting, Engine, Event, Sampling, Session, autoregressive, hybrid, run
 from cutaway.errors import CutawayError
+from cutaway.lens.way import way
+from cutaway.lm import LM
 from cutaway.model import Call, Transformer, layouts, visibility
 from cutaway.model.adapter import adapters, detach, merge
 from cutaway.model.masks import MASKS, Masks, mask_embedding
 from cutaway.runtime.attend import fused
+from cutaway.text import SpecialPlan, train_tokenizer
 from cutaway.train.adapters import AdapterConfig, attach
 from tests import tiny
 
@@ -213,6 +216,24 @@ def test_it_is_not_merged() -> None:
     with pytest.raises(CutawayError, match="act at masks alone"):
         merge(model)
     assert torch.equal(model(texts(2, 9), Call(visibility.causal(9))), before)
+
+
+def test_the_lens_looks_into_it() -> None:
+    """Whatever makes a list of words, or looks a vector up; the mask itself has no logit to explain."""
+    words = train_tokenizer("byte", [], specials=SpecialPlan(mask=False))
+    model = opened(base(STACKS["sinusoidal"], vocab_size=words.vocab_size), size=0.3, mask_id=words.vocab_size)
+    lm, mask = LM(model, words.with_mask(), "tiny"), words.vocab_size
+    assert way(model, lm.tokenizer, "The cat").output.candidates
+    plain = LM(base(STACKS["sinusoidal"], vocab_size=words.vocab_size), words, "base")
+    assert lm.lens.contributions("The cat").parts == plain.lens.contributions("The cat").parts
+    assert lm.lens.rollout("The cat") == plain.lens.rollout("The cat")
+    for experiment in (lm.lens.contributions, lm.lens.rollout):
+        with pytest.raises(CutawayError, match="without masks"):
+            experiment([5, 9, mask, 7])
+    assert lm.lens.neighbours(mask)[0].neighbours
+    assert lm.trace([5, 9, mask, mask])["output.logits"].shape == (1, 4, mask + 1)
+    with pytest.raises(CutawayError, match=f"Ids run from 0 to {mask - 1}"):
+        lm.lens.contributions("The cat", token=mask)
 
 
 @pytest.mark.parametrize(

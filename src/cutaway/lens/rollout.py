@@ -26,7 +26,7 @@ from ..model.attention import Attention
 from .attending import weights_of
 from .loom import BOX, Loom, cross
 from .numerals import number
-from .parts import check_position, prefix_of, sublayers, written_lengths
+from .parts import check_no_masks, check_position, prefix_of, sublayers, written_lengths
 from .result import Result
 from .sheet import MARGIN, Sheet
 from .trace import Trace
@@ -106,6 +106,7 @@ def rollout(
     it). threshold: threads with a smaller share are left out. Raises CutawayError for a vector that does not exist.
     """
     check_position(trace, position, row)
+    check_no_masks(model, trace)
     last = model.main.config.num_layers
     column = last if column is None else column
     _check(column, last, heads)
