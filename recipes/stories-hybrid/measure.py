@@ -2,7 +2,7 @@
 
     python recipes/stories-hybrid/measure.py runs/stories-hybrid [--base stories] [--json FILE]
 
-Greedy, from the first words of stories never trained on, and every text is checked against the autoregressive one, token for token.
+Greedy, from the first words of stories never trained on; every text is checked against the autoregressive one, token for token.
 Times are of whole generations, prompt included, the decoders taking turns; the ratio is to the autoregressive decoder of the same
 model, which runs by the same kernels.
 """
