@@ -239,7 +239,7 @@ def test_the_lens_looks_into_it() -> None:
 @pytest.mark.parametrize(
     ("knobs", "targets", "masks", "message"),
     [
-        ({}, TARGETS, None, "say which token is the mask"),
+        ({}, TARGETS, None, "Say which token is the mask"),
         ({}, ("head.projection",), Masks(mask_id=31, predicts="hybrid", block_size=4), "projections of layers"),
         (
             {"predicts": "masked", "tokens": TokenIds(mask=2)},
@@ -247,7 +247,7 @@ def test_the_lens_looks_into_it() -> None:
             Masks(mask_id=2, predicts="hybrid", block_size=4),
             "next",
         ),
-        ({}, TARGETS, Masks(mask_id=31, predicts="hybrid", block_size=0), "block_size"),
+        ({}, TARGETS, Masks(mask_id=32, predicts="hybrid", block_size=4), "has at least so many"),
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_the_model(knobs: Any, targets: Any, masks: Any, message: str) -> None:
@@ -258,3 +258,12 @@ def test_what_cannot_be_is_refused_and_leaves_the_model(knobs: Any, targets: Any
     assert model.config == config
     assert not adapters(model)
     assert mask_embedding(model) is None
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [({"mask_id": -1}, "0 or more"), ({"block_size": 0}, "1 or more"), ({"predicts": "next"}, "to draft")],
+)
+def test_what_no_base_can_become_is_refused(knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(CutawayError, match=message):
+        Masks(**{"mask_id": 31, "predicts": "hybrid", "block_size": 4, **knobs})

@@ -170,11 +170,11 @@ def _without_table(directory: Path) -> None:
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "another place": (lambda d: _edit(d, at="moons"), "in which at is 'masks'"),
     "an unknown key": (lambda d: _edit(d, colour=1), "Unknown key 'colour'"),
-    "another prediction": (lambda d: _edit(d, predicts="masked"), "predicts 'hybrid'"),
+    "another prediction": (lambda d: _edit(d, predicts="masked"), "to draft: 'hybrid'"),
     "no prediction": (lambda d: _edit(d, predicts="all"), "predicts"),
-    "no block": (lambda d: _edit(d, block_size=0), "block_size of 1 or more"),
-    "a mask below": (lambda d: _edit(d, mask_id=-1), "mask_id of 0 or more"),
-    "a mask beyond": (lambda d: _edit(d, mask_id=400), "has at least 400 ids"),
+    "no block": (lambda d: _edit(d, block_size=0), "block_size is 0"),
+    "a mask below": (lambda d: _edit(d, mask_id=-1), "mask_id is -1"),
+    "a mask beyond": (lambda d: _edit(d, mask_id=400), "at the mask 400 are for"),
     "no vector": (_without_row, "is not in it"),
     "a short vector": (_short_row, "vector of 16 numbers"),
     "no number": (_broken_row, "damaged, or its training diverged"),
@@ -206,7 +206,7 @@ def test_damaged_files_are_refused_and_leave_the_model(case: str, kept: Path, tm
 
 def test_a_base_that_does_not_say_the_next_token_is_refused(kept: Path) -> None:
     model = tiny.model(tiny.config(decoder=STACKS["gpt2"], vocab_size=BYTES.vocab_size, predicts="masked"))
-    with pytest.raises(CutawayError, match="drafts for a decoder that predicts the next token"):
+    with pytest.raises(CutawayError, match="are for a decoder that predicts the next token"):
         load_adapter(kept, model)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig, Prediction
+from ..errors import CutawayError
 from .call import Call
 from .embedding import TokenEmbedding
 from .head import Unsaid
@@ -29,8 +30,23 @@ class Masks:
     predicts: Prediction
     block_size: int
 
+    def __post_init__(self) -> None:
+        """Raises CutawayError for what no base can become."""
+        if self.predicts not in ("hybrid", "hybrid_next"):
+            raise CutawayError(
+                f"predicts is '{self.predicts}'. At masks a base learns to draft: 'hybrid' or 'hybrid_next'."
+            )
+        for name, value, least in (("mask_id", self.mask_id, 0), ("block_size", self.block_size, 1)):
+            if value < least:
+                raise CutawayError(f"{name} is {value}. It must be {least} or more.")
+
     def applied(self, base: ModelConfig) -> ModelConfig:
-        """The config of the model with its adapter. Raises CutawayError for what cannot be."""
+        """The config of the model with its adapter. Raises CutawayError for a base that it is not for."""
+        if not base.says_next or base.has_cross or self.mask_id > base.vocab_size:
+            raise CutawayError(
+                f"Adapters at the mask {self.mask_id} are for a decoder that predicts the next token, and has at least so many "
+                f"ids. This one predicts '{base.predicts}', and has {base.vocab_size}. Open the model that they are for."
+            )
         return replace(
             base,
             vocab_size=max(base.vocab_size, self.mask_id + 1),
@@ -45,7 +61,6 @@ class MaskEmbedding(nn.Module):
 
     def __init__(self, base: TokenEmbedding, before: ModelConfig, mask_id: int) -> None:
         super().__init__()
-        assert mask_id <= before.vocab_size, "an id of the base, or the one behind its last"
         self.base, self.before, self.mask_id, self.scale = base, before, mask_id, base.scale
         weight = base.weight
         self.row = nn.Parameter(torch.zeros_like(weight[0], dtype=torch.promote_types(weight.dtype, torch.float32)))

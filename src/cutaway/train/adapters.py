@@ -102,11 +102,8 @@ def attach(
 
 
 def _open(model: Transformer, chosen: Iterable[str], masks: Masks | None, mask: Tensor | None) -> None:
-    if masks is None or not model.config.says_next or model.config.has_cross:
-        raise CutawayError(
-            "Adapters at masks are for a decoder that predicts the next token, and that is to draft: say which token is the "
-            "mask, and how many it drafts (masks=…)."
-        )
+    if masks is None:
+        raise CutawayError("'adapter.at' is 'masks'. Say which token is the mask, and how many are drafted: masks=….")
     if outside := [_name(path) for path in chosen if ".layers." not in path]:
         raise CutawayError(
             f"'adapter.at' is 'masks', and a target names {', '.join(outside)}. What acts at masks stands on projections of "

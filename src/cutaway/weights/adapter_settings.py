@@ -124,14 +124,9 @@ def _masks(fields: Fields) -> Masks | None:
     if table.pop(AT, None) != AT_MASKS:
         raise fields.fault(OURS, f"a table in which {AT} is '{AT_MASKS}'")
     try:
-        masks = build(Masks, table)
+        return build(Masks, table)
     except CutawayError as error:
         raise CutawayError(f"{fields.where}: '{OURS}': {error}") from error
-    if masks.mask_id < 0 or masks.block_size < 1 or masks.predicts not in ("hybrid", "hybrid_next"):
-        raise fields.fault(
-            OURS, "a mask_id of 0 or more, a block_size of 1 or more, and predicts 'hybrid' or 'hybrid_next'"
-        )
-    return masks
 
 
 def _refuse_others(fields: Fields) -> None:

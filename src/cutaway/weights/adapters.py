@@ -25,7 +25,7 @@ from ..config import ModelConfig
 from ..errors import CutawayError
 from ..model import Transformer
 from ..model.adapter import adapters, matrices, put_adapter, train_adapters_alone
-from ..model.masks import Masks, base_config, mask_embedding, masks_of, open_masks
+from ..model.masks import base_config, mask_embedding, masks_of, open_masks
 from .adapter_names import AdapterNames, Target, names_that_fit
 from .adapter_parts import Factors, complete, cut, fuse, read_parts, write_parts
 from .adapter_settings import Settings, read_settings, write_settings
@@ -97,7 +97,7 @@ def load_adapter(directory: Path, model: Transformer) -> list[nn.Parameter]:
         raise CutawayError(f"There is no adapter directory {directory}. It holds adapter_config.json and {WEIGHTS}.")
     settings, parts = read_settings(directory), read_parts(directory)
     if settings.masks is not None:
-        _check_masks(settings.masks, model.config, directory)
+        settings.masks.applied(model.config)
     found: dict[str, Factors] = {}
     with _opened(directory) as file:
         modules, others = _sorted(file)
@@ -230,14 +230,6 @@ def _read(module: str, settings: Settings, file: File) -> Factors:
         check_numbers(name, file.read(name), otherwise) for name in (f"{PREFIX}{module}{e}" for e in (DOWN, UP))
     )
     return Factors(settings.of(module), down, up)
-
-
-def _check_masks(masks: Masks, config: ModelConfig, directory: Path) -> None:
-    if not config.says_next or config.has_cross or masks.mask_id > config.vocab_size:
-        raise CutawayError(
-            f"{directory} drafts for a decoder that predicts the next token, and has at least {masks.mask_id} ids. This model "
-            f"predicts '{config.predicts}', and has {config.vocab_size}. Open the model that it is for."
-        )
 
 
 def _read_row(config: ModelConfig, file: File) -> Tensor:
