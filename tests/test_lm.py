@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
 from tokenizers.processors import TemplateProcessing
 
 import cutaway
-from cutaway.config import TokenIds
+from cutaway.config import PositionConfig, TokenIds
 from cutaway.decode import Sampling, Session, Way, autoregressive, run
 from cutaway.errors import CutawayError
+from cutaway.lens.attending import attending
+from cutaway.lens.way import way
 from cutaway.lm import LM, bundled_models, find, load, read_config
 from cutaway.model import Call, visibility
 from cutaway.runtime.attend import fused
@@ -246,6 +250,38 @@ def test_a_model_that_sees_ahead_is_traced_so(name: str) -> None:
         assert torch.equal(
             lm.logits([1, 2, 3, 4]), lm.model(torch.tensor([[1, 2, 3, 4]]), Call(visibility.full(4), fused))
         )
+
+
+READS = {"masked": 99, "masked in blocks": 3, "hybrid": 1, "next": 1}  # how many tokens become known at a time
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "alibi"])
+@pytest.mark.parametrize("name", READS)
+def test_a_text_is_read_as_the_model_was_trained_to(name: str, position: Any) -> None:
+    """Logits, traces of one text and of several, and attention made anew row by row: a token sees the blocks up to its own."""
+    config = tiny.config(
+        decoder=tiny.stack(position=PositionConfig(kind=position)),
+        vocab_size=BYTES.vocab_size,
+        predicts=name.split()[0],
+        block_size={"masked in blocks": 3, "hybrid": 4}.get(name),
+    )
+    lm, texts = LM(tiny.model(config), BYTES, name), ["The cats", "A dog"]
+    place = torch.arange(8).unsqueeze(0)
+    time = place // READS[name]
+    seen = time <= time.T
+    call = Call(visibility.build(known=time, reads=time, position=place))
+    ids = torch.tensor([lm.ids(texts[0])])
+    assert torch.allclose(lm.logits(ids), lm.model(ids, call), atol=1e-5)
+    weights = lm.trace(texts[0])["layers.1.attention.weights"][0]
+    assert torch.equal(weights > 0, seen.expand(4, -1, -1))
+    few = lm.trace(texts[0], ["*query", "*key", "*value"])
+    again = attending(lm.model, few, "", 1).weights(torch.tensor([1, 6]))
+    assert torch.allclose(F.pad(again, (0, 8 - again.shape[-1])), weights[:, [1, 6]], atol=1e-6)
+    both = lm.trace(texts, "*.weights")["layers.1.attention.weights"]
+    assert torch.allclose(both[0], weights, atol=1e-6)
+    assert torch.equal(both[1, :, :5] > 0, (seen[:5] & (place < 5)).expand(4, -1, -1))
+    shown = torch.tensor(way(lm.model, BYTES, texts[0], layer=1, head=2).head.weights)
+    assert torch.allclose(shown.float(), weights[2], atol=1e-6)
 
 
 def test_an_encoder_continues_no_text() -> None:

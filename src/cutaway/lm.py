@@ -25,12 +25,13 @@ from .lens.places import Places
 from .lens.reading import Prompt, Reader, Reading, check_rows, rows_of_ids
 from .lens.sites import Site
 from .lens.trace import Trace
-from .model import Call, Transformer
-from .model import visibility as visible
+from .model import Call, Transformer, layouts
+from .model.masks import masks_of
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
 from .text import Tokenizer
 from .text.chat import ChatTemplate
+from .train.conversion import reading_masks
 from .train.run_directory import newest_model
 from .weights.adapter_settings import is_adapter, read_settings
 from .weights.adapters import load_adapter
@@ -190,12 +191,13 @@ class LM:
 
     @torch.inference_mode()
     def logits(self, ids: Tensor | Sequence[int]) -> Tensor:
-        """One pass, causal unless the model was trained to see ahead.
+        """One pass, in which each token sees what it was trained to see.
 
         ids: [batch, position] or [position] -> logits [batch, position, vocab].
         """
         rows = self._rows(ids)
-        logits: Tensor = self.model(rows, Call(self._tokens(rows.shape[1]), attend=fused))
+        tokens = layouts.text(self.config, rows.shape[1], device=rows.device)
+        logits: Tensor = self.model(rows, Call(tokens, attend=fused))
         return logits
 
     def sites(self, prompt: Prompt, target: Prompt | None = None) -> list[Site]:
@@ -302,10 +304,6 @@ class LM:
                 f"'{self.name}' has an encoder only: it reads whole texts and continues none. Use `embed`."
             )
 
-    def _tokens(self, length: int) -> visible.Tokens:
-        """Who sees whom in a text by itself."""
-        return visible.full(length) if self.config.sees_ahead else visible.causal(length)
-
     def _rows(self, ids: Tensor | Sequence[int]) -> Tensor:
         """Ids that one causal pass can read: [batch, position]."""
         if self.config.has_cross:
@@ -334,6 +332,8 @@ def load(name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str |
     accelerate(model)
     if adapter is not None:
         load_adapter(Path(adapter).expanduser(), model)
+        masks = masks_of(model)
+        tokenizer = tokenizer if tokenizer is None or masks is None else reading_masks(tokenizer, masks.mask_id)
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         raise CutawayError(
             f"{place}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "
@@ -356,7 +356,10 @@ def _base_of(place: Path) -> str:
 def read_config(name: str | Path) -> ModelConfig:
     """The config of a model that `load` would open, without reading its weights."""
     place = find(str(name))
-    return open_config(find(_base_of(place)) if is_adapter(place) else place)
+    if not is_adapter(place):
+        return open_config(place)
+    base, masks = open_config(find(_base_of(place))), read_settings(place).masks
+    return base if masks is None else masks.applied(base)
 
 
 def find(name: str) -> Path:

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from cutaway.config import AttentionConfig, LayerType, PositionConfig, StackConfig
-from cutaway.model import Call, Tokens, visibility
+from cutaway.model import Call, Tokens, layouts, visibility
 from cutaway.model.call import Attend
 from cutaway.runtime.attend import fused
 from tests import tiny
-from tests.seams import layouts
 
 SHAPES: dict[str, Tokens] = {
     "causal": visibility.causal(8),
@@ -24,8 +23,9 @@ SHAPES: dict[str, Tokens] = {
     "padded right": visibility.padded([5], 8, is_causal=True),
     "padded left": visibility.padded([5], 8, is_causal=False, left=True),
     "joined": visibility.join([visibility.causal(3), visibility.full(2), visibility.causal(3, 4)]),
-    "block diffusion": layouts.block_diffusion(6, 2),
-    "hybrid": layouts.hybrid(3, 2, 2),
+    "block diffusion": layouts.block_diffusion(torch.arange(6).unsqueeze(0), 2),
+    "hybrid": layouts.drafting(0, 5, [2, 2, 2]),
+    "clean text and masks": layouts.hybrid(torch.arange(4).unsqueeze(0), 2),
 }
 WINDOW = {"near": LayerType(window=2)}
 STACKS: dict[str, StackConfig] = {

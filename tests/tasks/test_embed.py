@@ -23,6 +23,7 @@ MODELS: dict[str, ModelConfig] = {
     "decoder": tiny.config(),
     "translator": tiny.config(encoder=tiny.stack(), decoder=tiny.stack()),
     "diffusion": tiny.config(predicts="masked"),
+    "blocks": tiny.config(predicts="masked", block_size=3),
 }
 
 
@@ -54,6 +55,9 @@ def test_a_batch_equals_its_texts_alone(name: str, pooling: Any) -> None:
     tiny.assert_close(embed(lm, TEXTS, pooling=pooling, is_normalised=False, batch_size=2), together)
     for row, text in enumerate(TEXTS):
         tokens = visibility.causal(len(text)) if name == "decoder" else visibility.full(len(text))
+        if name == "blocks":
+            time = torch.arange(len(text)).unsqueeze(0)
+            tokens = visibility.build(known=time // 3, reads=time // 3, position=time)
         read = lm.model.encode if name == "translator" else lm.model.states
         found = read(torch.tensor([text]), Call(tokens))
         states = found if isinstance(found, torch.Tensor) else found.states

@@ -9,8 +9,9 @@ margin         those where the first token is furthest before the second (Kim et
 entropy        those whose distribution has the lowest entropy (Ye et al. 2025, Dream)
 threshold      all whose likeliest token is likely enough, but at least one (Wu et al. 2025, Fast-dLLM)
 
-Tokens that are there stay as they are. A model trained on blocks fills one block after the other; keys and values of those
-that are done stay in the store, exactly: nothing that they see changes any more (Arriola et al. 2025).
+With a window, the holes within so many places of the leftmost one are filled before those behind them (Nie et al. 2025 call it
+semi-autoregressive). Tokens that are there stay as they are. A model trained on blocks fills one block after the other; keys and
+values of those that are done stay in the store, exactly: nothing that they see changes any more (Arriola et al. 2025).
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ Answer = Tensor | list[Tensor] | None
 class Denoising:
     """In which order, and in how many passes, holes are filled.
 
-    num_passes: of each block, None for as many as it has holes; first_hitting and threshold need no number. threshold: of the
-    probability of a token that is taken at once.
+    num_passes: of each block or window, None for as many as it has holes; first_hitting and threshold need no number.
+    threshold: of the probability of a token that is taken at once. window: places that are filled before any behind them; None: a
+    whole block. smallest_time: the pass from time t to s fills the share 1 − s/t of the holes, rounded down, t falling in even
+    steps from 1 to this number (Ye et al. 2025, Dream, where it is 0.001); None: to 0, which is as many in each pass.
     """
 
     order: Order = "confidence"
     num_passes: int | None = None
     threshold: float = 0.9
+    window: int | None = None
+    smallest_time: float | None = None
 
     def __post_init__(self) -> None:
         """Raises CutawayError for settings that no text can be filled by."""
@@ -54,12 +59,41 @@ class Denoising:
             raise CutawayError(f"order is '{self.order}'. Allowed: {', '.join(ORDERS)}.")
         if self.num_passes is not None and self.num_passes < 1:
             raise CutawayError(f"num_passes is {self.num_passes}. Give at least 1, or none for one pass a token.")
-        if self.num_passes is not None and self.order in ("first_hitting", "threshold"):
+        if self.num_passes is not None and self.has_own_number:
             raise CutawayError(
                 f"num_passes is {self.num_passes} and order is '{self.order}', which finds the number itself. Leave it out."
             )
         if not 0 < self.threshold <= 1:
             raise CutawayError(f"threshold is {self.threshold}. It must be above 0 and at most 1.")
+        if self.window is not None and self.window < 1:
+            raise CutawayError(f"window is {self.window}. Give at least 1 place, or none for a whole block.")
+        if self.smallest_time is not None and (self.has_own_number or not 0 < self.smallest_time < 1):
+            raise CutawayError(
+                f"smallest_time is {self.smallest_time}, and order is '{self.order}'. It must be above 0 and below 1, and left "
+                "out for first_hitting and threshold."
+            )
+
+    @property
+    def has_own_number(self) -> bool:
+        """Whether the order itself says how many passes there are."""
+        return self.order in ("first_hitting", "threshold")
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether a pass fills a number of holes that is known before it."""
+        return self.order in ("confidence", "margin", "entropy")
+
+    def share(self, index: int, num_passes: int) -> float:
+        """The share of the holes that the pass with this index fills: 1 − s/t; all in the last."""
+        if index >= num_passes - 1:
+            return 1.0
+        step = (1 - (self.smallest_time or 0.0)) / num_passes
+        return step / (1 - index * step)
+
+    def count(self, num_holes: int, index: int, num_passes: int) -> int:
+        """How many holes that is, where they are counted."""
+        share = self.share(index, num_passes)
+        return -(-num_holes // max(1, num_passes - index)) if self.smallest_time is None else int(num_holes * share)
 
 
 def denoise(
@@ -132,19 +166,28 @@ class _Filler:
             yield from ask(Step(self.session, ids[done:start], tokens, "none"))
 
     def fill(self, ids: list[int], start: int, end: int) -> Generator[Step | Event, Answer, None]:
-        """Fill the holes between start and end, in place."""
-        num_holes = ids[start:end].count(self.mask_id)
-        num_passes = self.denoising.num_passes or num_holes
-        index = 0
-        while holes := [place for place in range(start, end) if ids[place] == self.mask_id]:
+        """Fill the holes between start and end, in place, window after window."""
+        while holes := self._holes(ids, start, end):
+            reach = end if self.denoising.window is None else min(end, holes[0] + self.denoising.window)
+            yield from self._fill_window(ids, start, end, reach)
+
+    def _fill_window(self, ids: list[int], start: int, end: int, reach: int) -> Generator[Step | Event, Answer, None]:
+        """Fill the holes before `reach`, the whole block from start to end being read."""
+        index, num_passes = 0, self.denoising.num_passes or len(self._holes(ids, start, reach))
+        while holes := self._holes(ids, start, reach):
+            if self.denoising.is_counted and not self.denoising.count(len(holes), index, num_passes):
+                index += 1  # a pass that fills none changes nothing, and is not made
+                continue
             rows = [max(0, place - start - self.config.is_shifted) for place in holes]
             step = Step(self.session, ids[start:end], self._tokens(start, end), sorted(set(rows)), keep=0)
             logits = yield from ask(step)
             logits = self._without_mask(logits[[sorted(set(rows)).index(row) for row in rows]])
-            chosen = self._chosen(logits, holes, num_passes - index)
-            for number in chosen:
+            for number in self._chosen(logits, holes, index, num_passes):
                 yield self._commit(ids, holes[number], logits[number])
             index += 1
+
+    def _holes(self, ids: Sequence[int], start: int, end: int) -> list[int]:
+        return [place for place in range(start, end) if ids[place] == self.mask_id]
 
     def _tokens(self, start: int, end: int) -> Tokens:
         size, device = self.config.block_size, self.session.device
@@ -166,19 +209,18 @@ class _Filler:
         ids[place] = token
         return Event("commit", place, None, token, float(own[token]))
 
-    def _chosen(self, logits: Tensor, holes: Sequence[int], num_left: int) -> list[int]:
-        """Which holes are filled in this pass. logits: [hole, vocab]; num_left: passes, this one included."""
-        order = self.denoising.order
+    def _chosen(self, logits: Tensor, holes: Sequence[int], index: int, num_passes: int) -> list[int]:
+        """Which holes are filled in this pass, the one with this index. logits: [hole, vocab]."""
+        order, num_left = self.denoising.order, num_passes - index
         if order == "ancestral":
-            share = 1 / max(1, num_left)
+            share = self.denoising.share(index, num_passes)
             return [i for i, place in enumerate(holes) if self.chance.happens(share, place, REVEAL + num_left)]
         if order == "first_hitting":
             return [self.chance.draw(torch.ones(len(holes)), holes[0], REVEAL + len(holes))]
         scores = certainty(logits, order)
         if order == "threshold":
             return sorted({int(scores.argmax()), *(scores >= self.denoising.threshold).nonzero()[:, 0].tolist()})
-        count = -(-len(holes) // max(1, num_left))
-        return sorted(scores.topk(count).indices.tolist())
+        return sorted(scores.topk(self.denoising.count(len(holes), index, num_passes)).indices.tolist())
 
 
 def certainty(logits: Tensor, order: Order) -> Tensor:
@@ -209,8 +251,8 @@ def _check_text(
             "Every token of the text is there already, so nothing is left to fill in. Ask for max_tokens, put the mask token "
             "where something is missing, or name places to rewrite."
         )
-    size = session.model.config.block_size
-    most = num_holes if size is None else min(size, num_holes)
+    sizes = [size for size in (session.model.config.block_size, denoising.window) if size is not None]
+    most = min(num_holes, *sizes) if sizes else num_holes
     if denoising.num_passes is not None and denoising.num_passes > most:
         raise CutawayError(
             f"num_passes is {denoising.num_passes}, and there are {most} tokens to fill in at a time. Allowed: 1 to {most}."

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CutawayError
-from ..model import Transformer
+from ..model import Transformer, layouts
 from ..model import visibility as visible
 from ..model.attention import Attention, CrossAttention
 from ..model.call import Spec
@@ -158,9 +158,8 @@ def module_of(stack: Stack, layer: int, block: Block) -> Attention:
 
 
 def seen_by(model: Transformer, length: int, *, of_encoder: bool = False) -> Tokens:
-    """Who sees whom in a text by itself, as `LM` runs it: causal unless the stack was trained to see ahead."""
-    sees_ahead = of_encoder or model.config.sees_ahead
-    return visible.full(length) if sees_ahead else visible.causal(length)
+    """Who sees whom in a text by itself, as `LM` runs it: as the stack was trained to."""
+    return visible.full(length) if of_encoder else layouts.text(model.config, length)
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from .parts import (
     Sublayer,
     bias_behind,
     bias_of,
+    check_no_masks,
     check_position,
     check_token,
     matrix_of,
@@ -132,6 +133,7 @@ def contributions(
     its text. Raises CutawayError for a position, row or id that does not exist, and for a model without a head.
     """
     check_position(trace, position, row)
+    check_no_masks(model, trace)
     check_token(model, token_id)
     if against is not None:
         check_token(model, against, "against")

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ..errors import CutawayError
 from ..model import Transformer
-from ..model.adapter import Adapter
+from ..model.adapter import Adapter, MaskAdapter
 from ..model.attention import Attention
 from ..model.block import Block, CrossBlock, ParallelBlock, Post, Pre
+from ..model.masks import base_config, mask_embedding
 from ..model.norm import LayerNorm, RmsNorm
 from ..model.projection import Projection
 from .trace import Trace
@@ -59,7 +60,12 @@ def sublayers(model: Transformer, layer: int, *, of_encoder: bool = False) -> li
 
 
 def matrix_of(module: nn.Module) -> Tensor:
-    """The matrix of a projection, whatever holds its weights: [d_out, d_in] float64 on the CPU."""
+    """The matrix of a projection, whatever holds its weights: [d_out, d_in] float64 on the CPU.
+
+    Of an adapter at masks, that at all other tokens.
+    """
+    if isinstance(module, MaskAdapter):
+        return matrix_of(module.base)
     if isinstance(module, Adapter):
         return matrix_of(module.base) + module.change().detach().double().cpu()
     if isinstance(module, Projection):
@@ -71,6 +77,8 @@ def matrix_of(module: nn.Module) -> Tensor:
 
 def row_of(module: nn.Module, index: int) -> Tensor:
     """One row of `matrix_of`, without the others: [d_in] float64."""
+    if isinstance(module, MaskAdapter):
+        return row_of(module.base, index)
     if isinstance(module, Adapter):
         change = module.up[index].detach().double() @ module.down.detach().double() * module.knobs.scale
         return row_of(module.base, index) + change.cpu()
@@ -160,12 +168,23 @@ def check_encoder(model: Transformer, *, of_encoder: bool) -> None:
         raise CutawayError("of_encoder is true, but this model has one stack. Leave it out.")
 
 
+def check_no_masks(model: Transformer, trace: Trace) -> None:
+    """Raises CutawayError for a text with masks where adapters act at them: its tokens do not share their matrices."""
+    token = mask_embedding(model)
+    if token is not None and bool((trace.ids == token.mask_id).any()):
+        raise CutawayError(
+            "The text holds masks, at which the adapters of this model act, and at no other token. What tokens share is taken "
+            "apart: give a text without masks, or look at single tensors with LM.trace."
+        )
+
+
 def check_token(model: Transformer, token_id: int, name: str = "token_id") -> None:
-    """Raises CutawayError for an id outside the vocabulary, and for a model without logits."""
+    """Raises CutawayError for an id that has no logit, and for a model without any."""
     if model.head is None:
         raise CutawayError("This model has no head: it gives vectors, not tokens. Name a model that predicts tokens.")
-    if not 0 <= token_id < model.config.vocab_size:
-        raise CutawayError(f"{name} is {token_id}. Ids run from 0 to {model.config.vocab_size - 1}.")
+    count = base_config(model).vocab_size  # a mask beside a base is never said
+    if not 0 <= token_id < count:
+        raise CutawayError(f"{name} is {token_id}. Ids run from 0 to {count - 1}.")
 
 
 def _wrapped(name: str, enters: str, module: nn.Module) -> Sublayer:

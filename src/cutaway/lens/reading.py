@@ -16,7 +16,7 @@ from ..config import ModelConfig
 from ..decode import Sampling, Session, autoregressive, run
 from ..decode.autoregressive import first_id
 from ..errors import CutawayError
-from ..model import Transformer
+from ..model import Transformer, layouts
 from ..model.visibility import Tokens, causal, full, padded
 from ..text import Tokenizer
 
@@ -69,7 +69,7 @@ class Reader:
                 raise CutawayError(
                     f"'{self.name}' has one stack, and says no target. Leave it out, or add it to the text."
                 )
-            return self._rows(self._ids(prompt, is_source=True), sees_ahead=self.config.sees_ahead)
+            return self._rows(self._ids(prompt, is_source=True))
         source = self._rows(self._ids(prompt, is_source=True), sees_ahead=True)
         said = self._said(source) if target is None else self._ids(target, is_source=False)
         begin = first_id(self.config)
@@ -124,17 +124,21 @@ class Reader:
             return [[]]
         return rows_of_ids(prompt).tolist()  # type: ignore[arg-type]
 
-    def _rows(self, rows: Sequence[Sequence[int]], *, sees_ahead: bool) -> Reading:
+    def _rows(self, rows: Sequence[Sequence[int]], *, sees_ahead: bool | None = None) -> Reading:
+        """sees_ahead: whether each token sees all others, or those before it; None: as the model was trained."""
         lengths, device = tuple(map(len, rows)), self.model.token.weight.device
         check_rows(self.config, rows)
         width = max(lengths)
         filled = [[*row, *[row[0]] * (width - len(row))] for row in rows]
-        if min(lengths) == width:
-            tokens = full(width, device=device) if sees_ahead else causal(width, device=device)
+        is_even = min(lengths) == width
+        if sees_ahead is None:
+            tokens = layouts.text(self.config, width) if is_even else layouts.texts(self.config, lengths, width)
+        elif is_even:
+            tokens = full(width) if sees_ahead else causal(width)
         else:
-            tokens = padded(lengths, width, is_causal=not sees_ahead).to(device)
+            tokens = padded(lengths, width, is_causal=not sees_ahead)
         texts = () if self.tokenizer is None else tuple(tuple(map(self.tokenizer.token_text, row)) for row in rows)
-        return Reading(ids=torch.tensor(filled, device=device), tokens=tokens, lengths=lengths, texts=texts)
+        return Reading(ids=torch.tensor(filled, device=device), tokens=tokens.to(device), lengths=lengths, texts=texts)
 
     def _said(self, source: Reading) -> list[list[int]]:
         """What the model says to each source, without its end."""

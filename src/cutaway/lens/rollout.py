@@ -28,7 +28,7 @@ from .attending import weights_of
 from .colour import Theme
 from .loom import BOX, MOST_ROWS, Loom, cross
 from .numerals import chance, quoted
-from .parts import check_encoder, check_position, prefix_of, stack_name, sublayers, written_lengths
+from .parts import check_encoder, check_no_masks, check_position, prefix_of, stack_name, sublayers, written_lengths
 from .result import Result
 from .sheet import MARGIN, Sheet
 from .trace import Trace
@@ -113,6 +113,7 @@ def rollout(
     rows. of_encoder: a vector of the encoder of two stacks. Raises CutawayError for a vector that does not exist.
     """
     stack, prefix, length = _stack(model, trace, position, row, of_encoder=of_encoder)
+    check_no_masks(model, trace)
     last = stack.config.num_layers
     column = last if column is None else column
     _check(column, last, heads)

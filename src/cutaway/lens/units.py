@@ -114,7 +114,8 @@ def pushed(model: Transformer, words: Words, written: Tensor, count: int) -> tup
     assert model.head is not None, "what has no head pushes no words"
     one = Call(visible.full(2, device=written.device))
     pair = model.head.projection(torch.stack((written, torch.zeros_like(written))).unsqueeze(0), one)[0]
-    pushes, is_word = (pair[0] - pair[1]).double(), words.are_words().to(written.device)
+    pushes = (pair[0] - pair[1]).double()
+    is_word = words.are_words()[: len(pushes)].to(written.device)  # what has no row of the head is pushed by nothing
     count = min(count, int(is_word.sum()))
     toward: list[int] = pushes.masked_fill(~is_word, -torch.inf).topk(count).indices.tolist()
     away: list[int] = (-pushes).masked_fill(~is_word, -torch.inf).topk(count).indices.tolist()

@@ -15,8 +15,7 @@ import torch
 
 from ..decode.samplers import Sampling
 from ..errors import CutawayError
-from ..model import Call, Transformer
-from ..model import visibility as visible
+from ..model import Call, Transformer, layouts
 from ..text import Tokenizer
 from .heads import Head, HeadSummary, head_of, most_pointed, summaries
 from .inputs import Input, inputs_of, order_of
@@ -141,7 +140,7 @@ def _run(model: Transformer, tokens: tuple[WayToken, ...]) -> Trace:
     device = model.token.weight.device
     ids = torch.tensor([[token.id for token in tokens]], device=device)
     recorder = Recorder("*", [site.name for site in sites(model.config, 1, len(tokens))])
-    model(ids, Call(visible.causal(len(tokens), device=device), watch=recorder))
+    model(ids, Call(layouts.text(model.config, len(tokens), device=device), watch=recorder))
     return recorder.trace(ids, [[token.text for token in tokens]])
 
 

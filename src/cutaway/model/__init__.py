@@ -5,8 +5,8 @@ visibility (who sees whom) · call (what one pass is given) · attend (the reada
 """
 
 from .call import Call, Frame, Memory
-from .initialise import initialise, with_labels
+from .initialise import begin_token, initialise, with_labels
 from .transformer import Stack, Transformer
 from .visibility import Tokens
 
-__all__ = ["Call", "Frame", "Memory", "Stack", "Tokens", "Transformer", "initialise", "with_labels"]
+__all__ = ["Call", "Frame", "Memory", "Stack", "Tokens", "Transformer", "begin_token", "initialise", "with_labels"]

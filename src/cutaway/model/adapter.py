@@ -3,7 +3,8 @@
     y = W x + b + s · B A x        A: [rank, d_in]   B: [d_out, rank]   s = alpha / rank
 
 s = alpha / sqrt(rank) where it is rank-stabilised (Kalajdzievski 2023). The projection itself stays as it is, inside the
-adapter, whatever kind it is of: native ones go under adapters, and `accelerate` reaches those that are there already.
+adapter, whatever kind it is of: native ones go under adapters, and `accelerate` reaches those that are there already. An adapter
+at masks changes y where the token is a mask, and no bit elsewhere.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import CutawayError
 from .call import Call
+from .masks import MASKS, close_masks, mask_embedding
 from .projection import Projection
 from .transformer import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank:
-    """What is said of an adapter beside its numbers. dropout: the share of A's inputs that training leaves out."""
+    """What is said of an adapter beside its numbers. dropout: the share of A's inputs that training leaves out. is_at_masks:
+    whether it acts where the token is a mask, and nowhere else."""
 
     rank: int
     alpha: float
     dropout: float = 0.0
     is_rank_stabilised: bool = False
+    is_at_masks: bool = False
 
     @property
     def scale(self) -> float:
@@ -50,8 +55,12 @@ class Adapter(nn.Module):
     def forward(self, x: Tensor, call: Call) -> Tensor:
         """x: [batch, position, d_in] -> [batch, position, d_out]."""
         plain: Tensor = self.base(x, call)
+        return plain + self.beside(x).to(plain.dtype)
+
+    def beside(self, x: Tensor) -> Tensor:
+        """s · B A x, in the type of A and B: [batch, position, d_out]."""
         seen = F.dropout(x.to(self.down.dtype), self.knobs.dropout, self.training)
-        return plain + (F.linear(F.linear(seen, self.down), self.up) * self.knobs.scale).to(plain.dtype)
+        return F.linear(F.linear(seen, self.down), self.up) * self.knobs.scale
 
     def change(self) -> Tensor:
         """s · B A, what `merge` adds to the weight: [d_out, d_in]."""
@@ -60,6 +69,18 @@ class Adapter(nn.Module):
     def extra_repr(self) -> str:
         """Rank and scale, as printed."""
         return f"rank {self.knobs.rank}, scale {self.knobs.scale:g}"
+
+
+class MaskAdapter(Adapter):
+    """An adapter at masks. Where the gate is shut, y is what the projection computes, bit for bit, whatever A and B are."""
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:
+        """x: [batch, position, d_in] -> [batch, position, d_out]."""
+        plain: Tensor = self.base(x, call)
+        is_mask = call.gates.get(MASKS)
+        if is_mask is None:
+            return plain
+        return torch.where(is_mask.unsqueeze(-1), plain + self.beside(x).to(plain.dtype), plain)
 
 
 def matrices(model: Transformer) -> dict[str, Projection | Adapter]:
@@ -81,15 +102,18 @@ def put_adapter(model: Transformer, path: str, knobs: LowRank) -> Adapter:
     """Put an adapter, still of zeros, on the projection at a path."""
     base = model.get_submodule(path)
     assert isinstance(base, Projection), "an adapter stands on a projection"
-    adapter = Adapter(base, knobs).train(model.training)
+    assert not knobs.is_at_masks or mask_embedding(model) is not None, "open_masks comes first"
+    adapter = (MaskAdapter if knobs.is_at_masks else Adapter)(base, knobs).train(model.training)
     _place(model, path, adapter)
     return adapter
 
 
 def train_adapters_alone(model: Transformer) -> list[nn.Parameter]:
-    """Freeze all else. Returns what is trained: A and B of each adapter, in the order of the model."""
+    """Freeze all else. Returns what is trained: A and B of each adapter, in the order of the model, and the mask's vector."""
     model.requires_grad_(False)
     factors = [factor for adapter in adapters(model).values() for factor in (adapter.down, adapter.up)]
+    token = mask_embedding(model)
+    factors += [] if token is None else [token.row]
     for factor in factors:
         factor.requires_grad_(True)
     return factors
@@ -99,6 +123,7 @@ def detach(model: Transformer) -> None:
     """Take every adapter off: the model before, bit for bit. What was frozen stays so, until `requires_grad_` is called."""
     for path, adapter in adapters(model).items():
         _place(model, path, adapter.base)
+    close_masks(model)
 
 
 @torch.no_grad()
@@ -106,7 +131,13 @@ def merge(model: Transformer) -> None:
     """Fold every adapter into the weight of its projection, in place: the same model, up to rounding, without adapters.
 
     A head that was the token embedding itself gets a weight of its own, and the config says so: the embedding has no adapter.
+    Raises CutawayError for adapters at masks, and leaves the model as it was.
     """
+    if mask_embedding(model) is not None:
+        raise CutawayError(
+            "The adapters act at masks alone, and a weight acts at every token: they cannot be merged. Keep them beside the "
+            "base, or detach them."
+        )
     for path, adapter in adapters(model).items():
         base = adapter.base
         if base.weight is model.token.weight:

@@ -7,6 +7,7 @@ norm(f(dense(state))) (Devlin et al. 2019, masked language models). pooler: tanh
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import Activation, ModelConfig
@@ -28,6 +29,7 @@ class Head(nn.Module):
         self.projection = Projection(config.main.d_model, config.vocab_size, bias=config.head_bias)
         if config.is_tied:
             self.projection.weight = token.weight
+        self.unsaid: nn.Module = nn.Identity()
 
     def forward(self, states: Tensor, call: Call) -> Tensor:
         """states: [batch, position, d_model] -> logits [batch, position, vocab]."""
@@ -36,7 +38,19 @@ class Head(nn.Module):
             logits = logits * self.scale
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
-        return call.tap("output.logits", logits)
+        return call.tap("output.logits", self.unsaid(logits))
+
+
+class Unsaid(nn.Module):
+    """Ids behind the last row of the head have no probability. count: how many there are."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """logits: [batch, position, vocab] of the head -> [batch, position, vocab] of the model."""
+        return F.pad(logits, (0, self.count), value=-torch.inf)
 
 
 class Transform(nn.Module):

@@ -6,10 +6,11 @@ Matrices and embeddings are normal with a small deviation; those that write into
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .attention import Attention
 from .embedding import PositionTable, TokenEmbedding, TypeTable
@@ -48,6 +49,29 @@ def with_labels(model: Transformer, num_labels: int, generator: torch.Generator,
     own = {name: weight for name, weight in made.state_dict().items() if name.startswith("labels.")}
     made.load_state_dict({**kept, **own})
     return made.eval()
+
+
+@torch.no_grad()
+def begin_token(model: Transformer, token_id: int, others: Sequence[int]) -> None:
+    """Give a token its rows of the embedding and of the head, in place: the mean of those of the others (Hewitt 2021).
+
+    token_id: a row that nothing uses, or the one behind the last, which is then added. What is said of all other ids stays.
+    """
+    kept = torch.tensor([other for other in others if other != token_id], device=model.token.weight.device)
+    head = None if model.head is None else model.head.projection
+    is_tied = head is not None and head.weight is model.token.weight
+    model.token.weight = _with_mean(model.token.weight, token_id, kept)
+    if head is not None:
+        head.weight = model.token.weight if is_tied else _with_mean(head.weight, token_id, kept)
+        head.bias = None if head.bias is None else _with_mean(head.bias, token_id, kept)
+    model.config = replace(model.config, vocab_size=len(model.token.weight))
+
+
+def _with_mean(weight: nn.Parameter, row: int, others: Tensor) -> nn.Parameter:
+    """The parameter whose `row`, there or behind the last, is the mean of the others."""
+    assert row <= len(weight), "a row of the table, or the next one"
+    mean = weight[others].float().mean(0, keepdim=True).to(weight.dtype)
+    return nn.Parameter(torch.cat([weight[:row], mean, weight[row + 1 :]]), requires_grad=weight.requires_grad)
 
 
 def _shrink_writers(stack: Stack) -> None:

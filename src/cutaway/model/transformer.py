@@ -46,7 +46,8 @@ class Transformer(nn.Module):
 
     def states(self, ids: Tensor, call: Call) -> Tensor:
         """What the last stack makes of ids: [batch, position] -> [batch, position, d_model]. Call: see `scoped`."""
-        states: Tensor = self.main(ids, self.scoped(call, "decoder" if self.decoder is not None else "encoder"))
+        call = self.scoped(call, "decoder" if self.decoder is not None else "encoder")
+        states: Tensor = self.main(ids, self.token.gated(ids, call))
         return states
 
     def logits(self, states: Tensor, call: Call) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import CutawayError, near
 from ..lm import LM
-from ..model import Call, Tokens
+from ..model import Call, Tokens, layouts
 from ..model.visibility import padded
 from ..runtime.attend import fused
 
@@ -78,8 +78,8 @@ def _embedded(lm: LM, rows: Sequence[list[int]], pooling: Pooling) -> Tensor:
     width = max(lengths)
     device = model.token.weight.device
     ids = torch.tensor([[*row, *row[:1] * (width - len(row))] for row in rows], device=device)  # padding is never seen
-    tokens = padded(lengths, width, is_causal=not (lm.config.has_cross or lm.config.sees_ahead))
-    tokens = Tokens(tokens.fields.to(device), tokens.flag)
+    seen = padded(lengths, width, is_causal=False) if lm.config.has_cross else layouts.texts(lm.config, lengths, width)
+    tokens = seen.to(device)
     call = Call(tokens, attend=fused)
     states = model.encode(ids, call).states if lm.config.has_cross else model.states(ids, call)
     if pooling == "pooler":

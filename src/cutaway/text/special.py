@@ -13,6 +13,7 @@ from typing import Final
 from ..errors import CutawayError
 
 END_OF_TEXT: Final = "<|endoftext|>"
+MASK: Final = "<|mask|>"
 UNKNOWN: Final = "<unk>"
 _CHAT_ROLES: Final = ("system", "user", "assistant", "end")
 
@@ -50,7 +51,7 @@ class SpecialPlan:
             "bos": END_OF_TEXT if self.end_of_text else None,
             "eos": END_OF_TEXT if self.end_of_text else None,
             "pad": "<|pad|>" if self.pad else None,
-            "mask": "<|mask|>" if self.mask else None,
+            "mask": MASK if self.mask else None,
             **{role: f"<|{role}|>" if self.chat else None for role in _CHAT_ROLES},
         }
         return {role: spelling for role, spelling in planned.items() if spelling is not None}

@@ -8,6 +8,7 @@ added before or after (a session adds what a model wants, by role).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import chain, islice
@@ -22,6 +23,7 @@ from .alphabet import spelled, unspelled
 from .files import read_tokenizer, write_tokenizer
 from .frame import PairFrame, read_pair_frame, set_frame
 from .kinds import has_byte_fallback, is_byte_level, kind_of, may_be_parted, parts
+from .masking import add_mask
 from .merges import Pair, read_ranks
 from .refusals import check_text, is_of_library, unknown_piece
 from .special import SpecialRoles
@@ -74,6 +76,21 @@ class Tokenizer:
         library = Library.from_str(self._json)
         set_frame(library, begin, end)
         return Tokenizer(library, self.roles)
+
+    def with_mask(self, mask_id: int | None = None) -> Tokenizer:
+        """The same tokenizer with a token to hide others with, all other ids unchanged; itself if it has one.
+
+        mask_id: of a token that is there and plays the part; None: a spare one, or a special token is added, at a free id.
+        """
+        if self.roles.mask is not None:
+            return self
+        mask_id = next(iter(self.roles.spares), None) if mask_id is None else mask_id
+        if mask_id is not None:
+            self.spelling(mask_id)
+            spares = tuple(spare for spare in self.roles.spares if spare != mask_id)
+            return Tokenizer(Library.from_str(self._json), replace(self.roles, mask=mask_id, spares=spares))
+        library, mask_id = add_mask(Library.from_str(self._json))
+        return Tokenizer(library, replace(self.roles, mask=mask_id))
 
     def to_json(self) -> str:
         """The whole tokenizer as the text of a `tokenizer.json`; the roles are not in it."""
@@ -132,6 +149,10 @@ class Tokenizer:
             if not is_of_library(error):
                 raise
             raise CutawayError(f"The tokenizer ({self.kind}) cannot decode these ids: {error}.") from error
+
+    def has_id(self, token_id: int) -> bool:
+        """Whether a token has the id."""
+        return 0 <= token_id < self.vocab_size and self._library.id_to_token(token_id) is not None
 
     def spelling(self, token_id: int) -> str:
         """The token as the file spells it ("Ġcat"). Raises CutawayError for an id that has no token."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CutawayError, near
 from ..model import Transformer
@@ -26,7 +27,10 @@ from ..model.adapter import (
     put_adapter,
     train_adapters_alone,
 )
+from ..model.masks import Masks, open_masks
 from ..model.projection import Projection
+
+Place = Literal["everywhere", "masks"]
 
 __all__ = ["AdapterConfig", "attach", "detach", "merge", "projection_names"]
 
@@ -37,7 +41,7 @@ class AdapterConfig:
 
     targets: names with `*`, as `*.attention.query`; `query` alone means every projection whose name ends so. rank, alpha: the
     change is alpha / rank · B A, or alpha / sqrt(rank) · B A where `is_rank_stabilised`. dropout: the share of inputs of A that
-    training leaves out.
+    training leaves out. at: masks: it acts where the token is a mask, and changes no bit of what the base says elsewhere.
     """
 
     targets: tuple[str, ...]
@@ -45,6 +49,7 @@ class AdapterConfig:
     alpha: float = 16.0
     dropout: float = 0.0
     is_rank_stabilised: bool = False
+    at: Place = "everywhere"
 
     def __post_init__(self) -> None:
         """Raises CutawayError for a value that no adapter can have."""
@@ -53,6 +58,7 @@ class AdapterConfig:
             ("rank", self.rank, self.rank >= 1, "a whole number from 1"),
             ("alpha", self.alpha, 0 < self.alpha < math.inf, "a number above 0"),
             ("dropout", self.dropout, 0 <= self.dropout < 1, "a number from 0 to below 1"),
+            ("at", self.at, self.at in get_args(Place), " or ".join(get_args(Place))),
         )
         for key, value, is_allowed, allowed in checks:
             if not is_allowed:
@@ -62,27 +68,49 @@ class AdapterConfig:
     def knobs(self) -> LowRank:
         """What each adapter is told."""
         return LowRank(
-            rank=self.rank, alpha=self.alpha, dropout=self.dropout, is_rank_stabilised=self.is_rank_stabilised
+            rank=self.rank,
+            alpha=self.alpha,
+            dropout=self.dropout,
+            is_rank_stabilised=self.is_rank_stabilised,
+            is_at_masks=self.at == "masks",
         )
 
 
-def attach(model: Transformer, config: AdapterConfig, seed: int) -> list[nn.Parameter]:
+def attach(
+    model: Transformer, config: AdapterConfig, seed: int, *, masks: Masks | None = None, mask: Tensor | None = None
+) -> list[nn.Parameter]:
     """Put an adapter on every projection that a target names, and freeze all else. Returns what is trained.
 
-    Dropout acts while the model is in training mode. seed: of the first A. Raises CutawayError, and leaves the model as it was,
-    for a target that names nothing, a rank larger than a matrix has, or a model that has adapters already.
+    Dropout acts while the model is in training mode. seed: of the first A. masks: of adapters at masks, what the model predicts
+    with them; mask: where the mask's vector begins, [d_model] (None: the mean of all). Raises CutawayError, and leaves the model
+    as it was, for a target that names nothing, a rank larger than a matrix has, a model that has adapters already, and adapters
+    at masks without masks or outside of layers.
     """
     if adapters(model):
         raise CutawayError("The model has adapters already. Merge or detach them before others are attached.")
     chosen = _chosen(matrices(model), config.targets)
     for name, module in chosen.items():
         _check_rank(name, module, config.rank)
+    if config.at == "masks":
+        _open(model, chosen, masks, mask)
     generator = torch.Generator().manual_seed(seed)
     for path in chosen:
         down = put_adapter(model, path, config.knobs).down
         bound = down.shape[1] ** -0.5
         down.data.copy_(torch.empty(down.shape).uniform_(-bound, bound, generator=generator))
     return train_adapters_alone(model)
+
+
+def _open(model: Transformer, chosen: Iterable[str], masks: Masks | None, mask: Tensor | None) -> None:
+    if masks is None:
+        raise CutawayError("'adapter.at' is 'masks'. Say which token is the mask, and how many are drafted: masks=….")
+    if outside := [_name(path) for path in chosen if ".layers." not in path]:
+        raise CutawayError(
+            f"'adapter.at' is 'masks', and a target names {', '.join(outside)}. What acts at masks stands on projections of "
+            "layers: name those."
+        )
+    begin = model.token.weight.detach().float().mean(0) if mask is None else mask
+    open_masks(model, masks).row.data.copy_(begin)
 
 
 def projection_names(model: Transformer) -> list[str]:

@@ -6,6 +6,7 @@ A run with adapters keeps the base as it is: its checkpoints hold the adapters a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +14,13 @@ import torch
 
 from ..errors import CutawayError
 from ..model import Transformer, initialise, with_labels
+from ..model.masks import Masks
 from ..text import Tokenizer
 from ..weights import checkpoint
 from ..weights.adapters import load_adapter
 from ..weights.opening import open_model, read_template
-from .adapters import attach
+from .adapters import AdapterConfig, attach
+from .conversion import begun_row, mask_of, with_mask
 from .feed import Feed
 from .prepare import prepare
 from .question_feed import SPAN_LABELS, check_reader
@@ -69,10 +72,49 @@ def _from_base(recipe: Recipe, newest: Path | None, cache: Path, place: Path) ->
     if recipe.marks_answers:
         check_reader(recipe, model.config)
         model = with_labels(model, SPAN_LABELS, torch.Generator().manual_seed(recipe.seed))
+    base = model.config
+    if recipe.objective.kind != "next":
+        tokenizer = with_mask(model, tokenizer) if recipe.adapter is None else _beside(model, tokenizer)
     feed = prepare(recipe, cache, tokenizer, model.config, read_template(place))
-    model.config = feed.config
-    if recipe.adapter is not None and newest is not None:
-        load_adapter(newest, model)
-    elif recipe.adapter is not None:
-        attach(model, recipe.adapter, recipe.seed)
+    if recipe.adapter is None:
+        model.config = feed.config
+    else:
+        model.config = base
+        _adapt(recipe, recipe.adapter, newest, model, feed, opened.tokenizer)
     return Begun(model, feed, str(place.resolve()))
+
+
+def _beside(model: Transformer, tokenizer: Tokenizer) -> Tokenizer:
+    """A mask token beside a base that stays as it is: in the tokenizer, which is returned, and in the config."""
+    tokenizer, mask_id = mask_of(model.config, tokenizer)
+    tokens = replace(model.config.tokens, mask=mask_id)
+    model.config = replace(model.config, vocab_size=max(model.config.vocab_size, mask_id + 1), tokens=tokens)
+    return tokenizer
+
+
+def _adapt(
+    recipe: Recipe,
+    adapter: AdapterConfig,
+    newest: Path | None,
+    model: Transformer,
+    feed: Feed,
+    tokenizer: Tokenizer | None,
+) -> None:
+    """Put the adapters on the base, first ones or those of the newest checkpoint. tokenizer: of the base."""
+    if newest is not None:
+        load_adapter(newest, model)
+    elif adapter.at == "masks":
+        config, mask_id = feed.config, feed.config.tokens.mask
+        assert mask_id is not None, "checked with the objective"
+        assert config.block_size is not None, "checked with the objective"
+        assert tokenizer is not None, "checked before"
+        masks = Masks(mask_id=mask_id, predicts=config.predicts, block_size=config.block_size)
+        attach(model, adapter, recipe.seed, masks=masks, mask=begun_row(model, tokenizer, mask_id))
+    else:
+        attach(model, adapter, recipe.seed)
+    if model.config != feed.config:
+        raise CutawayError(
+            f"objective.kind is '{recipe.objective.kind}', and the base {recipe.base} was trained to predict "
+            f"'{model.config.predicts}'. Beside a base that stays as it is, a hybrid is trained with adapter.at = 'masks'; for "
+            "all else, leave [adapter] out."
+        )

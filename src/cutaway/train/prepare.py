@@ -48,8 +48,9 @@ def prepare(
         return prepare_questions(recipe, tokenizer, config)
     if recipe.writes_answers:
         return prepare_answers(recipe, tokenizer, config)
-    feed = prepare_texts if recipe.pairs is None else prepare_pairs
-    return feed(recipe, tokenizer, config, cache)
+    if recipe.pairs is not None:
+        return prepare_pairs(recipe, tokenizer, config, cache)
+    return prepare_texts(recipe, tokenizer, config, cache, template)
 
 
 def make_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:

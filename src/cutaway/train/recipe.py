@@ -217,11 +217,7 @@ class Recipe:
             found = "none is there" if not given else f"{' and '.join(given)} are there"
             kinds = "[[data.train]] (texts), [[pairs.train]], [[dialogues.train]] or [[questions.train]]"
             raise CutawayError(f"A recipe has one of {kinds}, and {found}.")
-        if self.objective.kind != "next" and self.data is None and self.dialogues is None:
-            raise CutawayError(
-                f"objective.kind is '{self.objective.kind}', and there are [{given[0]}]. Hidden tokens are for "
-                "[data] and [dialogues]."
-            )
+        self._check_objective(given[0])
         is_by_tokens = self.pairs is not None or self.writes_answers
         wanted, other = ("batch_tokens", "batch_size") if is_by_tokens else ("batch_size", "batch_tokens")
         if getattr(self.training, wanted) is None or getattr(self.training, other) is not None:
@@ -249,6 +245,24 @@ class Recipe:
             has, lacks = ("pairs", "model.encoder") if self.pairs is not None else ("model.encoder", "pairs")
             raise CutawayError(
                 f"The recipe has [{has}] and no [{lacks}]. An encoder reads sources: give both, or none."
+            )
+
+    def _check_objective(self, given: str) -> None:
+        """What goes with hidden tokens. given: the kind of data."""
+        if self.objective.kind != "next" and self.data is None and self.dialogues is None:
+            raise CutawayError(
+                f"objective.kind is '{self.objective.kind}', and there are [{given}]. Hidden tokens are for "
+                "[data] and [dialogues]."
+            )
+        if self.adapter is not None and self.adapter.at == "masks" and self.objective.kind != "hybrid":
+            raise CutawayError(
+                f"adapter.at is 'masks' and objective.kind is '{self.objective.kind}'. At masks a base learns to draft, and says "
+                "what it said before: take objective.kind = 'hybrid'."
+            )
+        if self.objective.kind != "next" and self.training.label_smoothing:
+            raise CutawayError(
+                f"training.label_smoothing is {self.training.label_smoothing} and objective.kind is '{self.objective.kind}'. The "
+                "mask has no probability, so none can be given to it: leave label_smoothing out."
             )
 
     def _check_marking(self) -> None:

@@ -37,7 +37,7 @@ class TextFeed:
     """Corpora, those held out, and the loader of a run; see `Feed`.
 
     opening: of the samples. packed_with: the pad id where documents keep to themselves within a row. template: how conversations
-    are written for the model, where it learns from them.
+    are written for the model, where it learns from them, or its base did.
     """
 
     recipe: Recipe
@@ -109,8 +109,10 @@ class TextFeed:
             self.template.save(directory)
 
 
-def prepare_texts(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path) -> TextFeed:
-    """Read, tokenise and lay out the texts of a recipe. cache: where encoded corpora are kept.
+def prepare_texts(
+    recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cache: Path, template: ChatTemplate | None = None
+) -> TextFeed:
+    """Read, tokenise and lay out the texts of a recipe. cache: where encoded corpora are kept. template: of the base, kept.
 
     Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
     """
@@ -131,7 +133,7 @@ def prepare_texts(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig, cac
         _check_held_out(corpus, recipe, row_length(recipe, config), tokenizer)
     packed_with = tokenizer.roles.pad if data.packing == "packed" else None
     opening = _opening(recipe, tokenizer, config)
-    return TextFeed(recipe, tokenizer, config, train, validation, loader, opening, packed_with)
+    return TextFeed(recipe, tokenizer, config, train, validation, loader, opening, packed_with, template)
 
 
 def data_of(recipe: Recipe) -> DataRecipe:

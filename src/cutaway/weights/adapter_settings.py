@@ -9,17 +9,21 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CutawayError
 from ..model.adapter import LowRank
+from ..model.masks import Masks
+from ..strict import build
 from .families.fields import Fields
 from .files import read_json
 
 CONFIG = "adapter_config.json"
-READ = ("peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "bias")
+AT, AT_MASKS = "at", "masks"
+OURS = "cutaway"  # what PEFT's adapters have not: where they act, and what the model then predicts
+READ = ("peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "bias", OURS)
 # How it was trained, for whom, and how its first numbers were found: what it computes is in the tensors.
 SILENT = (
     *("peft_version", "auto_mapping", "revision", "base_model_name_or_path", "task_type", "inference_mode"),
@@ -34,7 +38,8 @@ MOST_REPEATS = 3  # in a pattern: what a file may ask of the regular expressions
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """An adapter_config.json. ranks, alphas: of modules that have others than most, by PEFT's patterns of their names."""
+    """An adapter_config.json. ranks, alphas: of modules that have others than most, by PEFT's patterns of their names. masks: of
+    adapters that act at masks alone."""
 
     rank: int
     alpha: float
@@ -43,6 +48,7 @@ class Settings:
     ranks: Mapping[str, int] = field(default_factory=dict)
     alphas: Mapping[str, float] = field(default_factory=dict)
     base: str = ""
+    masks: Masks | None = None
 
     def of(self, module: str) -> LowRank:
         """What holds for one module of theirs."""
@@ -51,6 +57,7 @@ class Settings:
             alpha=_first(self.alphas, module, self.alpha),
             dropout=self.dropout,
             is_rank_stabilised=self.is_rank_stabilised,
+            is_at_masks=self.masks is not None,
         )
 
 
@@ -79,6 +86,7 @@ def read_settings(directory: Path) -> Settings:
         ranks=ranks,
         alphas=alphas,
         base=str(fields.data.get("base_model_name_or_path") or ""),
+        masks=_masks(fields),
     )
     _check_values(fields, settings)
     return settings
@@ -103,7 +111,22 @@ def write_settings(directory: Path, settings: Settings, modules: list[str], task
         "init_lora_weights": True,
         "modules_to_save": None,
     }
+    if settings.masks is not None:
+        data[OURS] = {AT: AT_MASKS, **asdict(settings.masks)}
     (directory / CONFIG).write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+
+
+def _masks(fields: Fields) -> Masks | None:
+    """What our own table says, all of which is needed to compute what was trained."""
+    if fields.data.get(OURS) is None:
+        return None
+    table = dict(fields.table(OURS))
+    if table.pop(AT, None) != AT_MASKS:
+        raise fields.fault(OURS, f"a table in which {AT} is '{AT_MASKS}'")
+    try:
+        return build(Masks, table)
+    except CutawayError as error:
+        raise CutawayError(f"{fields.where}: '{OURS}': {error}") from error
 
 
 def _refuse_others(fields: Fields) -> None:

@@ -4,13 +4,15 @@
     adapter_model.safetensors   base_model.model.<module>.lora_A.weight [rank, d_in], ….lora_B.weight [d_out, rank]
     adapter_parts.json          where one module of theirs is several projections of ours (see adapter_parts)
 
+Adapters at masks (see model.masks) have a key of ours in adapter_config.json, and the mask's vector among the tensors.
+
 Modules are called as the family of the base calls them (see adapter_names). Everything is checked before the model is touched.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from ..config import ModelConfig
 from ..errors import CutawayError
 from ..model import Transformer
 from ..model.adapter import adapters, matrices, put_adapter, train_adapters_alone
+from ..model.masks import base_config, mask_embedding, masks_of, open_masks
 from .adapter_names import AdapterNames, Target, names_that_fit
 from .adapter_parts import Factors, complete, cut, fuse, read_parts, write_parts
 from .adapter_settings import Settings, read_settings, write_settings
@@ -37,6 +40,7 @@ from .tensor_file import TensorFile, write_tensors
 
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+ROW = "cutaway.mask"  # the mask's vector, [d_model]
 COPY = ".base_layer."  # PEFT keeps the embedding and the head beside an adapter on them
 
 File = TensorFile | PickleFile
@@ -58,7 +62,8 @@ def write_adapter(directory: Path, model: Transformer, *, base: str = "") -> Non
         raise CutawayError(
             "The model has no adapters, so there is nothing to save. Attach some, or save the model itself."
         )
-    names = AdapterNames(_family(model.config, base), model.config)
+    config, token = base_config(model), mask_embedding(model)
+    names = AdapterNames(_family(config, base), config)
     found, parts = complete(names.targets.values(), found)
     targets = [target for target in names.targets.values() if any(path in found for path in target.ours)]
     if nameless := found.keys() - {path for target in targets for path in target.ours}:
@@ -70,15 +75,17 @@ def write_adapter(directory: Path, model: Transformer, *, base: str = "") -> Non
     for target in targets:
         whole[names.written(target)], noted = fuse(target, found)
         parts |= noted
-    write_tensors(directory / WEIGHTS, _stored(whole), {})
+    row = {} if token is None else {ROW: token.row.detach()}
+    write_tensors(directory / WEIGHTS, _checked({**_stored(whole), **row}), {})
     write_parts(directory, parts)
-    settings = replace(_settings(whole), base=base)
+    settings = replace(_settings(whole), base=base, masks=masks_of(model))
     is_turned = any(target.is_turned for target in targets)
-    write_settings(directory, settings, _shortest(names, targets), _task(model.config), is_turned)
+    write_settings(directory, settings, _shortest(names, targets), _task(config), is_turned)
 
 
 def load_adapter(directory: Path, model: Transformer) -> list[nn.Parameter]:
-    """Put the adapters of a directory, ours or PEFT's, on a model, and freeze all else. Returns A and B of each.
+    """Put the adapters of a directory, ours or PEFT's, on a model, and freeze all else. Returns A and B of each, and of adapters
+    at masks the mask's vector; the model's config then says what it predicts with them.
 
     Raises CutawayError, and leaves the model as it was, for a directory that is missing or damaged, for an adapter of another
     model, and for kinds of adapters that Cutaway does not compute.
@@ -89,16 +96,22 @@ def load_adapter(directory: Path, model: Transformer) -> list[nn.Parameter]:
     if not directory.is_dir():
         raise CutawayError(f"There is no adapter directory {directory}. It holds adapter_config.json and {WEIGHTS}.")
     settings, parts = read_settings(directory), read_parts(directory)
+    if settings.masks is not None:
+        settings.masks.applied(model.config)
     found: dict[str, Factors] = {}
     with _opened(directory) as file:
         modules, others = _sorted(file)
         names = names_that_fit(model.config, modules)
         _check(names, modules, settings, file)
-        _check_copies(others, names, model, file)
+        row = None if settings.masks is None else _read_row(model.config, file)
+        _check_copies([name for name in others if settings.masks is None or name != ROW], names, model, file)
         for module in modules:
             target = names.find(module)
             assert target is not None, "checked"
             found |= cut(target, _read(module, settings, file), parts)
+    if settings.masks is not None and row is not None:
+        _check_places(found, file)
+        open_masks(model, settings.masks).row.data.copy_(row)
     for path in [path for path in matrices(model) if path in found]:
         adapter, factors = put_adapter(model, path, found[path].knobs), found[path]
         adapter.down.data.copy_(factors.down)
@@ -117,14 +130,17 @@ def _family(config: ModelConfig, base: str) -> Family:
 
 
 def _stored(whole: Mapping[str, Factors]) -> dict[str, Tensor]:
-    otherwise = (
-        "so nothing was saved. Training diverged: lower the learning rate, and go on from what was saved before."
-    )
-    stored = {
+    return {
         f"{PREFIX}{module}{ending}": factor
         for module, factors in whole.items()
         for ending, factor in ((DOWN, factors.down), (UP, factors.up))
     }
+
+
+def _checked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    otherwise = (
+        "so nothing was saved. Training diverged: lower the learning rate, and go on from what was saved before."
+    )
     return {name: check_numbers(name, factor, otherwise) for name, factor in stored.items()}
 
 
@@ -214,6 +230,24 @@ def _read(module: str, settings: Settings, file: File) -> Factors:
         check_numbers(name, file.read(name), otherwise) for name in (f"{PREFIX}{module}{e}" for e in (DOWN, UP))
     )
     return Factors(settings.of(module), down, up)
+
+
+def _read_row(config: ModelConfig, file: File) -> Tensor:
+    """The mask's vector: [d_model]."""
+    entry, width = file.entries.get(ROW), config.main.d_model
+    if entry is None or entry.shape != (width,) or not entry.dtype.is_floating_point:
+        raise CutawayError(
+            f"{file.path} is of adapters at masks, and {ROW}, the mask's vector of {width} numbers, is not in it. Copy the "
+            "adapter again, or open the model that it is for."
+        )
+    return check_numbers(ROW, file.read(ROW), f"in {file.path}. The adapter is damaged, or its training diverged.")
+
+
+def _check_places(paths: Iterable[str], file: File) -> None:
+    if outside := [path for path in paths if ".layers." not in path]:
+        raise CutawayError(
+            f"{file.path} holds adapters at masks on {', '.join(outside)}. They stand on projections of layers: train it again."
+        )
 
 
 def _check_copies(others: list[str], names: AdapterNames, model: Transformer, file: File) -> None:

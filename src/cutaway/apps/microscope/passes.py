@@ -27,7 +27,7 @@ from ...lens.placeless import placeless
 from ...lens.reading import Reading
 from ...lens.sites import Site, sites
 from ...lens.trace import Recorder, Trace
-from ...model import Call, Transformer
+from ...model import Call, Transformer, layouts
 from ...model import visibility as visible
 from ...model.call import Watch
 from ...model.transformer import Stack
@@ -176,7 +176,7 @@ def _single(opened: Opened, model: Transformer, ask: AskRun) -> Strand:
     found = _read(opened, ask.text, config.main, before, () if config.encoder is None else after, ask.more)
     if not found.tokens:
         raise CutawayError(EMPTY)
-    tokens = visible.full(len(found.tokens)) if config.sees_ahead else visible.causal(len(found.tokens))
+    tokens = layouts.text(config, len(found.tokens))
     return Strand(name="", scope="", stack=model.main, reading=found, tokens=tokens)
 
 
