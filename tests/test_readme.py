@@ -13,7 +13,9 @@ from cutaway.apps.cli import main
 from tests.scripts import script
 
 ROOT = Path(__file__).parents[1]
-DOCS = ("tokenizers", "adapters", "measuring", "chat", "translating", "summaries", "answers", "lens", "lessons")
+DOCS = (
+    "tokenizers", "adapters", "measuring", "chat", "translating", "summaries", "answers", "lens", "lessons", "diffusion"
+)  # fmt: skip
 PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in DOCS]
 README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = ROOT / "docs" / "reference" / "recipes.md"
