@@ -187,7 +187,21 @@ def test_impossible_sizes_are_refused() -> None:
         cost.flops_per_token(config, 0)
     with pytest.raises(CutawayError, match="context is 0"):
         cost.bytes_per_generated_token(config, 0)
+    for numbers in ((0, 3), (1, -1)):
+        with pytest.raises(CutawayError, match="tokens"):
+            cost.bytes_per_pass(config, *numbers)
     with pytest.raises(CutawayError, match="num_tokens is -1"):
         cost.cache_bytes(config, -1)
     with pytest.raises(CutawayError, match="num_source is -1"):
         cost.cache_bytes(config, 1, num_source=-1)
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_a_pass_of_one_token_moves_what_a_token_does_and_more_tokens_share_the_weights(config: ModelConfig) -> None:
+    one = cost.bytes_per_pass(config, 1, 6)
+    assert one == cost.bytes_per_generated_token(config, 7)
+    four = cost.bytes_per_pass(config, 4, 6)
+    rows = 3 * cost.used_weights(config).embedding * 4 + (
+        3 * config.main.d_model * 4 if config.main.position.kind == "learned" else 0
+    )
+    assert four - one == rows + cost.cache_bytes(config, 6)  # three more are written, and read

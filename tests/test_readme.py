@@ -24,6 +24,7 @@ DOCS = (
     "lens",
     "lessons",
     "conversion",
+    "diffusion",
 )
 PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in DOCS]
 README = (ROOT / "README.md").read_text("utf-8")

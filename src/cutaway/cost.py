@@ -117,8 +117,31 @@ def bytes_per_generated_token(
     Cache: all of it read, one token written. Raises CutawayError for a context below 1.
     """
     _check_count("context", context, least=1)
-    cached = cache_bytes(config, context + 1, bytes_per_cached_value, num_source=num_source)
-    return used_weights(config).total * bytes_per_weight + cached
+    return bytes_per_pass(config, 1, context - 1, bytes_per_weight, bytes_per_cached_value, num_source=num_source)
+
+
+def bytes_per_pass(
+    config: ModelConfig,
+    num_read: int,
+    num_kept: int = 0,
+    bytes_per_weight: float = 4.0,
+    bytes_per_cached_value: float = 4.0,
+    *,
+    num_source: int = 0,
+) -> float:
+    """Bytes moved by one pass that reads num_read tokens, with num_kept in the store before: what a pass gives several tokens
+    for, where drafts are verified or holes are filled.
+
+    Weights: as of `bytes_per_generated_token`, once for all tokens; of the tables, a row for each. Cache: all keys and values
+    read, those of the tokens of the pass written too. Raises CutawayError for num_read below 1 and num_kept below 0.
+    """
+    _check_count("num_read", num_read, least=1)
+    _check_count("num_kept", num_kept, least=0)
+    used, stack = used_weights(config), config.main
+    rows = used.embedding + stack.d_model * int(stack.position.kind == "learned")
+    weights = used.total + (num_read - 1) * rows
+    cached = cache_bytes(config, num_kept + 2 * num_read, bytes_per_cached_value, num_source=num_source)
+    return weights * bytes_per_weight + cached
 
 
 def _layer_weights(config: ModelConfig, name: str) -> int:

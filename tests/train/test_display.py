@@ -54,6 +54,18 @@ def test_without_a_terminal_there_are_ten_progress_lines() -> None:
     assert lines[0] == ("step      4 of 40  loss 2.500  3.25 bits/byte  128 tokens/s  25% of peak  18 s left")
 
 
+def test_a_bound_is_called_one() -> None:
+    held = {"loss": 2.0, "bits_per_byte": 3.0, "elapsed": 65.0, "estimate": "bound", "standard_error": 0.0125}
+    begin = TrainEvent("start", 0, {**BEGIN, "objective": "diffusion", "estimate": "bound"})
+    shown = show(begin, *RUN[1:41], TrainEvent("evaluate", 40, held))
+    assert "step     40  held-out loss 2.0000 ± 0.0125 nats a token  3.000 bits/byte (bound)  1 min 05 s\n" in shown
+    assert "step      4 of 40  loss 2.500  3.25 bits/byte (bound)  128 tokens/s" in shown
+    single = show(begin, TrainEvent("evaluate", 40, {name: held[name] for name in held if name != "standard_error"}))
+    assert "held-out loss 2.0000 nats a token  3.000 bits/byte (bound)" in single
+    exact = show(RUN[0], TrainEvent("evaluate", 40, {**held, "estimate": "exact"}))
+    assert "bound" not in exact
+
+
 @pytest.mark.parametrize("steps", [1, 3, 7, 10, 11, 99, 1000])
 def test_a_tenth_of_any_run_is_told(steps: int) -> None:
     begin = TrainEvent("start", 0, {**BEGIN, "steps": steps})

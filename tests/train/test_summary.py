@@ -26,11 +26,22 @@ def summary(folder: Path, *events: TrainEvent) -> RunSummary:
 
 def test_a_finished_run(tmp_path: Path) -> None:
     assert summary(tmp_path, START, *STEPS, *HELD, END) == RunSummary(
-        name="toy", state="finished", step=3, steps=3, parameters=1234, tokens=300, train_loss=1.0, held_out_loss=2.5,
+        name="toy", objective="next token", seed=None, estimate="exact", standard_error=None,
+        state="finished", step=3, steps=3, parameters=1234, tokens=300, train_loss=1.0, held_out_loss=2.5,
         best_held_out_loss=2.0, best_step=2, bits_per_byte=1.25, best_bits_per_byte=1.0, tokens_per_second=200.0, seconds=9.0,
     )  # fmt: skip
     assert is_run(tmp_path)
     assert not is_run(tmp_path / "none")
+
+
+def test_a_bound_is_told_with_its_standard_error(tmp_path: Path) -> None:
+    start = TrainEvent("start", 0, {**START.values, "objective": "diffusion", "estimate": "bound", "seed": 7})
+    bounds = [
+        TrainEvent("evaluate", step, {"loss": 2.0, "estimate": "bound", "standard_error": step / 10}) for step in (1, 2)
+    ]
+    found = summary(tmp_path, start, *STEPS, *bounds)
+    assert (found.objective, found.seed, found.estimate, found.standard_error) == ("diffusion", 7, "bound", 0.2)
+    assert summary(tmp_path, start, *STEPS).estimate == "bound", "as the run said before it was evaluated"
 
 
 def test_a_run_that_is_under_way_or_was_stopped(tmp_path: Path) -> None:

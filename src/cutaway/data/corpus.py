@@ -237,18 +237,23 @@ def _slice(corpus: Corpus, begin: int, end: int) -> Corpus:
     num_bytes = borders[1:] - borders[:-1]
     hashes = corpus.document_hashes[first - 1 : first - 1 + len(num_bytes)]
     token_ids = corpus.token_ids[begin:end]
-    return Corpus(token_ids, starts - begin, num_bytes, hashes, corpus.end_id, corpus.vocab_size, corpus.name)
+    weights = None if corpus.weights is None else corpus.weights[begin:end]
+    return Corpus(
+        token_ids, starts - begin, num_bytes, hashes, corpus.end_id, corpus.vocab_size, corpus.name, weights=weights
+    )
 
 
 def _select(corpus: Corpus, chosen: NDArray[np.bool_]) -> Corpus:
     """The chosen documents ([document]), copied into memory."""
     lengths = np.diff(corpus.document_starts)
+    is_chosen = np.repeat(chosen, lengths)
     return Corpus(
-        token_ids=corpus.token_ids[np.repeat(chosen, lengths)],
+        token_ids=corpus.token_ids[is_chosen],
         document_starts=np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
         document_bytes=corpus.document_bytes[chosen],
         document_hashes=corpus.document_hashes[chosen],
         end_id=corpus.end_id,
         vocab_size=corpus.vocab_size,
         name=corpus.name,
+        weights=None if corpus.weights is None else corpus.weights[is_chosen],
     )

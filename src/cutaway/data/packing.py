@@ -210,6 +210,8 @@ def _num_bytes(corpus: Corpus, start: int, length: int) -> float:
         return float(np.diff(corpus.bytes_before(np.array([start, start + length])))[0])
     document = int(np.searchsorted(corpus.document_starts, start, side="right")) - 1
     whole = corpus.weights[corpus.document_starts[document] : corpus.document_starts[document + 1]].sum()
+    if not whole:
+        return 0.0  # a document that was cut before what is predicted of it
     return float(corpus.document_bytes[document] * corpus.weights[start : start + length].sum() / whole)
 
 

@@ -19,7 +19,9 @@ from ..weights.atomic import write_file
 from .events import TrainEvent
 
 LEARNED, COMPUTED, INK, FAINT, PAGE = "#1e339b", "#61b990", "#191b1d", "#6b7176", "#fbfbf9"
-STROKES = tuple((colour, style) for style in ("-", "--", ":") for colour in (LEARNED, COMPUTED, INK, FAINT))
+PARADIGMS = (LEARNED, COMPUTED, "#b4532a", "#7d4aa5", "#b98a1e", "#2a8c9a", INK, FAINT)
+STYLES = ("-", "--", ":", "-.")
+STROKES = tuple((colour, style) for style in STYLES[:3] for colour in (LEARNED, COMPUTED, INK, FAINT))
 SCALARS = {
     "step": ("train", ("loss", "bits_per_byte", "learning_rate", "muon_learning_rate", "gradient_norm")),
     "evaluate": ("held_out", ("loss", "bits_per_byte")),
@@ -63,11 +65,23 @@ def draw(events: Iterable[TrainEvent], path: Path) -> None:
         _plot(axes, list(events))
 
 
-def draw_runs(runs: Mapping[str, Iterable[TrainEvent]], path: Path) -> None:
-    """The curves of several runs by name in one picture: held-out losses strong, training losses faint. Errors as in `draw`."""
+def draw_runs(runs: Mapping[str, Iterable[TrainEvent]], path: Path, *, groups: Mapping[str, str] | None = None) -> None:
+    """The curves of several runs by name in one picture: held-out losses strong, training losses faint. Errors as in `draw`.
+
+    Where they were taught different things, each objective has its colour, and only losses that are of the text are drawn. A
+    bound is marked by hollow triangles that point to where the loss lies, with its standard error. groups: the group of each run,
+    of which all have one stroke and one entry; None: each run is its own.
+    """
+    read = {name: list(events) for name, events in runs.items()}
+    group_of = groups or {name: name for name in read}
+    strokes = _strokes({group_of[name]: _objective(events) for name, events in read.items()})
+    is_mixed = len({_objective(events) for events in read.values()}) > 1
     with _picture(path) as axes:
-        for (name, events), (colour, style) in zip(runs.items(), cycle(STROKES), strict=False):
-            _plot_run(axes, name, list(events), colour, style)
+        told: set[str] = set()
+        for name, events in read.items():
+            group = group_of[name]
+            _plot_run(axes, group if group not in told else "", events, strokes[group], is_mixed=is_mixed)
+            told.add(group)
 
 
 @contextmanager
@@ -182,22 +196,44 @@ def _plot(axes: Any, events: list[TrainEvent]) -> None:
         axes.annotate(f"{held[-1]:.3f}", last, (6, 0), textcoords="offset points", va="center", color=INK)
 
 
-def _plot_run(axes: Any, name: str, events: list[TrainEvent], colour: str, style: str) -> None:
-    steps, losses = _series(events, "step")
-    held_steps, held = _series(events, "evaluate")
-    axes.plot(
-        steps,
-        running_mean(losses),
-        color=colour,
-        linestyle=style,
-        linewidth=0.8,
-        alpha=0.45,
-        label=None if held else name,
+def _strokes(objectives: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Colour and style of each group by its objective: the colour tells objectives apart where there are several."""
+    kinds = list(dict.fromkeys(objectives.values()))
+    if len(kinds) < 2:
+        return dict(zip(objectives, cycle(STROKES), strict=False))
+    strokes = {}
+    for kind, colour in zip(kinds, cycle(PARADIGMS), strict=False):
+        names = [name for name, objective in objectives.items() if objective == kind]
+        strokes.update({name: (colour, style) for name, style in zip(names, cycle(STYLES), strict=False)})
+    return strokes
+
+
+def _objective(events: Iterable[TrainEvent]) -> str:
+    """What a run was taught; logs from before there was a choice do not say."""
+    return (
+        next((str(event.values.get("objective", "")) for event in events if event.kind == "start"), "") or "next token"
     )
-    if held:
-        axes.plot(held_steps, held, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=3, label=name)
-        last = (held_steps[-1], held[-1])
-        axes.annotate(f"{held[-1]:.3f}", last, (6, 0), textcoords="offset points", va="center", color=colour)
+
+
+def _plot_run(axes: Any, name: str, events: list[TrainEvent], stroke: tuple[str, str], *, is_mixed: bool) -> None:
+    """name: for the legend; "": it is there already. is_mixed: whether runs of other objectives are drawn beside it."""
+    colour, style = stroke
+    held = [event for event in events if event.kind == "evaluate"]
+    is_bound = any(event.values.get("estimate") == "bound" for event in held)
+    label = f"{name} (bound)" if name and is_bound else name or None
+    steps, losses = _series([event for event in events if not is_mixed or "bits_per_byte" in event.values], "step")
+    thin = {"color": colour, "linestyle": style, "linewidth": 0.8, "alpha": 0.45}
+    axes.plot(steps, running_mean(losses), label=None if held else label, **thin)
+    if not held:
+        return
+    held_steps, held_losses = _series(held, "evaluate")
+    marks = {"marker": "v", "markersize": 5, "markerfacecolor": PAGE} if is_bound else {"marker": "o", "markersize": 3}
+    errors = [event.values.get("standard_error", 0.0) for event in held]
+    axes.errorbar(
+        held_steps, held_losses, errors, color=colour, linestyle=style, linewidth=1.8, label=label, capsize=2, **marks
+    )
+    last = (held_steps[-1], held_losses[-1])
+    axes.annotate(f"{last[1]:.3f}", last, (6, 0), textcoords="offset points", va="center", color=colour)
 
 
 def _series(events: list[TrainEvent], kind: str) -> tuple[list[int], list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ class Display:
         self.task = self.progress.add_task("", total=None, name="")
         self.speed = 0.0
         self.steps = 0
+        self.estimate = "exact"
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -55,7 +57,7 @@ class Display:
 
     def _begin(self, event: TrainEvent) -> None:
         values = event.values
-        self.steps = values["steps"]
+        self.steps, self.estimate = values["steps"], values.get("estimate", "exact")
         self.progress.update(self.task, total=self.steps, completed=event.step, name=values["name"])
         begin = f"resumes at step {event.step:,}" if event.kind == "resume" else "starts"
         whole, trained = values["parameters"], values.get("trained", values["parameters"])
@@ -77,7 +79,7 @@ class Display:
         self.speed = rate if not self.speed else 0.95 * self.speed + 0.05 * rate
         left = (self.steps - event.step) * values["tokens"] / self.speed
         figures = (
-            f"loss {values['loss']:.3f}  {_bits(values, '.2f')}"
+            f"loss {values['loss']:.3f}  {_bits(values, '.2f', self.estimate)}"
             f"{self.speed:,.0f} tokens/s  {values['peak_share']:.0%} of peak  {clock(left)} left"
         )
         self.progress.figures = figures
@@ -92,7 +94,7 @@ class Display:
     def _evaluate(self, event: TrainEvent) -> None:
         values = event.values
         start, loss = f"step {event.step:>6,}  held-out loss ", (f"{values['loss']:.4f}", "bold")
-        rest = f" nats a token  {_bits(values, '.3f')}"
+        rest = f"{_error(values)} nats a token  {_bits(values, '.3f', values.get('estimate', 'exact'))}"
         self._print(Text.assemble(start, loss, rest, (clock(values["elapsed"]), "dim")))
 
     def _sample(self, event: TrainEvent) -> None:
@@ -133,9 +135,16 @@ class _Bar(Progress):
         yield Text(self.figures, no_wrap=True, overflow="ellipsis")
 
 
-def _bits(values: Mapping[str, Any], form: str) -> str:
-    """Bits a byte, where text is predicted."""
-    return f"{values['bits_per_byte']:{form}} bits/byte  " if "bits_per_byte" in values else ""
+def _bits(values: Mapping[str, Any], form: str, estimate: str) -> str:
+    """Bits a byte, where text is predicted, and that they are a bound where they are one."""
+    said = " (bound)" if estimate == "bound" else ""
+    return f"{values['bits_per_byte']:{form}} bits/byte{said}  " if "bits_per_byte" in values else ""
+
+
+def _error(values: Mapping[str, Any]) -> str:
+    """The standard error of a loss that was estimated by several draws."""
+    error = values.get("standard_error", math.nan)
+    return f" ± {error:.4f}" if math.isfinite(error) else ""
 
 
 def clock(seconds: float) -> str:

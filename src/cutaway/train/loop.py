@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from .average import averaged
 from .begin import FindBase, begin
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
-from .feed import Feed
+from .feed import Feed, Held
 from .machine import find_device, keep_freed_memory, peak_flops
 from .optimise import factor, make_optimisers, rates, set_rate
 from .recipe import Recipe
@@ -117,6 +117,9 @@ class Trainer:
         values: dict[str, object] = {
             "name": self.recipe.name,
             "directory": str(self.directory.path),
+            "objective": self.recipe.objective.label,
+            "estimate": self.recipe.objective.estimate,
+            "seed": self.recipe.seed,
             "steps": self.recipe.training.steps,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "trained": sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad),
@@ -167,13 +170,11 @@ class Trainer:
         held = self.data.held(self.model, self.recipe.training.precision)
         nats, num_bytes = sum(part.nats for part in held), sum(part.num_bytes for part in held)
         tokens = sum(part.tokens for part in held)
-        errors = [part.standard_error for part in held if part.standard_error is not None]
-        error = math.hypot(*errors)
         return self._emit(
             "evaluate",
             loss=nats / tokens,
             **bits_per_byte(nats, num_bytes),
-            **({"estimate": "bound", "standard_error": error / tokens} if errors else {}),
+            **_estimate(held),
             tokens=tokens,
             by_source={part.name: to_bits(part.nats) / (part.num_bytes or part.tokens) for part in held},
             elapsed=self.elapsed,
@@ -215,4 +216,13 @@ class Trainer:
         checkpoint.save(self.directory.averaged, self.model, tokenizer_files=self.data.save)
         held = self.data.held(self.model, self.recipe.training.precision)
         loss = sum(part.nats for part in held) / sum(part.tokens for part in held)
-        return {"checkpoints": [path.name for path in paths], "loss": loss}
+        return {"checkpoints": [path.name for path in paths], "loss": loss, **_estimate(held)}
+
+
+def _estimate(held: Sequence[Held]) -> dict[str, object]:
+    """Whether held-out losses are exact or a bound; of a bound its standard error, nats a token, where several draws tell it."""
+    errors = [part.standard_error for part in held if part.standard_error is not None]
+    if not errors:
+        return {"estimate": "exact"}
+    error = math.hypot(*errors) / sum(part.tokens for part in held)
+    return {"estimate": "bound", **({"standard_error": error} if math.isfinite(error) else {})}

@@ -13,6 +13,7 @@ from ..errors import CutawayError
 from ..objectives import Task, at_rate, block_numbers, by_blocks, by_time, causal, drafted, masked, rows_of
 from .recipe_data import at_least, check
 
+Estimate = Literal["exact", "bound"]
 PREDICTIONS: dict[str, tuple[Prediction, Prediction]] = {
     "next": ("next", "next"),
     "masked": ("masked", "masked_next"),
@@ -59,6 +60,17 @@ class ObjectiveRecipe:
                 f"{' with blocks' if has_blocks else ''}. What is hidden is said one place earlier by masked, diffusion without "
                 "block_size, and hybrid."
             )
+
+    @property
+    def label(self) -> str:
+        """The objective in a few words, for a reader: "diffusion in blocks of 4"."""
+        blocks = "" if self.block_size is None else f" in blocks of {self.block_size}"
+        return {"next": "next token", "masked": "masked tokens"}.get(self.kind, self.kind) + blocks
+
+    @property
+    def estimate(self) -> Estimate:
+        """What is known of the likelihood of a text: its very value, or a bound above −log p."""
+        return "exact" if self.kind in ("next", "hybrid") else "bound"
 
     def applied(self, config: ModelConfig, context: int) -> ModelConfig:
         """The config of a model that learns this. context: tokens in a row. Raises CutawayError for what does not fit."""

@@ -20,18 +20,25 @@ Data = TypeVar("Data", "DataRecipe | None", "PairsRecipe | None", "DialoguesReci
 class DataRecipe:
     """What is read. validation: sources never trained on; without them the last `validation_share` of the text is held out.
 
-    packing: `stream` joins documents end to end; `packed` keeps each to itself within a row.
+    packing: `stream` joins documents end to end; `packed` keeps each to itself within a row. scored_after: of each document, what
+    stands up to this text's token is read and not predicted (packed only); None: all of it is predicted.
     """
 
     train: tuple[Source, ...]
     validation: tuple[Source, ...] = ()
     validation_share: float = 0.1
     packing: Literal["stream", "packed"] = "stream"
+    scored_after: str | None = None
 
     def __post_init__(self) -> None:
         if not self.train:
             raise CutawayError("data.train is empty. Name at least one source: [[data.train]] with files = 'file.txt'.")
         check("data.validation_share", self.validation_share, 0 < self.validation_share < 1, "between 0 and 1")
+        if self.scored_after is not None and self.packing == "stream":
+            raise CutawayError(
+                f"data.scored_after is {self.scored_after!r} and data.packing is 'stream', whose rows begin anywhere in a "
+                "document. Use data.packing = 'packed', which keeps what is read and what is predicted together."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

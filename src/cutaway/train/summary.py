@@ -13,14 +13,17 @@ LOG = "events.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One run. held_out_loss and bits_per_byte: at the last evaluation; best: the lowest of all; None: never evaluated,
-    or no text is predicted.
+    """One run. objective: what was taught, in words. held_out_loss and bits_per_byte: at the last evaluation; best: the lowest of
+    all; None: never evaluated, or no text is predicted. estimate: whether they are exact or a bound; standard_error: of the last
+    held-out loss, where it is a bound by draws.
 
-    train_loss: at the last step. tokens_per_second: of the steps alone. seconds: of everything, as far as the log says it.
-    state: finished, stopped, or under way (which a killed run is too).
+    train_loss: of the objective, at the last step. tokens_per_second: of the steps alone. seconds: of everything, as far as the
+    log says it. state: finished, stopped, or under way (which a killed run is too).
     """
 
     name: str
+    objective: str
+    seed: int | None
     state: str
     step: int
     steps: int
@@ -30,6 +33,8 @@ class RunSummary:
     held_out_loss: float | None
     best_held_out_loss: float | None
     best_step: int | None
+    estimate: str
+    standard_error: float | None
     bits_per_byte: float | None
     best_bits_per_byte: float | None
     tokens_per_second: float
@@ -63,12 +68,15 @@ def _summary(directory: Path, events: list[TrainEvent]) -> RunSummary:
     start = next((event for event in events if event.kind == "start"), TrainEvent("start", 0, {}))
     steps = [event for event in events if event.kind == "step"]
     held = [event for event in events if event.kind == "evaluate"]
+    last = held[-1].values if held else start.values
     best = min(held, key=lambda event: float(event.values["loss"]), default=None)
     bits = [float(event.values["bits_per_byte"]) for event in held if "bits_per_byte" in event.values]
     tokens, seconds = (sum(event.values[name] for event in steps) for name in ("tokens", "seconds"))
     elapsed = [float(event.values["elapsed"]) for event in events if "elapsed" in event.values]
     return RunSummary(
         name=str(start.values.get("name", directory.name)),
+        objective=str(start.values.get("objective", "next token")),
+        seed=start.values.get("seed"),
         state={"end": "finished", "stop": "stopped"}.get(events[-1].kind, "under way"),
         step=steps[-1].step,
         steps=int(start.values.get("steps", steps[-1].step)),
@@ -78,6 +86,8 @@ def _summary(directory: Path, events: list[TrainEvent]) -> RunSummary:
         held_out_loss=float(held[-1].values["loss"]) if held else None,
         best_held_out_loss=None if best is None else float(best.values["loss"]),
         best_step=None if best is None else best.step,
+        estimate=str(last.get("estimate", "exact")),
+        standard_error=float(last["standard_error"]) if "standard_error" in last else None,
         bits_per_byte=bits[-1] if bits else None,
         best_bits_per_byte=min(bits, default=None),
         tokens_per_second=tokens / seconds,

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ..config import ModelConfig
-from ..data import Batch, Corpus, Loader, Source, build_corpus, read_documents, sequential, split
+from ..data import Batch, Corpus, Loader, Source, build_corpus, read_documents, scored_after, sequential, split
 from ..decode import Sampling, Session, natural, replay, run
 from ..errors import CutawayError
 from ..model import Transformer
@@ -116,7 +116,7 @@ def prepare_texts(
 
     Raises CutawayError for whatever cannot be read, is too short to train on or to evaluate, and an impossible sample.
     """
-    train, validation = _corpora(recipe, tokenizer, cache)
+    train, validation = _corpora(recipe, tokenizer, row_length(recipe, config), cache)
     data, training = data_of(recipe), recipe.training
     assert training.batch_size is not None, "checked with the recipe"
     loader = Loader(
@@ -161,11 +161,12 @@ def texts_of(sources: Sequence[Source]) -> Iterator[str]:
     )
 
 
-def _corpora(recipe: Recipe, tokenizer: Tokenizer, cache: Path) -> tuple[list[Corpus], list[Corpus]]:
+def _corpora(recipe: Recipe, tokenizer: Tokenizer, context: int, cache: Path) -> tuple[list[Corpus], list[Corpus]]:
     """Training corpora, and those held out: named sources, or the end of the training text."""
+    data = data_of(recipe)
 
     def encoded(source: Source) -> Corpus:
-        return build_corpus(
+        corpus = build_corpus(
             source,
             tokenizer.encode_begun,
             end_id=tokenizer.roles.eos,
@@ -173,8 +174,8 @@ def _corpora(recipe: Recipe, tokenizer: Tokenizer, cache: Path) -> tuple[list[Co
             cache_dir=cache,
             fingerprint=tokenizer.fingerprint(),
         )
+        return corpus if data.scored_after is None else scored_after(corpus, tokenizer, data.scored_after, context)
 
-    data = data_of(recipe)
     train = [encoded(source) for source in data.train]
     if data.validation:
         return train, [encoded(source) for source in data.validation]

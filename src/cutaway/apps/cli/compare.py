@@ -13,17 +13,26 @@ from .inspect import plain_console
 from .shared import command, print_json
 
 if TYPE_CHECKING:
+    from ...train.seeds import Mean, SeedGroup
     from ...train.summary import RunSummary
 
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    example = "cutaway compare runs/short runs/long --plot losses.png\n  cutaway compare one.json other.json"
+    example = (
+        "cutaway compare runs/short runs/long --plot losses.png\n  cutaway compare runs/next-* runs/diffusion-* --by-seed\n"
+        "  cutaway compare one.json other.json"
+    )
     parser = command(commands, "compare", "set training runs, or reports on the same data, side by side", example)
     parser.add_argument(
         "paths", metavar="RUN-OR-REPORT", nargs="+", help="two or more run directories, or two or more reports"
     )
     parser.add_argument("--plot", metavar="FILE", help="write the loss curves of runs into one picture (PNG)")
+    parser.add_argument(
+        "--by-seed",
+        action="store_true",
+        help="give runs of one recipe that differ in the seed as mean ± standard error",
+    )
     parser.add_argument("--json", action="store_true", help="print every figure as one JSON object")
     parser.set_defaults(run=run)
 
@@ -54,6 +63,8 @@ def _reports(paths: Sequence[Path], arguments: argparse.Namespace) -> int:
     from ...tasks.report import Report
     from ...tasks.show import show_differences, show_reports
 
+    if arguments.by_seed:
+        raise CutawayError("--by-seed is for training runs, and these are reports. Leave it out.")
     if arguments.plot:
         raise CutawayError("--plot draws the losses of training runs, and these are reports. Leave it out.")
     reports = [Report.load(path) for path in paths]
@@ -78,17 +89,26 @@ def _reports(paths: Sequence[Path], arguments: argparse.Namespace) -> int:
 
 def _runs(paths: Sequence[Path], arguments: argparse.Namespace) -> int:
     from ...train.curves import draw_runs
+    from ...train.seeds import group_by_seed
     from ...train.summary import run_events, summarise
 
     events = [run_events(path) for path in paths]
     found = [summarise(path, each) for path, each in zip(paths, events, strict=True)]
     names = _names(paths)
+    groups = group_by_seed(paths, found) if arguments.by_seed else []
+    titles = _titles(groups)
     if arguments.plot:
-        draw_runs(dict(zip(names, events, strict=True)), Path(arguments.plot))
+        place = {run: title for group, title in zip(groups, titles, strict=True) for run in group.runs}
+        members = {name: place[str(path)] for name, path in zip(names, paths, strict=True)} if groups else None
+        draw_runs(dict(zip(names, events, strict=True)), Path(arguments.plot), groups=members)
     if arguments.json:
-        print_json({"runs": [{"path": str(path), **asdict(each)} for path, each in zip(paths, found, strict=True)]})
+        runs = [{"path": str(path), **asdict(each)} for path, each in zip(paths, found, strict=True)]
+        print_json({"runs": runs, **({"groups": [asdict(each) for each in groups]} if groups else {})})
         return 0
-    _show_runs(names, found)
+    if groups:
+        _show_groups(titles, groups)
+    else:
+        _show_runs(names, found)
     if arguments.plot:
         print(f"\nWrote {arguments.plot}.")
     return 0
@@ -102,11 +122,13 @@ def _show_runs(names: Sequence[str], found: Sequence[RunSummary]) -> None:
         return "–" if value is None else format(value, form)
 
     rows = [
+        ("objective", [sayable(each.objective) for each in found]),
         ("steps", [f"{each.step:,} of {each.steps:,}, {each.state}" for each in found]),
         ("parameters", [f"{each.parameters:,}" for each in found]),
         ("tokens", [f"{each.tokens:,}" for each in found]),
         ("training loss", [f"{each.train_loss:.4f}" for each in found]),
         ("held-out loss", [chosen(each.held_out_loss, ".4f") for each in found]),
+        ("  estimate", [_estimate(each) for each in found]),
         ("  best", [chosen(each.best_held_out_loss, ".4f") for each in found]),
         ("  at step", [chosen(each.best_step, ",") for each in found]),
         ("bits per byte", [chosen(each.bits_per_byte, ".4f") for each in found]),
@@ -118,6 +140,53 @@ def _show_runs(names: Sequence[str], found: Sequence[RunSummary]) -> None:
     if recipes != list(names):
         rows.insert(0, ("recipe", recipes))
     side_by_side([sayable(name) for name in names], rows, plain_console())
+
+
+def _show_groups(titles: Sequence[str], groups: Sequence[SeedGroup]) -> None:
+    from ...tasks.show import sayable, side_by_side
+
+    def means(name: str, form: str) -> list[str]:
+        return [_spread(each.figures[name], form) for each in groups]
+
+    firsts = [each.first for each in groups]
+    rows = [
+        ("seeds", [", ".join(map(str, each.seeds)) for each in groups]),
+        ("objective", [sayable(each.objective) for each in firsts]),
+        ("steps", [f"{each.step:,} of {each.steps:,}" for each in firsts]),
+        ("parameters", [f"{each.parameters:,}" for each in firsts]),
+        ("tokens", [f"{each.tokens:,}" for each in firsts]),
+        ("training loss", means("train_loss", ".4f")),
+        ("held-out loss", means("held_out_loss", ".4f")),
+        ("  estimate", ["–" if each.held_out_loss is None else each.estimate for each in firsts]),
+        ("  best", means("best_held_out_loss", ".4f")),
+        ("bits per byte", means("bits_per_byte", ".4f")),
+        ("  best", means("best_bits_per_byte", ".4f")),
+        ("tokens/s", means("tokens_per_second", ",.0f")),
+        ("seconds", means("seconds", ",.0f")),
+    ]
+    side_by_side([sayable(title) for title in titles], rows, plain_console())
+
+
+def _estimate(found: RunSummary) -> str:
+    """What the held-out loss is: the loss itself, or a bound above it, and how sure that is."""
+    if found.held_out_loss is None:
+        return "–"
+    return found.estimate if found.standard_error is None else f"{found.estimate} ± {found.standard_error:.4f}"
+
+
+def _spread(mean: Mean | None, form: str) -> str:
+    if mean is None:
+        return "–"
+    return format(mean.value, form) + ("" if mean.standard_error is None else f" ± {mean.standard_error:{form}}")
+
+
+def _titles(groups: Sequence[SeedGroup]) -> list[str]:
+    """The recipe's name of each group, with a number where several have it."""
+    names = [group.name for group in groups]
+    return [
+        name if names.count(name) == 1 else f"{name} {names[:index].count(name) + 1}"
+        for index, name in enumerate(names)
+    ]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
