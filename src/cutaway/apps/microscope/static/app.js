@@ -12,7 +12,8 @@ import { fromHash, toHash, VIEWS } from "./core/state.js";
 import { count } from "./core/text.js";
 import { Lessons } from "./views/lessons.js";
 import { Memory } from "./views/memory.js";
-import { MODES, Replay } from "./views/replay.js";
+import { modesOf } from "./views/modes.js";
+import { Replay } from "./views/replay.js";
 import { Way } from "./way/way.js";
 
 /** What is shown first; the bundled model of two stacks translates from German. @type {Record<string, string>} */
@@ -214,7 +215,7 @@ class App {
     place.c = place.c < 0 || place.c > layers ? layers : place.c;
     place.l = clamp(place.l, 0, layers - 1);
     place.h = clamp(place.h, 0, run.model.num_heads - 1);
-    place.mode = clamp(place.mode, 0, MODES.length - 1);
+    place.mode = clamp(place.mode, 0, modesOf(run).length - 1);
     if (run.model.kind !== "pair" || stack === 0 || place.block !== "cross") place.block = "attention";
   }
 

@@ -6,43 +6,12 @@ import { css, tone } from "../core/colour.js";
 import { announce, arrows, canvas, clamp, closest, fill, h, range } from "../core/dom.js";
 import { fit } from "../core/draw.js";
 import { duration, fixed, percent, spoken, token as drawn } from "../core/text.js";
+import { modesOf } from "./modes.js";
 import { idsAfter, sheet } from "./sheet.js";
 
 /** @typedef {{num_passes: number, num_tokens: number, tokens_per_pass: number, seconds: number, text: string}} Figures */
 /** @typedef {{events: import("../core/types.js").Happening[], figures: Figures | null}} Log */
-/**
- * @typedef {{name: string, says: string, decoder: string, sampling: (place: import("../core/types.js").Place) =>
- *   Record<string, any>}} Mode
- */
-
-const LENGTH = 10,
-  STEP = 700;
-/** @type {Mode[]} */
-export const MODES = [
-  {
-    name: "Greedy",
-    says: "One token for each pass, left to right; always the likeliest.",
-    decoder: "autoregressive",
-    sampling: () => ({ temperature: 0 }),
-  },
-  {
-    name: "Sampled",
-    says: "One token for each pass, drawn with the sliders of Output and a seed.",
-    decoder: "autoregressive",
-    sampling: (place) => ({
-      temperature: place.temperature,
-      seed: place.seed,
-      ...(place.topk ? { top_k: place.topk } : {}),
-      ...(place.topp < 1 ? { top_p: place.topp } : {}),
-    }),
-  },
-  {
-    name: "Beam",
-    says: "Four beginnings are kept in each pass; the likeliest whole is written at the end.",
-    decoder: "beam",
-    sampling: () => ({ num_beams: 4 }),
-  },
-];
+const STEP = 700;
 /** @type {Record<string, [string, string]>} */
 const KINDS = {
   commit: ["e-commit", "written by the model"],
@@ -78,7 +47,7 @@ export class Replay {
         h(
           "p",
           { class: "lead" },
-          `The next ${LENGTH} tokens, written in several ways. Each line is one pass through the model; time runs down, text runs right.`,
+          "The next tokens, written in several ways. Each line is one pass through the model; time runs down, text runs right.",
         ),
       ),
       this.modes,
@@ -110,7 +79,8 @@ export class Replay {
       if (tab) context.set({ mode: Number(tab.dataset.mode), pass: 1e9 });
     });
     arrows(this.modes, (down, right) => {
-      const mode = (context.place.mode + down + right + MODES.length) % MODES.length;
+      const { length } = this.ways(),
+        mode = (context.place.mode + down + right + length) % length;
       context.set({ mode, pass: 1e9 });
       /** @type {HTMLElement} */ (this.modes.children[mode]).focus();
     });
@@ -122,7 +92,10 @@ export class Replay {
       const row = closest(event.target, "tr[data-line]");
       if (row) this.goTo(Number(row.dataset.line));
     });
-    this.seed.addEventListener("click", () => context.set({ seed: context.place.seed + 1, mode: 1, pass: 1e9 }));
+    this.seed.addEventListener("click", () => {
+      const mode = this.ways().findIndex((way) => way.isSeeded);
+      context.set({ seed: context.place.seed + 1, mode, pass: 1e9 });
+    });
     this.inside.addEventListener("click", () => {
       const found = this.shown();
       if (found)
@@ -140,7 +113,12 @@ export class Replay {
   /** @param {number} m */
   keyOf(m) {
     const { run, place } = this.context;
-    return JSON.stringify([run?.run, m, MODES[m].sampling(place)]);
+    return JSON.stringify([run?.run, m, this.ways()[m].sampling(place)]);
+  }
+
+  /** The ways of writing that the model was trained for. */
+  ways() {
+    return modesOf(/** @type {import("../core/types.js").Run} */ (this.context.run));
   }
 
   /** The log of a way of writing; it grows while the model writes. @param {number} m @returns {Log} */
@@ -154,8 +132,9 @@ export class Replay {
     const log = { events: [], figures: null };
     this.logs.set(key, log);
     context.waiting++;
+    const { decoder, sampling, settings, length } = this.ways()[m];
     generate(
-      { run: run.run, decoder: MODES[m].decoder, sampling: MODES[m].sampling(context.place), max_tokens: LENGTH },
+      { run: run.run, decoder, sampling: sampling(context.place), settings, max_tokens: length },
       (event) => {
         if (event.figures) log.figures = event.figures;
         else log.events.push(event);
@@ -239,7 +218,7 @@ export class Replay {
   draw() {
     const { run, place } = this.context;
     if (!run) return;
-    const logs = MODES.map((_, m) => this.log(m)),
+    const logs = this.ways().map((_, m) => this.log(m)),
       found = this.sheetOf(logs[place.mode]),
       at = this.at(found);
     this.drawModes(logs);
@@ -257,7 +236,7 @@ export class Replay {
     const { place } = this.context;
     fill(
       this.modes,
-      ...MODES.map(({ name, says }, m) => {
+      ...this.ways().map(({ name, says }, m) => {
         const picture = canvas({ "aria-hidden": "true" }),
           { figures } = logs[m],
           found = this.sheetOf(logs[m]);
