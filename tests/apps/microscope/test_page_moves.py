@@ -157,6 +157,13 @@ def test_the_address_holds_what_is_seen(tab: Page, server: Serving) -> None:
     assert top == pytest.approx(88, abs=2), "what was drawn above it later has not moved it away"
 
 
+def test_a_link_is_followed_though_the_place_is_written_meanwhile(tab: Page, server: Serving) -> None:
+    tab.open(server.address + "#layers")
+    tab.value("location.hash = 'why'; history.replaceState(null, '', '#layers?layer=1')")
+    tab.settle()
+    assert place(tab, "stage") == "why"
+
+
 def test_a_long_text_is_cut_and_survives_a_reload(tab: Page, server: Serving) -> None:
     tab.open(server.address)
     tab.value("microscope.context.set({i: -1, text: 'the cat and the dog sat. '.repeat(4000)})")

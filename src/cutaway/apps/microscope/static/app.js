@@ -55,7 +55,7 @@ class App {
   }
 
   listen() {
-    addEventListener("hashchange", () => this.route());
+    addEventListener("hashchange", ({ newURL }) => this.route(new URL(newURL).hash));
     addEventListener("resize", () => this.context.redraw());
     for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) {
       const leave = () => {
@@ -101,9 +101,13 @@ class App {
     this.context.redraw();
   }
 
-  /** Follow the address: a whole one sets everything, a bare one leads to a view or a stage. */
-  route() {
-    const hash = location.hash || (isSaved() ? `#${saved()?.state ?? ""}` : ""),
+  /**
+   * Follow the address: a whole one sets everything, a bare one leads to a view or a stage. It is the one that was gone to: by the
+   * time that this is known, the place may have been written over it.
+   * @param {string} [gone]
+   */
+  route(gone = location.hash) {
+    const hash = gone || (isSaved() ? `#${saved()?.state ?? ""}` : ""),
       { view, stage, place } = fromHash(hash),
       { context } = this;
     const isMove = view !== context.place.view || stage !== context.place.stage || !place;

@@ -41,6 +41,8 @@ export class Loom {
     this.motion = this.aboveRow = 0;
     this.movedFor = this.paintedFor = "";
     this.strips = new LoomStrips(this);
+    /** @type {Matrix[] | null} */
+    this.columns = null;
     /** @type {import("./rollout.js").Flow | null} */
     this.flow = null;
     this.listen();
