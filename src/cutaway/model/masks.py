@@ -92,7 +92,6 @@ class MaskEmbedding(nn.Module):
 def open_masks(model: Transformer, masks: Masks) -> MaskEmbedding:
     """Let a decoder tell masks from other tokens, in place. Raises CutawayError, and leaves it as it was, for what cannot be."""
     assert mask_embedding(model) is None, "opened once"
-    assert model.encoder is None, "a decoder alone"
     config = masks.applied(model.config)
     token = MaskEmbedding(model.token, model.config, masks.mask_id)
     if token.table is not None:
