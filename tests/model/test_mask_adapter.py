@@ -247,7 +247,12 @@ def test_the_lens_looks_into_it() -> None:
             Masks(mask_id=2, predicts="hybrid", block_size=4),
             "next",
         ),
-        ({"encoder": tiny.stack()}, TARGETS, Masks(mask_id=31, predicts="hybrid", block_size=4), "predicts the next token"),
+        (
+            {"encoder": tiny.stack()},
+            TARGETS,
+            Masks(mask_id=31, predicts="hybrid", block_size=4),
+            "predicts the next token",
+        ),
         ({}, TARGETS, Masks(mask_id=32, predicts="hybrid", block_size=4), "has at least so many"),
     ],
 )
