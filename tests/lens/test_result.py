@@ -15,6 +15,7 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from cutaway.config import AttentionConfig
 from cutaway.errors import CutawayError
 from cutaway.lens.charts import Bar, Grid, bars, cut, every
 from cutaway.lens.colour import PAPERS, contrast, shade
@@ -284,6 +285,42 @@ def test_a_grid_keeps_its_place_whatever_its_size(size: tuple[int, int]) -> None
         (image,) = sheet.axes.images
         assert image.get_array().shape[:2] == size
         assert not any(text.get_text() == "x" for text in sheet.axes.texts)
+
+
+@pytest.mark.parametrize("heads", [12, 32])
+def test_figures_of_many_heads_and_layers_stay_on_their_sheet(heads: int) -> None:
+    stack = {"num_layers": 12, "d_model": 4 * heads, "attention": AttentionConfig(num_heads=heads)}
+    lens = one_stack(**stack).lens
+    found = (
+        lens.contributions("ab"),
+        lens.ablate("ab", "a"),
+        lens.induction(length=3, num_sequences=1),
+        lens.logit_lens("ab", has_middle=True),
+        lens.patch("abc", "abd", what="heads", right="a", wrong="b"),
+    )
+    for result in found:
+        axes = result.figure().axes[0]
+        width = axes.get_xlim()[1]
+        assert all(patch.get_x() + patch.get_width() <= width for patch in axes.patches)
+        assert all(image.get_extent()[1] <= width for image in axes.images)
+        renderer = axes.figure.canvas.get_renderer()  # type: ignore[union-attr]
+        boxes = [text.get_window_extent(renderer) for text in axes.texts]
+        assert all(box.x1 <= width for box in boxes)
+        rows: dict[float, list[Any]] = {}
+        for text, box in zip(axes.texts, boxes, strict=True):
+            rows.setdefault(round(text.get_position()[1], 1), []).append(box)
+        for row in rows.values():
+            ends = sorted((box.x0, box.x1) for box in row)
+            assert all(one[1] <= two[0] for one, two in pairwise(ends)), "no number lies over its neighbour"
+
+
+def test_many_bars_are_named_as_often_as_there_is_room() -> None:
+    sheet = Sheet()
+    rows = [Bar(name=f"token{i}", value=1.0, scale="computed") for i in range(300)]
+    bars(sheet, 0, 0, rows, label=80, room=400)
+    words = [text.get_text() for text in sheet.axes.texts]
+    assert words[:2] == ["token0", "token5"]
+    assert len(words) == 60
 
 
 def test_names_are_shown_as_often_as_there_is_room() -> None:

@@ -1,6 +1,6 @@
 """The shapes that figures share. In: a sheet, a place and numbers. Out: a grid of boxes, rows of bars, a scale.
 
-Rows are tokens, or layers where there are no tokens. A grid that is too high for words is drawn without them.
+Rows are tokens, or layers where there are no tokens. A grid whose boxes are too small for words is drawn without them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .sheet import SMALL, Sheet
 LABEL, GAP = 80, 12
 WIDEST, HIGHEST = 944, 1056
 """Pixels: what is larger gets smaller boxes."""
-LETTER = 5.6
-"""Pixels of a small letter on average: words that need more than their box has are left out."""
+LETTER = 6.8
+"""Pixels that a small letter takes at most on average: a grid in which some words need more than their box has none."""
 LEAST = 14
 """Pixels: smaller boxes have no words in them. Boxes without words are drawn as one picture."""
 
@@ -26,6 +26,7 @@ class Grid:
     """Boxes. values: [row][column], None for an empty box. shown: what is written in a box; None: nothing.
 
     scale, most: the colour of a value, divided by most. look: the row that is looked at. label: pixels for the rows' names.
+    widest: what the whole may take.
     """
 
     values: Sequence[Sequence[float | None]]
@@ -39,6 +40,7 @@ class Grid:
     strong: frozenset[int] = frozenset()
     label: int = LABEL
     head: str = ""
+    widest: float = WIDEST
 
     @property
     def width(self) -> float:
@@ -48,7 +50,7 @@ class Grid:
     @property
     def size(self) -> tuple[float, float]:
         """Pixels of a box."""
-        wide = min(self.box[0], WIDEST / len(self.columns))
+        wide = min(self.box[0], (self.widest - self.label - GAP) / len(self.columns))
         high = self.box[1] if len(self.rows) * self.box[1] <= HIGHEST else max(1.0, HIGHEST / len(self.rows))
         return wide, high
 
@@ -68,9 +70,16 @@ class Grid:
             colour, is_bold = looked if index == self.look else plain
             name = cut(self.rows[index], self.label + GAP)
             sheet.text(left - GAP, top + high * (index + 0.5) - 1, name, colour=colour, align="right", is_bold=is_bold)
-        has_words = self.shown is not None and min(wide, high) >= LEAST
-        (self._boxes if has_words else self._image)(sheet, left, top)
+        (self._boxes if self.has_words else self._image)(sheet, left, top)
         return sheet.reach(top + high * len(self.rows))
+
+    @property
+    def has_words(self) -> bool:
+        """Whether every box has room for what is written in it."""
+        if self.shown is None or min(self.size) < LEAST:
+            return False
+        words = (self.shown(row, column) for row in range(len(self.rows)) for column in range(len(self.columns)))
+        return max(map(len, words), default=0) * LETTER + 2 <= self.size[0]
 
     def colour(self, sheet: Sheet, row: int, column: int) -> str | None:
         """The colour of a box, None for an empty one."""
@@ -86,7 +95,7 @@ class Grid:
                 if colour is not None:
                     sheet.box(x, y, wide - 2, high - 2, colour)
                 words = "" if self.shown is None else self.shown(row, column)
-                if words and len(words) * LETTER <= wide:
+                if words:
                     ink = None if colour is None else sheet.on(colour)
                     sheet.text(x + wide / 2 - 1, y + high / 2 - 1, words, size=SMALL, colour=ink, align="center")
 
@@ -131,11 +140,13 @@ def bars(
     sides = number_room * ((lowest > 0) + (highest > 0))
     unit = (room - sides) / ((lowest + highest) or 1.0)
     zero = x + label + GAP + (number_room + unit * lowest if lowest else 0)
+    named = every(len(rows), high, LEAST)
     for index, bar in enumerate(rows):
         middle, length = y + high * (index + 0.5), bar.value * unit
-        if high >= LEAST:
+        if index in named:
             ink = sheet.paper.look if bar.look else sheet.paper.ink
             sheet.text(x + label, middle, cut(bar.name, label + GAP), colour=ink, align="right")
+        if high >= LEAST:
             side = -1 if bar.value < 0 else 1
             align = "right" if side < 0 else "left"
             words = number(bar.value, places)

@@ -265,9 +265,11 @@ def _drawn(found: Contributions, theme: Theme) -> Sheet:
     label = min(LONGEST, max(int(7.2 * len(row.name)) for row in rows))
     end = bars(sheet, MARGIN, y + 20, rows, label=label, room=488 - label)
     x = MARGIN + 552
-    for kind in ("head", "cross"):
-        if any(part.kind == kind for part in found.parts):
-            y = _grid(found, kind).draw(sheet, x, y) + 20
+    grids = [_grid(found, kind) for kind in ("head", "cross") if any(part.kind == kind for part in found.parts)]
+    if max(grid.width for grid in grids) > sheet.width - MARGIN - x:
+        x, y = MARGIN, end + 20  # many heads: below the bars
+    for grid in grids:
+        y = grid.draw(sheet, x, y) + 20
     y = max(end, y) + 16
     ramp(sheet, MARGIN, y, "learned", "−", "+ a table or a bias")
     ramp(sheet, MARGIN + 240, y, "computed", "−", "+ computed from the text")
@@ -296,6 +298,7 @@ def _grid(found: Contributions, kind: str) -> Grid:
         scale="computed",
         most=most,
         shown=lambda row, column: number(values[row][column] or 0.0, places),
+        box=(44, 22),
         label=52,
         head="Heads, and feed-forward layers (f-f)" if kind == "head" else "Heads of cross-attention",
     )

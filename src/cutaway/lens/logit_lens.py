@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ..model import Transformer
-from .charts import GAP, LABEL, Grid, cut, ramp
+from .charts import GAP, LABEL, WIDEST, Grid, cut, ramp
 from .colour import Theme
 from .parts import check_count, prefix_of
 from .result import Result
@@ -23,6 +23,8 @@ from .words import Guess, Names
 
 BLOCK = 64
 """Positions at a time: no distribution of more is held."""
+LEAST = 60.0
+"""Pixels of a column, so that there is room for a word: a deep model has a wider sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +51,10 @@ class LogitLens(Result):
 
     def draw(self, theme: Theme = "light") -> Sheet:
         """The likeliest token of every cell, as dark as it is likely."""
-        sheet, columns = Sheet(theme=theme), len(self.sites)
+        width = max(LEAST, min(132.0, (WIDEST - LABEL - GAP) / len(self.sites)))
+        whole = LABEL + GAP + width * len(self.sites)
+        sheet = Sheet(2 * MARGIN + max(WIDEST, int(whole)), theme)
         y = sheet.title("What the stream would say", "Logit lens: each stream through the final norm and the head.")
-        width = min(132.0, (sheet.room - LABEL - GAP) / columns)
         grid = Grid(
             values=[[cell.guesses[0].probability for cell in row] for row in self.rows],
             rows=self.tokens,
@@ -59,6 +62,7 @@ class LogitLens(Result):
             scale="share",
             shown=lambda row, column: cut(self.rows[row][column].guesses[0].text, width - 6),
             box=(width, 22),
+            widest=whole,
         )
         y = grid.draw(sheet, MARGIN, y) + 20
         ramp(sheet, MARGIN, y, "share", "0", "1: how likely the token is")

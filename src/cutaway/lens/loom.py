@@ -82,7 +82,7 @@ class Loom:
             is_looked_at = self.look is not None and row == self.row(self.look[0])
             ink = paper.look if is_looked_at else paper.ink
             sheet.line([self.left(0), self.left(len(self.names) - 1)], [y, y])
-            sheet.text(self.begin - 66, y, cut(words, 106), colour=ink, align="right")
+            sheet.text(self.begin - 74, y, cut(words, 100), colour=ink, align="right")
             sheet.text(self.begin - 12, y, chance(self.heights[0][row]), size=SMALL, align="right")
         for layer, threads in enumerate(self.threads):
             self._threads(sheet, layer, threads)

@@ -170,7 +170,7 @@ def _check_model(model: Transformer) -> None:
         kind = "an encoder and a decoder" if model.config.has_cross else "an encoder only"
         raise CutawayError(
             f"This model has {kind}. The way is shown for decoder-only models, which continue a text. "
-            "Look at single tensors with LM.trace, or name a decoder-only model."
+            "Look at single tensors with --site (LM.trace in Python), or name a decoder-only model."
         )
     if model.head is None:
         raise CutawayError("This model has no head: it gives vectors, not tokens. Name a model that predicts tokens.")
