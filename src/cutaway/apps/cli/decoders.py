@@ -29,6 +29,9 @@ def add_way(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--passes", type=int, metavar="N", help="diffusion: in so many passes (default: one a token)")
     group.add_argument("--threshold", type=float, metavar="P", help="diffusion: fill at once what is P sure")
+    group.add_argument(
+        "--window", type=int, metavar="N", help="diffusion: fill the leftmost N places before the next ones"
+    )
     group.add_argument("--rewrite", metavar="TEXT", help="diffusion: write this part of the prompt anew")
     group.add_argument(
         "--drafts", metavar="K", help="hybrid: guess K tokens ahead (default auto: what is fastest here, measured)"
@@ -42,7 +45,7 @@ def way_of(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Way
     """What the options say. Raises CutawayError for options of another decoder than the one that is used."""
     from ...decode import Denoising, Way
 
-    given: dict[str, Any] = {name: getattr(arguments, name) for name in ("order", "passes", "threshold")}
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in ("order", "passes", "threshold", "window")}
     denoising = None
     if any(value is not None for value in given.values()):
         order: Any = given["order"] or ("threshold" if given["threshold"] is not None else "confidence")
@@ -50,7 +53,9 @@ def way_of(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Way
             raise CutawayError(
                 f"--threshold is for the order threshold, and --order is {order}. Leave one of them out."
             )
-        denoising = Denoising(order=order, num_passes=given["passes"], threshold=given["threshold"] or 0.9)
+        denoising = Denoising(
+            order=order, num_passes=given["passes"], threshold=given["threshold"] or 0.9, window=given["window"]
+        )
     rewritten = () if arguments.rewrite is None else _places(lm, prompts, arguments.rewrite)
     way = Way(decoder=arguments.decoder, denoising=denoising, rewritten=rewritten)
     has_drafts = arguments.drafts is not None or arguments.two_passes
