@@ -53,9 +53,8 @@ def way_of(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Way
             raise CutawayError(
                 f"--threshold is for the order threshold, and --order is {order}. Leave one of them out."
             )
-        denoising = Denoising(
-            order=order, num_passes=given["passes"], threshold=given["threshold"] or 0.9, window=given["window"]
-        )
+        threshold = 0.9 if given["threshold"] is None else given["threshold"]
+        denoising = Denoising(order=order, num_passes=given["passes"], threshold=threshold, window=given["window"])
     rewritten = () if arguments.rewrite is None else _places(lm, prompts, arguments.rewrite)
     way = Way(decoder=arguments.decoder, denoising=denoising, rewritten=rewritten)
     has_drafts = arguments.drafts is not None or arguments.two_passes
