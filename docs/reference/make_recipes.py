@@ -13,7 +13,7 @@ from cutaway.data.pairs import PairSource
 from cutaway.data.questions import QuestionSource
 from cutaway.data.sources import Source
 from cutaway.strict import default_of, describe, is_required
-from cutaway.train import objective, recipe, recipe_data
+from cutaway.train import recipe, recipe_data
 from cutaway.train.adapters import AdapterConfig
 from cutaway.train.objective import ObjectiveRecipe
 
@@ -78,7 +78,6 @@ TABLES: dict[str, type] = {
     "`[model.decoder.feedforward]`": config.FeedForwardConfig,
     "`[model.decoder.feedforward.experts]`": config.ExpertsConfig,
     "`[model.decoder.layer_types.NAME]`": config.LayerType,
-    "`[objective]`": objective.ObjectiveRecipe,
     "`[optimiser]`": recipe.OptimiserRecipe,
     "`[schedule]`": recipe.ScheduleRecipe,
     "`[training]`": recipe.TrainingRecipe,
