@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is first imported, s
 # Small tensors gain nothing from threads, and threads that wait for one another on a busy machine cost minutes.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+# What a shell starts in the background ignores Ctrl-C, and so does every process that it starts: tests send it on purpose.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 

@@ -238,7 +238,10 @@ def test_ctrl_c_ends_it_with_code_0_though_a_text_is_being_written(tmp_path: Pat
         client.connection.request("POST", "/api/generate", body=json.dumps(ask).encode())
         assert client.connection.getresponse().readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
         for each in (client, idle):
             each.connection.close()
     assert (process.returncode, errors) == (0, b"")
