@@ -55,12 +55,12 @@ def rows_of(batch: Batch, *, is_shifted: bool = False) -> Rows:
     scored = torch.as_tensor(batch.weights) > 0
     if batch.segments is None or batch.positions is None:
         positions, segments = torch.arange(ids.shape[1]).expand_as(ids), None
-        begins = positions == 0
+        is_text = torch.ones_like(scored)
     else:
         positions, segments = torch.as_tensor(batch.positions), torch.as_tensor(batch.segments)
-        begins = (positions == 0) & (segments != PAD_SEGMENT)
+        is_text = segments != PAD_SEGMENT
     before = torch.cat([torch.zeros_like(scored[:, :1]), scored[:, :-1]], dim=1)
-    may_hide = torch.where(begins, scored & (not is_shifted), before)
+    may_hide = torch.where(positions == 0, scored & (not is_shifted), before) & is_text  # the padding behind a text is none of it
     return Rows(ids, next_ids, may_hide, positions, segments, scored)
 
 
