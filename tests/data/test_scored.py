@@ -146,5 +146,7 @@ def test_a_recipe_learns_what_stands_behind_the_marker(kind: str, tmp_path: Path
     assert trainer.data.config.tokens.mask not in begun, "what is read is never hidden"
     assert isinstance(trainer.data, TextFeed)
     opening = list(trainer.data.opening.ids)
-    assert begun[: len(opening)] == opening == [trainer.data.tokenizer.roles.eos, *b"The "], "a sample begins as a row does"
+    assert begun[: len(opening)] == opening == [trainer.data.tokenizer.roles.eos, *b"The "], (
+        "a sample begins as a row does"
+    )
     assert [event.kind for event in trainer.run()].count("step") == 3

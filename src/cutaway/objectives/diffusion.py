@@ -60,7 +60,9 @@ def rows_of(batch: Batch, *, is_shifted: bool = False) -> Rows:
         positions, segments = torch.as_tensor(batch.positions), torch.as_tensor(batch.segments)
         is_text = segments != PAD_SEGMENT
     before = torch.cat([torch.zeros_like(scored[:, :1]), scored[:, :-1]], dim=1)
-    may_hide = torch.where(positions == 0, scored & (not is_shifted), before) & is_text  # the padding behind a text is none of it
+    may_hide = (
+        torch.where(positions == 0, scored & (not is_shifted), before) & is_text
+    )  # the padding behind a text is none of it
     return Rows(ids, next_ids, may_hide, positions, segments, scored)
 
 
