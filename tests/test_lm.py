@@ -13,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 
 import cutaway
 from cutaway.config import TokenIds
-from cutaway.decode import Sampling, Session, autoregressive, run
+from cutaway.decode import Sampling, Session, Way, autoregressive, run
 from cutaway.errors import CutawayError
 from cutaway.lm import LM, bundled_models, find, load, read_config
 from cutaway.model import Call, visibility
@@ -283,8 +283,10 @@ def test_a_prompt_begins_as_its_tokenizer_says(is_encoder: bool, tmp_path: Path)
     assert lm.ids(plain) == plain
 
 
-def test_a_model_that_fills_in_tokens_continues_none() -> None:
-    lm = LM(tiny.model(tiny.config(predicts="masked")), None, "hidden")
+def test_a_model_that_fills_in_tokens_is_not_taken_token_by_token() -> None:
+    lm = LM(tiny.model(tiny.config(predicts="masked", tokens=TokenIds(mask=0))), None, "hidden")
     with pytest.raises(CutawayError, match="trained to fill in hidden tokens"):
-        lm.generate([1, 2])
+        lm.generate([1, 2], way=Way(decoder="autoregressive"))
+    events = [piece.event for piece in lm.stream([1, 0, 2], max_tokens=2)]
+    assert sorted(event.position for event in events if event is not None) == [1, 3, 4]
     assert lm.logits([1, 2, 3]).shape == (1, 3, tiny.VOCAB)

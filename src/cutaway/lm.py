@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .config import ModelConfig
-from .decode import Decoder, Engine, Event, Figures, Sampling, Session, StopText, autoregressive, run
+from .decode import Decoder, Engine, Event, Figures, Sampling, Session, Way, natural, run, written
 from .errors import CutawayError, near
 from .lens import observe
 from .lens.observe import Change
@@ -29,7 +29,7 @@ from .model import Call, Transformer
 from .model import visibility as visible
 from .runtime.attend import fused
 from .runtime.kernels import accelerate
-from .text import StreamDecoder, Tokenizer
+from .text import Tokenizer
 from .text.chat import ChatTemplate
 from .train.run_directory import newest_model
 from .weights.adapter_settings import is_adapter, read_settings
@@ -89,14 +89,16 @@ class LM:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         edits: Sequence[Change] = (),
+        way: Way | None = None,
     ) -> str:
         """Continue a prompt; the prompt itself is not repeated. An encoder-decoder answers to it: it is the source.
 
-        prompt: text or ids. max_tokens: how many are chosen at most. sampling: how (greedy if None). stop: strings that
-        end the text and are left out. edits: what is changed in every pass: see `lens.edits`.
+        prompt: text or ids. A diffusion model fills its mask tokens too, and what comes back begins with the first of them.
+        max_tokens: how many are chosen at most. sampling: how (greedy if None). stop: strings that end the text and are left out.
+        edits: what is changed in every pass: see `lens.edits`. way: by which decoder; None: the model's own.
         Raises CutawayError for what the model or the settings do not allow.
         """
-        pieces = self.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop, edits=edits)
+        pieces = self.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop, edits=edits, way=way)
         return "".join(piece.text for piece in pieces)
 
     def stream(
@@ -110,6 +112,7 @@ class LM:
         session: Session | None = None,
         end_ids: Collection[int] | None = None,
         edits: Sequence[Change] = (),
+        way: Way | None = None,
     ) -> Iterator[Piece]:
         """As `generate`, but every event as it happens, with the text that it made certain.
 
@@ -117,9 +120,9 @@ class LM:
         follows, and what then holds all of it (None: a new one). end_ids: each of them ends the text; None: the model's own end
         id. A model without a tokenizer gives events whose texts are empty.
         """
-        self.figures = Figures()
-        text = _Text(self._tokenizer, stop)
-        decoder = self._decoder(prompt, max_tokens, sampling, request, session, end_ids, edits)
+        self.figures, way = Figures(), way or Way()
+        text = written(self._tokenizer, self.config, self.ids(prompt), stop, end_ids, way)
+        decoder = self._decoder(prompt, max_tokens, sampling, request, session, end_ids, edits, way)
         for event in run(decoder, self.figures):
             certain, is_stopped = text.push(event)
             yield Piece(event, certain)
@@ -136,10 +139,11 @@ class LM:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         edits: Sequence[Change] = (),
+        way: Way | None = None,
     ) -> list[str]:
         """Continue many prompts in shared passes. Each gets the text that `stream` gives it with its index as `request`."""
         found = ["" for _ in prompts]
-        pieces = self.stream_batch(prompts, max_tokens=max_tokens, sampling=sampling, stop=stop, edits=edits)
+        pieces = self.stream_batch(prompts, max_tokens=max_tokens, sampling=sampling, stop=stop, edits=edits, way=way)
         for index, piece in pieces:
             found[index] += piece.text
         return found
@@ -152,15 +156,18 @@ class LM:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         edits: Sequence[Change] = (),
+        way: Way | None = None,
     ) -> Iterator[tuple[int, Piece]]:
         """As `generate_batch`, but every event as it happens: (index of the prompt, piece). With edits, passes are not shared."""
         engine: Engine[int] = Engine()
-        texts = [_Text(self._tokenizer, stop) for _ in prompts]
+        way = way or Way()
+        texts = [written(self._tokenizer, self.config, self.ids(prompt), stop, None, way) for prompt in prompts]
         for prompt in prompts:  # one that does not fit is said before the others have run
             if (ids := self.ids(prompt)) and not self.config.has_cross:
                 self._rows(ids)
         decoders = [
-            self._decoder(prompt, max_tokens, sampling, index, edits=edits) for index, prompt in enumerate(prompts)
+            self._decoder(prompt, max_tokens, sampling, index, edits=edits, way=way)
+            for index, prompt in enumerate(prompts)
         ]
         for index, event in engine.run(decoders):
             certain, is_stopped = texts[index].push(event)
@@ -174,7 +181,8 @@ class LM:
     def ids(self, prompt: str | Sequence[int]) -> list[int]:
         """The ids of a prompt: encoded text behind what its tokenizer begins every text with (bos, say), or the ids themselves.
 
-        An encoder reads the text as a whole, so what ends every text is there too.
+        An encoder reads the text as a whole, so what ends every text is there too. For models of hidden tokens, the mask token's
+        spelling in a text is a hole.
         """
         return self._reader.encode(prompt) if isinstance(prompt, str) else list(prompt)
 
@@ -255,18 +263,20 @@ class LM:
         session: Session | None = None,
         end_ids: Collection[int] | None = None,
         edits: Sequence[Change] = (),
+        way: Way | None = None,
     ) -> Decoder:
         if self.config.decoder is None:
             raise CutawayError(
                 f"'{self.name}' has an encoder only: it reads whole texts and continues none. Use `embed`."
             )
-        if not self.config.says_next:
-            raise CutawayError(
-                f"'{self.name}' was trained to fill in hidden tokens, seeing what stands before and after them; taken token by "
-                "token, its text would mean nothing. Look into it with `inspect` and `trace`."
-            )
+        way = way or Way()
+        name = way.decoder_for(self.config)
         how, ids = sampling or Sampling(temperature=0), self.ids(prompt)
         if edits:
+            if name == "diffusion" or way.decoder == "hybrid":
+                raise CutawayError(
+                    f"The {name} decoder runs without edits. Leave them out, or decode autoregressively."
+                )
             if session is not None:
                 raise CutawayError(
                     "A session that goes on has been run without the edits. Give the whole prompt instead."
@@ -278,7 +288,7 @@ class LM:
         if self.config.has_cross:
             session, ids = Session(self.model, source_ids=ids), []
         session = session or Session(self.model)
-        return autoregressive(session, ids, how, max_tokens=max_tokens, eos_ids=end_ids, request=request)
+        return natural(session, ids, how, max_tokens=max_tokens, way=way, eos_ids=end_ids, request=request)
 
     def _tokens(self, length: int) -> visible.Tokens:
         """Who sees whom in a text by itself."""
@@ -293,27 +303,6 @@ class LM:
         rows = rows_of_ids(ids)
         check_rows(self.config, rows.tolist())
         return rows
-
-
-class _Text:
-    """Events -> certain text: never part of a character, never part of a stop string, no special token."""
-
-    def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str]) -> None:
-        if tokenizer is None and stop:
-            raise CutawayError("This model has no tokenizer, so it writes no text that a stop string could end.")
-        self.decoder = None if tokenizer is None else StreamDecoder(tokenizer, skip_special=True)
-        self.stop = StopText(stop)
-
-    def push(self, event: Event) -> tuple[str, bool]:
-        if self.decoder is None or not event.is_final or event.new is None:
-            return "", False
-        return self.stop.push(self.decoder.push(event.new))
-
-    def finish(self) -> str:
-        if self.decoder is None:
-            return ""
-        text, is_stopped = self.stop.push(self.decoder.finish())
-        return text if is_stopped else text + self.stop.finish()
 
 
 def load(name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str | Path | None = None) -> LM:

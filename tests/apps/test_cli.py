@@ -114,13 +114,16 @@ def test_evaluate_prints_what_the_task_finds(run: str, capsys: Capture, tmp_path
         "loss": report.loss,
         "perplexity": report.perplexity,
         "bits_per_byte": report.bits_per_byte,
+        "bits_per_character": report.bits_per_byte,
         "tokens": report.tokens,
         "bytes": report.bytes,
+        "estimate": "exact",
+        "standard_error": None,
     }
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     shown = ask(capsys, "evaluate", run, str(tmp_path / "text.txt"))
-    assert f"loss           {report.loss:.4f} nats a token" in shown
-    assert f"bits per byte  {report.bits_per_byte:.4f}" in shown
+    assert f"loss                {report.loss:.4f} nats a token" in shown
+    assert f"bits per byte       {report.bits_per_byte:.4f}" in shown
 
 
 # What is typed, and what the message must say. RUN is the trained run, FOLDER a folder with odd files.

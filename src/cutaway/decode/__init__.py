@@ -3,17 +3,18 @@
 session (one sequence and its KV store) · step (what decoders and drivers say to each other) · run (one decoder) ·
 engine (many, packed into one row) · pack (steps -> passes) · samplers (logits -> one id) · constraints (what a text must and
 must not say) · autoregressive (one token after another) · beam (the best of several texts) · batch (the same for many sources) ·
-stop (text up to a stop string) · spans (begin and end -> the best spans).
+trials (how far ahead to draft) · stop (text up to a stop string) · written (events -> text) · spans (begin and end -> the best
+spans).
 """
 
 from .autoregressive import autoregressive
 from .batch import hypotheses_of_sources
 from .beam import Beam, Hypothesis, beam_search, hypotheses
 from .constraints import Constraints
-from .denoise import ORDERS, Denoising, denoise
+from .denoise import ORDERS, Denoising, Order, denoise
 from .engine import Engine
 from .hybrid import hybrid
-from .natural import DECODERS, DecoderName, name_of, natural
+from .natural import DECODERS, DecoderName, Way, name_of, natural
 from .rounds import Drafting
 from .run import Figures, run
 from .samplers import Sampling, choose, distribution, uniform
@@ -21,6 +22,8 @@ from .session import Session
 from .spans import best_spans, span_scores
 from .step import Decoder, Event, Step, ask, ask_all, replay
 from .stop import StopText
+from .trials import Trial, fastest_drafting, trials
+from .written import WrittenText, written
 
 __all__ = [
     "DECODERS",
@@ -35,10 +38,14 @@ __all__ = [
     "Event",
     "Figures",
     "Hypothesis",
+    "Order",
     "Sampling",
     "Session",
     "Step",
     "StopText",
+    "Trial",
+    "Way",
+    "WrittenText",
     "ask",
     "ask_all",
     "autoregressive",
@@ -47,6 +54,7 @@ __all__ = [
     "choose",
     "denoise",
     "distribution",
+    "fastest_drafting",
     "hybrid",
     "hypotheses",
     "hypotheses_of_sources",
@@ -55,5 +63,7 @@ __all__ = [
     "replay",
     "run",
     "span_scores",
+    "trials",
     "uniform",
+    "written",
 ]

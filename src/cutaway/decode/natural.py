@@ -1,8 +1,9 @@
-"""The decoder by name, or the one that a model was trained for. In: a session and a prompt. Out: a decoder."""
+"""The decoder by name, or the one that a model was trained for. In: a session, a prompt, a `Way`. Out: a decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ..config import ModelConfig
@@ -19,6 +20,45 @@ DecoderName = Literal["autoregressive", "diffusion", "hybrid"]
 DECODERS: tuple[DecoderName, ...] = get_args(DecoderName)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a text comes to be. decoder: None for the one that the model was trained for. denoising, drafting: settings of the
+    diffusion and the hybrid decoder, None for their own. rewritten: places of the prompt that diffusion fills anew.
+
+    Raises CutawayError for an unknown decoder, and settings of another one.
+    """
+
+    decoder: DecoderName | None = None
+    denoising: Denoising | None = None
+    drafting: Drafting | None = None
+    rewritten: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.decoder not in (None, *DECODERS):
+            raise CutawayError(f"decoder is '{self.decoder}'. Allowed: {', '.join(DECODERS)}.")
+        foreign = {
+            "diffusion": ("drafting", self.drafting),
+            "hybrid": ("denoising", self.denoising or self.rewritten or None),
+            "autoregressive": ("denoising or drafting", self.denoising or self.drafting or self.rewritten or None),
+        }
+        name, value = foreign.get(self.decoder or "", ("", None))
+        if value is not None:
+            raise CutawayError(f"decoder is '{self.decoder}', and settings for {name} are given. Leave them out.")
+
+    def decoder_for(self, config: ModelConfig) -> DecoderName:
+        """The decoder's name. Raises CutawayError for one that the model was not trained for, or settings of another."""
+        own = name_of(config)
+        name = self.decoder or own
+        if name == "autoregressive" and own == "diffusion":
+            raise CutawayError(
+                "This model was trained to fill in hidden tokens, seeing what stands before and after them; taken token by "
+                "token, its text would mean nothing. Use the diffusion decoder."
+            )
+        if self.decoder is None:
+            Way(decoder=name, denoising=self.denoising, drafting=self.drafting, rewritten=self.rewritten)
+        return name
+
+
 def name_of(config: ModelConfig) -> DecoderName:
     """The decoder that a model was trained for."""
     if not config.says_masked:
@@ -32,43 +72,35 @@ def natural(
     sampling: Sampling,
     *,
     max_tokens: int,
-    decoder: str | None = None,
-    how: Denoising | Drafting | None = None,
-    rewritten: Collection[int] = (),
+    way: Way | None = None,
     eos_ids: Collection[int] | None = None,
     request: int = 0,
 ) -> Decoder:
-    """Continue a prompt, or fill its holes.
+    """Continue a prompt, or fill its holes. way: None for the model's own. The rest: as of `autoregressive`.
 
-    decoder: one of DECODERS, None for the one that the model was trained for. how: its own settings. rewritten: see `denoise`.
-    The rest: as of `autoregressive`.
-    Raises CutawayError for an unknown name, settings of another decoder, and, at the first step, whatever the decoder refuses.
+    Raises CutawayError for a decoder that the model was not trained for, and, at the first step, whatever the decoder refuses.
     """
-    name = decoder or name_of(session.model.config)
-    if name not in DECODERS:
-        raise CutawayError(f"decoder is '{name}'. Allowed: {', '.join(DECODERS)}.")
-    allowed = {"diffusion": Denoising, "hybrid": Drafting}.get(name, type(None))
-    if how is not None and not isinstance(how, allowed):
-        raise CutawayError(
-            f"decoder is '{name}', and {type(how).__name__} are the settings of another. Leave them out."
-        )
-    if rewritten and name != "diffusion":
-        raise CutawayError(f"decoder is '{name}', which rewrites nothing. The diffusion decoder does.")
-    if isinstance(how, Denoising) or name == "diffusion":
-        denoising = how if isinstance(how, Denoising) else None
+    way = way or Way()
+    name = way.decoder_for(session.model.config)
+    if name == "diffusion":
         return denoise(
             session,
             prompt_ids,
             sampling,
             max_tokens=max_tokens,
-            denoising=denoising,
-            rewritten=rewritten,
+            denoising=way.denoising,
+            rewritten=way.rewritten,
             eos_ids=eos_ids,
             request=request,
         )
     if name == "hybrid":
-        drafting = how if isinstance(how, Drafting) else None
         return hybrid(
-            session, prompt_ids, sampling, max_tokens=max_tokens, drafting=drafting, eos_ids=eos_ids, request=request
+            session,
+            prompt_ids,
+            sampling,
+            max_tokens=max_tokens,
+            drafting=way.drafting,
+            eos_ids=eos_ids,
+            request=request,
         )
     return autoregressive(session, prompt_ids, sampling, max_tokens=max_tokens, eos_ids=eos_ids, request=request)

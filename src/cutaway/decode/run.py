@@ -17,11 +17,14 @@ from .step import Decoder, Event, Step
 
 @dataclass
 class Figures:
-    """What a generation cost. num_passes: forward passes; seconds: wall time, the consumer of the events included."""
+    """What a generation cost. num_passes: forward passes; seconds: wall time, the consumer of the events included; num_drafted,
+    num_accepted: guesses made, and those that stood."""
 
     num_passes: int = 0
     seconds: float = 0.0
     seconds_to_first: float | None = None
+    num_drafted: int = 0
+    num_accepted: int = 0
     _final: set[int] = field(default_factory=set, repr=False)
     _started: float = field(default_factory=perf_counter, repr=False, compare=False)
 
@@ -36,6 +39,11 @@ class Figures:
         return self.num_tokens / self.num_passes if self.num_passes else 0.0
 
     @property
+    def acceptance(self) -> float | None:
+        """The share of drafts that stood, None where none was made."""
+        return self.num_accepted / self.num_drafted if self.num_drafted else None
+
+    @property
     def tokens_per_second(self) -> float:
         """Final tokens per second of wall time."""
         return self.num_tokens / self.seconds if self.seconds else 0.0
@@ -47,6 +55,8 @@ class Figures:
     def note(self, event: Event) -> None:
         """Count an event: a place is final after accept and commit, and no longer after anything else."""
         self.stop()
+        self.num_drafted += event.kind == "draft"
+        self.num_accepted += event.kind == "accept"
         if event.is_final:
             self._final.add(event.position)
             if self.seconds_to_first is None:

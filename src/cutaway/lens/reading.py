@@ -87,9 +87,22 @@ class Reader:
         return replace(self._rows([begin for _ in rows], sees_ahead=False), source=self._rows(rows, sees_ahead=True))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, behind what the tokenizer begins every text with; an encoder reads its end, too."""
+        """The ids of a text, behind what the tokenizer begins every text with; an encoder reads its end, too.
+
+        For models of hidden tokens, the mask token's spelling in a text is the mask token.
+        """
         before, after = self.words.frame
-        return [*before, *self.words.encode(text), *(() if self.config.encoder is None else after)]
+        return [*before, *self._with_holes(text), *(() if self.config.encoder is None else after)]
+
+    def _with_holes(self, text: str) -> list[int]:
+        mask = self.config.tokens.mask
+        if mask is None or not self.config.says_masked:
+            return self.words.encode(text)
+        first, *rest = text.split(self.words.spelling(mask))
+        ids = self.words.encode(first)
+        for part in rest:
+            ids += [mask, *self.words.encode(part)]
+        return ids
 
     @property
     def words(self) -> Tokenizer:

@@ -49,10 +49,10 @@ def noised_block(start: int, end: int, size: int, *, device: torch.device | None
 
 
 def block_diffusion(position: Tensor, size: int, segment: Tensor | None = None) -> Tokens:
-    """The noised text, then the clean text: [batch, 2 × length]. Time is counted in blocks of `size` tokens.
+    """The noised text, then the clean text: [batch, 2 × position]. Time is counted in blocks of `size` tokens.
 
     A clean token sees the clean blocks up to its own. A noised token sees the clean blocks before its own, and the noised
-    tokens of its own block; nobody else sees it. position, segment: [batch, length], of the text.
+    tokens of its own block; nobody else sees it. position, segment: [batch, position], of the text.
     """
     block = position // size
     never, alone = torch.full_like(block, NEVER), torch.full_like(block, -1)
@@ -66,7 +66,7 @@ def block_diffusion(position: Tensor, size: int, segment: Tensor | None = None) 
 
 
 def hybrid(position: Tensor, size: int, segment: Tensor | None = None, offset: int = 0) -> Tokens:
-    """The clean text, causal, then as many masks in blocks of `size`: [batch, 2 × length].
+    """The clean text, causal, then as many masks in blocks of `size`: [batch, 2 × position].
 
     A mask sees the text before its block, and its block; nobody else sees it. offset: what is added to positions where blocks are
     counted. The other arguments: as of `block_diffusion`.

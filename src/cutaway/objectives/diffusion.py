@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.packing import PAD_SEGMENT, Batch
+from ..data.packing import Batch
 from ..model import layouts, visibility
 from .loss import Task
 from .noise import Noise
@@ -50,7 +50,7 @@ class Rows:
 
 def rows_of(batch: Batch, *, is_shifted: bool = False) -> Rows:
     """What may be hidden: a token that next-token prediction would score; and the first of a text, unless it is shifted, if the
-    one after it is scored."""
+    one after it is scored. What fills up a row is never hidden."""
     ids, next_ids = torch.as_tensor(batch.input_ids), torch.as_tensor(batch.target_ids)
     scored = torch.as_tensor(batch.weights) > 0
     if batch.segments is None or batch.positions is None:
@@ -58,11 +58,9 @@ def rows_of(batch: Batch, *, is_shifted: bool = False) -> Rows:
         is_text = torch.ones_like(scored)
     else:
         positions, segments = torch.as_tensor(batch.positions), torch.as_tensor(batch.segments)
-        is_text = segments != PAD_SEGMENT
+        is_text = segments != visibility.PADDING
     before = torch.cat([torch.zeros_like(scored[:, :1]), scored[:, :-1]], dim=1)
-    may_hide = (
-        torch.where(positions == 0, scored & (not is_shifted), before) & is_text
-    )  # the padding behind a text is none of it
+    may_hide = torch.where(positions == 0, scored & (not is_shifted), before) & is_text
     return Rows(ids, next_ids, may_hide, positions, segments, scored)
 
 

@@ -32,12 +32,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--task", choices=TASKS, help="what to measure (default: what the model was made for)")
     parser.add_argument("--report", metavar="FILE", help="write every prediction and figure there; see `compare`")
     parser.add_argument("--json", action="store_true", help="print the figures as one object")
-    text = parser.add_argument_group("predict")
-    text.add_argument("--separator", metavar="TEXT", help="what parts the documents of a text file")
-    text.add_argument(
-        "--window", type=int, metavar="N", help="tokens read at a time (default the context, at most 2048)"
-    )
-    text.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows at a time (default 16)")
+    _add_text(parser)
     pairs = parser.add_argument_group("translate")
     pairs.add_argument(
         "--target-file", metavar="FILE", help="the target side, line by line, where FILE is the source side"
@@ -58,6 +53,19 @@ def add(commands: Any) -> None:
         "--pooling", default="mean", metavar="HOW", help="a vector from a text's states: mean, first, pooler"
     )
     parser.set_defaults(run=run)
+
+
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    """How a text is read, where it is predicted."""
+    text = parser.add_argument_group("predict")
+    text.add_argument("--separator", metavar="TEXT", help="what parts the documents of a text file")
+    text.add_argument(
+        "--window", type=int, metavar="N", help="tokens read at a time (default the context, at most 2048)"
+    )
+    text.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows at a time (default 16)")
+    text.add_argument(
+        "--draws", type=int, default=4, metavar="N", help="diffusion: times that the text is hidden (default 4)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -105,15 +113,19 @@ def _predict(lm: LM, arguments: argparse.Namespace) -> int:
             separator=arguments.separator,
             window=arguments.window,
             batch_size=arguments.batch_size,
+            draws=arguments.draws,
             progress=show,
         )
     if arguments.json:
         print_json(asdict(report))
         return 0
-    print(f"{arguments.model} on {arguments.file}")
-    print(f"  loss           {report.loss:.4f} nats a token")
-    print(f"  perplexity     {report.perplexity:,.2f}")
-    print(f"  bits per byte  {report.bits_per_byte:.4f}")
+    error = "" if report.standard_error is None else f" ± {report.standard_error:.4f}"
+    kind = "exact" if report.estimate == "exact" else f"an upper bound, by {arguments.draws} draws"
+    print(f"{arguments.model} on {arguments.file}, {kind}")
+    print(f"  loss                {report.loss:.4f} nats a token")
+    print(f"  perplexity          {report.perplexity:,.2f}")
+    print(f"  bits per byte       {report.bits_per_byte:.4f}{error}")
+    print(f"  bits per character  {report.bits_per_character:.4f}")
     print(f"  {report.tokens:,} tokens, {report.bytes:,} bytes")
     return 0
 

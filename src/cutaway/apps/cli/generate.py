@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
+from .decoders import add_way, before_holes, beside_autoregressive, figures_of, is_holed, way_of
 from .shared import ADAPTER_HELP, MODEL_HELP, add_sampling, command, print_json, sampling_of
 
 if TYPE_CHECKING:
@@ -27,13 +28,19 @@ def add(commands: Any) -> None:
         nargs="*",
         help="the text to continue; several make a batch; - reads stdin, but for its last line break",
     )
-    parser.add_argument("--max-tokens", type=int, default=200, metavar="N", help="at most N new tokens (default 200)")
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="at most N new tokens (default 200, and 0 where a prompt has holes to be filled)",
+    )
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
     parser.add_argument("--adapter", metavar="DIR", help=ADAPTER_HELP)
     parser.add_argument(
         "--json", action="store_true", help="print {text, token_ids, events} instead, of several prompts {results}"
     )
     add_sampling(parser)
+    add_way(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,18 +52,21 @@ def run(arguments: argparse.Namespace) -> int:
     lm = load(arguments.model, adapter=arguments.adapter)
     if len(prompts) > 1:
         return _run_batch(lm, prompts, arguments)
-    pieces = lm.stream(prompts[0], **_options(arguments))
+    plain, options = prompts[0], _options(lm, prompts, arguments)
+    pieces = lm.stream(plain, **options)
     if arguments.json:
-        print_json(_as_json(list(pieces)))
+        print_json({**_as_json(list(pieces)), **figures_of(lm, plain, options)})
         return 0
     first = next(pieces, None)  # before the prompt is printed: what is wrong is said alone
-    print(prompts[0], end="", flush=True)
+    print(before_holes(lm, plain, options["way"]), end="", flush=True)
     last = first
     for piece in chain([] if first is None else [first], pieces):
         print(piece.text, end="", flush=True)
         last = piece
     print()
-    if sys.stderr.isatty():
+    if options["way"].decoder_for(lm.config) == "hybrid":
+        print(f"\n{beside_autoregressive(lm, plain, options)}", file=sys.stderr)
+    elif sys.stderr.isatty():
         print(f"\n{_closing(lm, last)}", file=sys.stderr)
     return 0
 
@@ -83,8 +93,12 @@ def _prompts(words: Sequence[str]) -> list[str]:
     return prompts
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"max_tokens": arguments.max_tokens, "sampling": sampling_of(arguments), "stop": arguments.stop}
+def _options(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    way, sampling = way_of(lm, prompts, arguments), sampling_of(arguments)
+    has_holes = way.rewritten or any(is_holed(lm, prompt) for prompt in prompts)
+    default = 0 if has_holes else 200
+    max_tokens = default if arguments.max_tokens is None else arguments.max_tokens
+    return {"max_tokens": max_tokens, "sampling": sampling, "stop": arguments.stop, "way": way}
 
 
 def _as_json(pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -98,7 +112,7 @@ def _as_json(pieces: Sequence[Piece]) -> dict[str, Any]:
 
 def _run_batch(lm: LM, prompts: list[str], arguments: argparse.Namespace) -> int:
     found: list[list[Piece]] = [[] for _ in prompts]
-    for index, piece in lm.stream_batch(prompts, **_options(arguments)):
+    for index, piece in lm.stream_batch(prompts, **_options(lm, prompts, arguments)):
         found[index].append(piece)
     results = [{"prompt": prompt, **_as_json(pieces)} for prompt, pieces in zip(prompts, found, strict=True)]
     if arguments.json:

@@ -131,12 +131,17 @@ class AskWhy:
 
 @dataclass(frozen=True, kw_only=True)
 class AskGenerate:
-    """A generation behind a run. sampling: what `decode.Sampling` takes; of the decoder beam, what `decode.Beam` takes."""
+    """A generation behind a run. sampling: what `decode.Sampling` takes; of the decoder beam, what `decode.Beam` takes.
+
+    decoder: None for the one that the model was trained for. settings: what `decode.Denoising` (diffusion) or `decode.Drafting`
+    (hybrid) take.
+    """
 
     run: str
     sampling: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int = 40
-    decoder: Literal["autoregressive", "beam"] = "autoregressive"
+    decoder: Literal["autoregressive", "beam", "diffusion", "hybrid"] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,26 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from ...decode import Beam, Decoder, Event, Figures, Sampling, Session, autoregressive, beam_search, run
+from ...decode import (
+    Beam,
+    Decoder,
+    Denoising,
+    Drafting,
+    Event,
+    Figures,
+    Sampling,
+    Session,
+    Way,
+    WrittenText,
+    beam_search,
+    natural,
+    run,
+    written,
+)
 from ...errors import CutawayError
 from ...lens.observe import stepping
 from ...model.visibility import causal
 from ...strict import build
-from ...text import StreamDecoder
 from .asks import AskGenerate
 from .passes import Pass, within
 from .words import text_of
@@ -33,7 +47,9 @@ def events_of(found: Pass, ask: AskGenerate) -> Generator[Line, None, None]:
     if isinstance(log, list):
         return _chain(log, ())
     figures = Figures()
-    lines = _lines(found, run(decoder_of(found, ask), figures), figures, key)
+    decoder, way = decoder_of(found, ask), way_of(found, ask)
+    text = written(found.opened.tokenizer, found.opened.lm.config, found.read.ids[0].tolist(), (), None, way)
+    lines = _lines(found, run(decoder, figures), figures, text, key)
     first = next(lines)
     return _chain([first], lines)
 
@@ -41,7 +57,7 @@ def events_of(found: Pass, ask: AskGenerate) -> Generator[Line, None, None]:
 def decoder_of(found: Pass, ask: AskGenerate) -> Decoder:
     """The decoder of an ask. Raises CutawayError for settings that are not allowed, and models that continue no text."""
     _check(found, ask)
-    reading = found.read
+    reading, config = found.read, found.opened.lm.config
     source = None if reading.source is None else reading.source.ids[0].tolist()
     ids: list[int] = reading.ids[0].tolist()
     if source is not None and found.ask.target is None and not found.ask.more:
@@ -52,34 +68,53 @@ def decoder_of(found: Pass, ask: AskGenerate) -> Decoder:
             raise CutawayError("Beams are searched without edits. Take the edits away, or the decoder autoregressive.")
         beam = build(Beam, ask.sampling, "sampling")
         return beam_search(Session(found.model, source_ids=source), ids, beam, max_tokens=ask.max_tokens)
-    sampling = build(Sampling, ask.sampling, "sampling")
+    sampling, way = build(Sampling, ask.sampling, "sampling"), way_of(found, ask)
     if found.ask.edits:
+        if way.decoder_for(config) != "autoregressive":
+            raise CutawayError(
+                f"The {way.decoder} decoder runs without edits. Take them away, or decode autoregressively."
+            )
         return stepping(found.model, reading, found.ask.edits, max_tokens=ask.max_tokens, sampling=sampling)
-    return autoregressive(Session(found.model, source_ids=source), ids, sampling, max_tokens=ask.max_tokens)
+    return natural(Session(found.model, source_ids=source), ids, sampling, max_tokens=ask.max_tokens, way=way)
+
+
+def way_of(found: Pass, ask: AskGenerate) -> Way:
+    """The decoder of an ask, by name, and its settings. Raises CutawayError for one that the model was not trained for."""
+    config = found.opened.lm.config
+    wanted = None if ask.decoder in (None, "beam") else ask.decoder
+    name = Way(decoder=wanted).decoder_for(config)  # type: ignore[arg-type]
+    if name == "diffusion":
+        return Way(decoder=name, denoising=build(Denoising, ask.settings, "settings"))
+    if name == "hybrid":
+        return Way(decoder=name, drafting=build(Drafting, ask.settings, "settings"))
+    if ask.settings:
+        raise CutawayError(f"settings are for the decoders diffusion and hybrid, and this is {name}. Leave them out.")
+    return Way(decoder=name)
 
 
 def _check(found: Pass, ask: AskGenerate) -> None:
     config = found.opened.lm.config
-    if config.decoder is None or found.model.head is None or config.predicts != "next":
+    if config.decoder is None or found.model.head is None:
         raise CutawayError(
-            f"'{found.opened.name}' continues no text: it was not trained to say the next token. Open a model that was."
+            f"'{found.opened.name}' continues no text: it was not trained to say tokens. Open a model that was."
         )
     within("max_tokens", ask.max_tokens - 1, MOST_TOKENS, "tokens asked for, less one,")
 
 
-def _lines(found: Pass, events: Iterator[Event], figures: Figures, key: object) -> Iterator[Line]:
+def _lines(found: Pass, events: Iterator[Event], figures: Figures, writer: WrittenText, key: object) -> Iterator[Line]:
     """Each event in the words of the protocol; the model runs one pass at a time, also for others."""
-    log, decoder, text = [], StreamDecoder(found.opened.tokenizer, skip_special=True), ""
+    log, text, has_ended = list[Line](), "", False
     while True:
         with found.opened.lock:
             event = next(events, None)
         if event is None:
             break
-        if event.is_final and event.new is not None:
-            text += decoder.push(event.new)
+        if not has_ended:
+            certain, has_ended = writer.push(event)
+            text += certain
         log.append(_line(found, event, figures))
         yield log[-1]
-    log.append({"figures": _figures(figures, text + decoder.finish())})
+    log.append({"figures": _figures(figures, text + writer.finish())})
     with found.lock:
         found.kept[key] = log
     yield log[-1]

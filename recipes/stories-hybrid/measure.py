@@ -1,0 +1,127 @@
+"""How much the hybrid decoder gains. In: a hybrid model, held-out stories. Out: tokens per pass, acceptance, time, over drafts.
+
+    python recipes/stories-hybrid/measure.py runs/stories-hybrid [--base stories] [--json FILE]
+
+Greedy, from the first words of stories never trained on; every text is checked against the autoregressive one, token for token.
+Times are of whole generations, prompt included, the decoders taking turns; the ratio is to the autoregressive decoder of the same
+model, which runs by the same kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import cutaway
+from cutaway.data import Source, read_documents
+from cutaway.decode import Drafting, Sampling, Way
+from cutaway.decode.rounds import num_drafts_of
+from cutaway.lm import LM
+from cutaway.tasks.evaluate import evaluate
+
+DATA = Path(__file__).parents[1] / "stories" / "data"
+NUM_PROMPTS, PROMPT_TOKENS, MAX_TOKENS = 20, 8, 100
+GREEDY = Sampling(temperature=0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to decode, over all prompts. ratio: its time over the autoregressive decoder's, the median over prompts."""
+
+    drafts: int
+    passes: str
+    tokens_per_pass: float
+    acceptance: float | None
+    ratio: float
+
+
+def main() -> None:
+    """Measure the model that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a run directory or the name of a model")
+    parser.add_argument("--base", default="stories", help="what it was trained on from, to compare losses with")
+    parser.add_argument("--json", type=Path, help="write everything there")
+    arguments = parser.parse_args()
+    lm, base = cutaway.load(arguments.model), cutaway.load(arguments.base)
+    rows, losses = list(decoders(lm)), held_out(lm, base)
+    print("\n".join([*table(rows), "", *losses_table(losses)]))
+    if arguments.json:
+        facts = {"decoders": [asdict(row) for row in rows], "losses": losses}
+        arguments.json.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+
+
+def decoders(lm: LM, *, num_prompts: int = NUM_PROMPTS, max_tokens: int = MAX_TOKENS) -> Iterator[Row]:
+    """A row for each number of drafts and passes."""
+    most = num_drafts_of(lm.config, Drafting())
+    prompts = [lm.ids(text)[:PROMPT_TOKENS] for text in islice(_stories(), num_prompts)]
+    for passes in ("one", "two"):
+        for drafts in sorted({1, 2, 4, most}):
+            yield _row(lm, prompts, Drafting(num_drafts=drafts, passes=passes), max_tokens)
+
+
+def held_out(lm: LM, base: LM) -> dict[str, dict[str, float]]:
+    """Loss on each held-out text of the autoregressive half, and of the base."""
+    found = {}
+    for name in ("stories", "children", "classics"):
+        file = DATA / f"{name}.heldout.jsonl"
+        ours, theirs = evaluate(lm, file).loss, evaluate(base, file).loss
+        found[name] = {"hybrid": ours, "base": theirs, "change": ours / theirs - 1}
+    return found
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """As Markdown."""
+    lines = [
+        "| drafts | passes a round | tokens per pass | accepted | time, autoregressive = 1 |",
+        "|--:|--:|--:|--:|--:|",
+        "| 0 (autoregressive) | 1 | 1.00 | – | 1.00 |",
+    ]
+    for row in rows:
+        stood = "–" if row.acceptance is None else f"{row.acceptance:.0%}"
+        lines.append(f"| {row.drafts} | {row.passes} | {row.tokens_per_pass:.2f} | {stood} | {row.ratio:.2f} |")
+    return lines
+
+
+def losses_table(losses: dict[str, dict[str, float]]) -> list[str]:
+    """As Markdown."""
+    lines = ["| held out | base, nats a token | hybrid | change |", "|---|--:|--:|--:|"]
+    lines += [
+        f"| {name} | {each['base']:.4f} | {each['hybrid']:.4f} | {each['change']:+.2%} |"
+        for name, each in losses.items()
+    ]
+    return lines
+
+
+def _row(lm: LM, prompts: Sequence[Sequence[int]], drafting: Drafting, max_tokens: int) -> Row:
+    tokens = passes = drafted = accepted = 0
+    ratios = []
+    for prompt in prompts:
+        plain, plain_seconds = _decode(lm, prompt, Way(decoder="autoregressive"), max_tokens)
+        mine, seconds = _decode(lm, prompt, Way(decoder="hybrid", drafting=drafting), max_tokens)
+        assert mine == plain, "greedy, the hybrid text is the autoregressive text"
+        figures = lm.figures
+        tokens, passes = tokens + figures.num_tokens, passes + figures.num_passes
+        drafted, accepted = drafted + figures.num_drafted, accepted + figures.num_accepted
+        ratios.append(seconds / plain_seconds)
+    acceptance = accepted / drafted if drafted else None
+    assert drafting.num_drafts is not None, "named by the caller"
+    return Row(drafting.num_drafts, drafting.passes, tokens / passes, acceptance, statistics.median(ratios))
+
+
+def _decode(lm: LM, prompt: Sequence[int], way: Way, max_tokens: int) -> tuple[list[int], float]:
+    pieces = list(lm.stream(prompt, max_tokens=max_tokens, sampling=GREEDY, way=way))
+    tokens = [piece.event.new for piece in pieces if piece.event is not None and piece.event.is_final]
+    return [token for token in tokens if token is not None], lm.figures.seconds
+
+
+def _stories() -> Iterator[str]:
+    return read_documents(Source(files=str(DATA / "stories.heldout.jsonl")))
+
+
+if __name__ == "__main__":
+    main()

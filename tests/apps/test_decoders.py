@@ -1,0 +1,133 @@
+"""`cutaway generate` and `evaluate` by every decoder, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from cutaway.apps.cli import main
+from cutaway.train.recipe import load_recipe
+from tests.train import runs
+
+Capture = pytest.CaptureFixture[str]
+RECIPE = runs.RECIPE.replace('kind = "character"', 'kind = "byte"')
+KINDS = {
+    "hybrid": ("objective.kind='hybrid'", "objective.block_size=4"),
+    "diffusion": ("objective.kind='diffusion'",),
+    "blocks": ("objective.kind='diffusion'", "objective.block_size=4"),
+}
+MASK = "<|mask|>"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small run of each kind, which has seen a few lines."""
+    found = {}
+    for name, changes in KINDS.items():
+        folder = tmp_path_factory.mktemp(name)
+        plan = load_recipe(
+            str(runs.write_recipe(folder, recipe=RECIPE)),
+            [*changes, "training.steps=40", "training.save_every=40", "training.evaluate_every=40", "model.context=32"],
+        )
+        runs.train(plan, folder / "run")
+        found[name] = str(folder / "run")
+    return found
+
+
+def ask(capsys: Capture, *words: str) -> tuple[str, str]:
+    """What a command prints and says."""
+    capsys.readouterr()
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    return shown.out, shown.err
+
+
+@pytest.mark.parametrize(
+    "drafts", [("--drafts", "2"), ("--drafts", "3", "--two-passes"), ()], ids=["one", "two", "auto"]
+)
+def test_the_hybrid_says_the_autoregressive_text_and_both_figures(
+    drafts: tuple[str, ...], places: dict[str, str], capsys: Capture
+) -> None:
+    words = ("generate", places["hybrid"], "The cat", "--max-tokens", "12", "--temperature", "0")
+    plain, _ = ask(capsys, *words, "--decoder", "autoregressive")
+    shown, told = ask(capsys, *words, *drafts)
+    assert shown == plain
+    assert "12 tokens in" in told
+    assert "tokens a pass" in told
+    assert "Autoregressive: 12 tokens in 12 passes" in told
+    found = json.loads(ask(capsys, *words, *drafts, "--json")[0])
+    assert "The cat" + found["text"] + "\n" == plain
+    assert found["autoregressive"]["num_passes"] == 12
+    figures = found["figures"]
+    assert figures["tokens_per_pass"] == 12 / figures["num_passes"]
+    kinds = [event["kind"] for event in found["events"]]
+    assert math.isclose(figures["acceptance"], kinds.count("accept") / kinds.count("draft"))
+
+
+@pytest.mark.parametrize("kind", ["diffusion", "blocks"])
+@pytest.mark.parametrize("order", ["confidence", "margin", "entropy", "threshold", "ancestral", "first_hitting"])
+def test_diffusion_continues_a_prompt_in_every_order(
+    order: str, kind: str, places: dict[str, str], capsys: Capture
+) -> None:
+    words = ("generate", places[kind], "The cat", "--max-tokens", "9", "--order", order, "--seed", "1", "--json")
+    found = json.loads(ask(capsys, *words)[0])
+    assert sorted(event["position"] for event in found["events"]) == list(range(7, 16))
+
+
+def test_holes_are_filled_in_their_place(places: dict[str, str], capsys: Capture) -> None:
+    shown, _ = ask(capsys, "generate", places["diffusion"], f"The {MASK}{MASK}{MASK} saw the", "--temperature", "0")
+    assert shown.startswith("The ")
+    assert shown.endswith(" saw the\n")
+    assert len(shown) == len("The ___ saw the\n")
+
+
+def test_a_part_is_written_anew(places: dict[str, str], capsys: Capture) -> None:
+    words = ("generate", places["diffusion"], "The cat saw the dog", "--rewrite", "cat", "--temperature", "0")
+    shown, _ = ask(capsys, *words)
+    assert shown.startswith("The ")
+    assert shown.endswith(" saw the dog\n")
+    found = json.loads(ask(capsys, *words, "--json")[0])
+    assert [event["kind"] for event in found["events"]] == ["remask"] * 3 + ["commit"] * 3
+
+
+def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(runs.TEXT[:500].replace("cat", "kät"), "utf-8")
+    text = str(tmp_path / "text.txt")
+    for kind, place in places.items():
+        shown, _ = ask(capsys, "evaluate", place, text)
+        found = json.loads(ask(capsys, "evaluate", place, text, "--json")[0])
+        assert ("an upper bound, by 4 draws" in shown) == (kind != "hybrid")
+        assert found["estimate"] == ("exact" if kind == "hybrid" else "bound")
+        assert (found["standard_error"] is None) == (kind == "hybrid")
+        assert found["bits_per_character"] > found["bits_per_byte"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "message"),
+    [
+        ("hybrid", ("--decoder", "diffusion"), "trained to predict 'hybrid'. Use the hybrid or autoregressive decoder"),
+        ("hybrid", ("--order", "margin"), "settings for denoising are given"),
+        ("hybrid", ("--drafts", "9"), "learned to draft 1 to 3 tokens ahead"),
+        ("hybrid", ("--drafts", "many"), "Give a number of tokens, or auto"),
+        ("hybrid", ("--decoder", "magic"), "Allowed: autoregressive, diffusion, hybrid"),
+        ("diffusion", ("--drafts", "3"), "settings for drafting are given"),
+        ("diffusion", ("--decoder", "autoregressive"), "taken token by token, its text would mean nothing"),
+        ("diffusion", ("--passes", "99"), "Allowed: 1 to"),
+        ("diffusion", ("--order", "best"), "Allowed: ancestral"),
+        ("diffusion", ("--threshold", "0.5", "--order", "margin"), "--order is margin"),
+        ("diffusion", ("--rewrite", "mouse"), "does not stand in the prompt"),
+        ("diffusion", ("--max-tokens", "0"), "nothing is left to fill in"),
+    ],
+)
+def test_what_does_not_go_together_is_one_message(
+    kind: str, words: tuple[str, ...], message: str, places: dict[str, str], capsys: Capture
+) -> None:
+    capsys.readouterr()
+    assert main(["generate", places[kind], "The cat", "--max-tokens", "9", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in " ".join(shown.err.split())
+    assert shown.err.count("\n") == 1
