@@ -15,7 +15,6 @@ from cutaway.data.sources import Source
 from cutaway.strict import default_of, describe, is_required
 from cutaway.train import recipe, recipe_data
 from cutaway.train.adapters import AdapterConfig
-from cutaway.train.objective import ObjectiveRecipe
 
 TARGET = Path(__file__).with_name("recipes.md")
 INTRODUCTION = """# Recipes
@@ -61,7 +60,6 @@ TABLES: dict[str, type] = {
     "`[tokenizer]`": recipe.TokenizerRecipe,
     "`[data]`": recipe_data.DataRecipe,
     "`[[data.train]]` and `[[data.validation]]`": Source,
-    "`[objective]`": ObjectiveRecipe,
     "`[pairs]`": recipe_data.PairsRecipe,
     "`[[pairs.train]]` and `[[pairs.validation]]`": PairSource,
     "`[dialogues]`": recipe_data.DialoguesRecipe,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from cutaway.cost import bytes_per_pass, num_parameters
 from cutaway.data import Source, read_documents
-from cutaway.decode import Decoder, Denoising, Drafting, Figures, Sampling, Session, Step, natural, replay, run
+from cutaway.decode import Decoder, Denoising, Drafting, Figures, Sampling, Session, Step, Way, natural, replay, run
 from cutaway.errors import CutawayError
 from cutaway.lm import LM, load
 from cutaway.train.display import clock
@@ -29,12 +29,11 @@ PROMPT_TOKENS = 16
 GREEDY = Sampling(temperature=0)
 
 
-class Way(NamedTuple):
-    """A decoder and its settings. samples: whether the sample is made so."""
+class Decoding(NamedTuple):
+    """A decoder with its settings, by name. samples: whether the sample is made so."""
 
     name: str
-    decoder: str
-    how: Denoising | Drafting | None = None
+    way: Way
     samples: bool = True
 
 
@@ -101,12 +100,12 @@ def measured(lm: LM, place: Path, summary: RunSummary, arguments: argparse.Names
     """The rows of one run. Raises CutawayError where texts or model do not fit what was asked for."""
     texts = read_documents(Source(files=str(arguments.texts.resolve())))
     prompts = [lm.ids(text)[:PROMPT_TOKENS] for text, _ in zip(texts, range(arguments.num_texts), strict=False)]
-    for way in ways(lm):
+    for decoding in decodings(lm):
         tokens, passes, seconds, moved = 0, 0, 0.0, 0.0
         for number, ids in enumerate(prompts):
             figures = Figures()
             steps: list[tuple[int, int]] = []
-            decoder = counted(decode(lm, ids, way, GREEDY, arguments.max_tokens, number), steps)
+            decoder = counted(decode(lm, ids, decoding.way, GREEDY, arguments.max_tokens, number), steps)
             for _ in run(decoder, figures):
                 pass
             moved += sum(bytes_per_pass(lm.config, num_read, num_kept) for num_read, num_kept in steps)
@@ -119,42 +118,36 @@ def measured(lm: LM, place: Path, summary: RunSummary, arguments: argparse.Names
             run=place.name,
             recipe=summary.name,
             objective=summary.objective,
-            decoder=way.name,
+            decoder=decoding.name,
             parameters=num_parameters(lm.config),
             tokens_per_pass=tokens / passes,
             tokens_per_second=tokens / seconds,
             bytes_per_token=moved / tokens,
-            sample=sample(lm, arguments.prompt, way, arguments.max_tokens) if way.samples else "",
+            sample=sample(lm, arguments.prompt, decoding.way, arguments.max_tokens) if decoding.samples else "",
         )
 
 
-def ways(lm: LM) -> list[Way]:
+def decodings(lm: LM) -> list[Decoding]:
     """The decoders that fit a model. Those of diffusion: one token a pass in random order, and all that are likely enough."""
-    alone = Way(name="autoregressive", decoder="autoregressive")
+    alone = Way(decoder="autoregressive")
     if not lm.config.says_masked:
-        return [alone]
+        return [Decoding("autoregressive", alone)]
     if lm.config.says_next:
-        one = Way(name="hybrid, one pass a round", decoder="hybrid", how=Drafting(passes="one"))
-        two = Way(name="hybrid, two passes a round", decoder="hybrid", how=Drafting(passes="two"))
-        return [Way(name=alone.name, decoder=alone.decoder, samples=False), one, two]
+        one, two = Way(drafting=Drafting(passes="one")), Way(drafting=Drafting(passes="two"))
+        return [
+            Decoding("autoregressive", alone, samples=False),
+            Decoding("hybrid, one pass a round", one),
+            Decoding("hybrid, two passes a round", two),
+        ]
     return [
-        Way(name="diffusion, one token a pass", decoder="diffusion", how=Denoising(order="first_hitting")),
-        Way(name="diffusion, threshold 0.9", decoder="diffusion", how=Denoising(order="threshold")),
+        Decoding("diffusion, one token a pass", Way(denoising=Denoising(order="first_hitting"))),
+        Decoding("diffusion, threshold 0.9", Way(denoising=Denoising(order="threshold"))),
     ]
 
 
 def decode(lm: LM, ids: Sequence[int], way: Way, sampling: Sampling, max_tokens: int, request: int = 0) -> Decoder:
     """A decoder of one text, which goes on to max_tokens whatever it says."""
-    return natural(
-        Session(lm.model),
-        ids,
-        sampling,
-        max_tokens=max_tokens,
-        decoder=way.decoder,
-        how=way.how,
-        eos_ids=(),
-        request=request,
-    )
+    return natural(Session(lm.model), ids, sampling, max_tokens=max_tokens, way=way, eos_ids=(), request=request)
 
 
 def counted(decoder: Decoder, steps: list[tuple[int, int]]) -> Decoder:

@@ -164,7 +164,7 @@ def test_the_picture_tells_objectives_bounds_and_groups_apart(tmp_path: Path, mo
 
 
 def test_the_recipes_differ_in_the_objective_alone() -> None:
-    read = {name: tomllib.loads((RECIPES / f"{name}.toml").read_text("utf-8")) for name in NAMES}
+    read = {name: tomllib.loads((RECIPES / f"paradigm-{name}.toml").read_text("utf-8")) for name in NAMES}
     apart = ("name", "description", "objective")
     shared = [{key: value for key, value in each.items() if key not in apart} for each in read.values()]
     assert all(each == shared[0] for each in shared)
@@ -176,7 +176,7 @@ def test_the_recipes_differ_in_the_objective_alone() -> None:
         "hybrid": {"kind": "hybrid", "block_size": 8},
     }
     for name in NAMES:
-        recipe = load_recipe(str(RECIPES / f"{name}.toml"))
+        recipe = load_recipe(str(RECIPES / f"paradigm-{name}.toml"))
         assert recipe.objective.block_size is None or recipe.model is not None
         assert recipe.model is not None
         assert recipe.model.context % (recipe.objective.block_size or 1) == 0

@@ -15,6 +15,7 @@ from cutaway.objectives import causal, masked, rows_of
 from cutaway.objectives.noise import at_rate
 from cutaway.text import Tokenizer, train_tokenizer
 from cutaway.train.loop import Trainer
+from cutaway.train.text_feed import TextFeed
 from tests.train import runs
 
 TEXTS = ["ab>cde", "x>é", "abcd>a>b"]  # é has two bytes; of two marks the first counts
@@ -143,4 +144,9 @@ def test_a_recipe_learns_what_stands_behind_the_marker(kind: str, tmp_path: Path
     task = trainer.data.task(0, 0)
     begun = task.input_ids[0, :8].tolist()
     assert trainer.data.config.tokens.mask not in begun, "what is read is never hidden"
+    assert isinstance(trainer.data, TextFeed)
+    opening = list(trainer.data.opening.ids)
+    assert begun[: len(opening)] == opening == [trainer.data.tokenizer.roles.eos, *b"The "], (
+        "a sample begins as a row does"
+    )
     assert [event.kind for event in trainer.run()].count("step") == 3

@@ -50,17 +50,17 @@ class Rows:
 
 def rows_of(batch: Batch, *, is_shifted: bool = False) -> Rows:
     """What may be hidden: a token that next-token prediction would score; and the first of a text, unless it is shifted, if the
-    one after it is scored."""
+    one after it is scored. What fills up a row is never hidden."""
     ids, next_ids = torch.as_tensor(batch.input_ids), torch.as_tensor(batch.target_ids)
     scored = torch.as_tensor(batch.weights) > 0
     if batch.segments is None or batch.positions is None:
         positions, segments = torch.arange(ids.shape[1]).expand_as(ids), None
-        begins = positions == 0
+        is_text = torch.ones_like(scored)
     else:
         positions, segments = torch.as_tensor(batch.positions), torch.as_tensor(batch.segments)
-        begins = (positions == 0) & (segments != visibility.PADDING)
+        is_text = segments != visibility.PADDING
     before = torch.cat([torch.zeros_like(scored[:, :1]), scored[:, :-1]], dim=1)
-    may_hide = torch.where(begins, scored & (not is_shifted), before)
+    may_hide = torch.where(positions == 0, scored & (not is_shifted), before) & is_text
     return Rows(ids, next_ids, may_hide, positions, segments, scored)
 
 

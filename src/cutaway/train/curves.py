@@ -101,7 +101,7 @@ def _picture(path: Path) -> Iterator[Any]:
     axes.set_xlabel("step", color=FAINT)
     axes.set_ylabel("loss, nats a token", color=FAINT)
     axes.tick_params(colors=FAINT)
-    axes.legend(frameon=False, labelcolor=INK)
+    axes.legend(loc="upper right", frameon=False, labelcolor=INK)  # where falling curves leave room
     figure.tight_layout()
     write_file(path, lambda temporary: figure.savefig(temporary, format="png"))
 

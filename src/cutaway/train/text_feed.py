@@ -199,6 +199,8 @@ def _opening(recipe: Recipe, tokenizer: Tokenizer, config: ModelConfig) -> Openi
     context, ids = config.context, sample_ids(recipe, tokenizer)
     if not ids and tokenizer.roles.bos is None:
         raise CutawayError("sample.prompt is empty, and this tokenizer has no token that begins a text. Give a text.")
+    if data_of(recipe).scored_after is not None and tokenizer.roles.eos is not None:
+        ids = [tokenizer.roles.eos, *ids]  # as in a row, where a document stands behind the end of the one before
     if config.main.position.is_table and len(ids) > context:
         raise CutawayError(
             f"sample.prompt has {len(ids)} tokens, and the model reads {context}. Give a shorter sample.prompt."
