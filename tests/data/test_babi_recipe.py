@@ -43,11 +43,14 @@ def test_other_files_are_named_and_nothing_is_written(tmp_path: Path, capsys: py
     assert not out.exists()
 
 
-def test_the_recipe_shares_one_layer_and_holds_every_task_out() -> None:
+def test_the_recipe_has_layers_of_its_own_and_holds_every_task_out() -> None:
     recipe = load_recipe(str(RECIPE / "babi.toml"))
     assert recipe.writes_answers
     assert recipe.model is not None
-    assert recipe.model.decoder.num_shared == 1
+    assert recipe.model.decoder.num_distinct == 6
+    shared = load_recipe(str(RECIPE / "babi.toml"), ["model.decoder.num_shared=1"])
+    assert shared.model is not None
+    assert shared.model.decoder.num_distinct == 1
     assert recipe.questions is not None
     assert len(recipe.questions.validation) == 19
     assert len((RECIPE / "files.tsv").read_text().splitlines()) == 39
