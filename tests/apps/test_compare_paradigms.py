@@ -209,3 +209,32 @@ def test_the_script_makes_the_tables_of_any_runs(trained: dict[str, Path], tmp_p
     assert single["bytes_per_token"] > alone["bytes_per_token"] > 4 * alone["parameters"] * 0.5
     assert all(row["sample"].startswith("The ") for row in found["decoded"] if row["decoder"] != "autoregressive")
     assert measure.main([str(tmp_path / "none"), *words]) == 2
+
+
+def test_the_script_fills_holes_of_any_runs(
+    trained: dict[str, Path], tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    infill = script(RECIPES / "infill.py")
+    (tmp_path / "texts.txt").write_text("The cat saw the dog, and came. " * 2, "utf-8")
+    monkeypatch.setattr(infill, "LENGTHS", (1, 4))
+    words = ["--texts", str(tmp_path / "texts.txt"), "--passages", "3", "--length", "16"]
+    assert infill.main([*map(str, trained.values()), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| run | 1 hidden | 4 hidden |"
+    assert [line.split()[1] for line in lines[2:]] == list(trained)
+    assert infill.main([str(trained["next"]), *words[:-1], "99"]) == 2
+    assert "gives 0 passages" in capsys.readouterr().err
+
+
+def test_a_hole_of_the_text_itself_is_right(trained: dict[str, Path]) -> None:
+    """What a decoder says is compared with what stood at its place."""
+    from cutaway.lm import load
+
+    infill = script(RECIPES / "infill.py")
+    lm = load(trained["next"])
+    text = lm.tokenizer.encode("The cat saw the ")
+    said = [piece.event.new for piece in lm.stream(text[:6], max_tokens=4) if piece.event is not None]
+    whole = [*text[:6], *[token for token in said if token is not None], *text[:6]]
+    assert infill.right(lm, [whole], 4) == 1.0
+    whole[7] = (whole[7] + 1) % lm.config.vocab_size
+    assert infill.right(lm, [whole], 4) < 1.0
