@@ -71,7 +71,7 @@ def measure(options: Options) -> list[Row]:
         name = f"cutaway open, {made['parameters'] / 1e6:.0f} M parameters"
         rows = _opening(name, [path, few], tab, options)
         with _opened([path, few]) as (address, _):
-            tab.open(address)
+            _open_page(tab, address)
             rows += [*_short(tab, short), *_long(tab, texts, long, short)]
         return [*rows, *_bundled(tab, options.model, short)]
 
@@ -120,6 +120,13 @@ def _opened(words: Sequence[str]) -> Iterator[tuple[str, float]]:
             process.send_signal(signal.SIGINT)
 
 
+def _open_page(tab: Page, address: str) -> None:
+    """Open the page, and wait for the first text: the page is there before the model is."""
+    tab.browser.visit(address)
+    _wait(tab, is_rolled=True)
+    tab.settle()
+
+
 def _wait(tab: Page, *, is_rolled: bool) -> None:
     """Until the loom of the text that was written last is painted."""
     condition = PAINTED.format(rolled=str(is_rolled).lower())
@@ -157,7 +164,7 @@ def _short(tab: Page, text: str) -> list[Row]:
 def _bundled(tab: Page, model: str, text: str) -> list[Row]:
     """What a saved page of the bundled model takes."""
     with _opened([model, text]) as (address, _):
-        tab.open(address)
+        _open_page(tab, address)
         return [within(f"{SHORT} tokens of {model}: a saved page", _saved(tab), MOST_SAVED)]
 
 

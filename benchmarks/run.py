@@ -7,6 +7,7 @@ measured. Exit code 0: measured, and every goal met; 1: a goal was missed, or a 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ FIGURES = {
 
 def main() -> int:
     """Measure, print, write."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it; what is opened ends by it
     arguments = parse()
     warn(is_quick=arguments.quick)
     options = Options(is_quick=arguments.quick, model=arguments.model)

@@ -208,7 +208,7 @@ export class Position {
       high = TALL / rows;
     const pen = fit(this.picture, width, TALL),
       flat = table.flat(),
-      most = Math.max(...flat.map(Math.abs)) || 1;
+      most = flat.reduce((found, value) => Math.max(found, Math.abs(value)), 0) || 1; // more values than a call takes arguments
     const isWave = context.run?.model.position_kind === "sinusoidal";
     cells(
       pen,
