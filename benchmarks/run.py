@@ -39,7 +39,9 @@ FIGURES = {
 
 def main() -> int:
     """Measure, print, write."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it; what is opened ends by it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell in the background ignores it; what is opened ends by it
     arguments = parse()
     warn(is_quick=arguments.quick)
     options = Options(is_quick=arguments.quick, model=arguments.model)
