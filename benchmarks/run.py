@@ -39,9 +39,8 @@ FIGURES = {
 
 def main() -> int:
     """Measure, print, write."""
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell in the background ignores it; what is opened ends by it
+    # What a shell starts in the background ignores Ctrl-C, and so would the programs that are started, and ended by it, here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = parse()
     warn(is_quick=arguments.quick)
     options = Options(is_quick=arguments.quick, model=arguments.model)
