@@ -53,6 +53,17 @@ def tab(browser: str) -> Iterator[Page]:
         yield opened
 
 
+def test_a_table_of_more_numbers_than_a_call_takes_is_drawn(tab: Page, tmp_path: Path) -> None:
+    """Positions 640 wide, of hundreds of places: the picture is drawn, and the keys still answer."""
+    tokenizer = trained("bpe")
+    config = tiny.config(decoder=tiny.stack(d_model=640), vocab_size=tokenizer.vocab_size, context=4096)
+    checkpoint.save(tmp_path / "long", tiny.model(config), tokenizer_files=tokenizer.save)
+    with serving(tmp_path / "long") as found:
+        tab.open(found.address + "#position")
+        tab.key("/")
+        assert tab.value("document.activeElement.tagName") == "TEXTAREA"
+
+
 def test_a_generation_that_is_cut_goes_on_by_itself(
     tab: Page, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
