@@ -57,11 +57,14 @@ def way_of(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Way
         denoising = Denoising(order=order, num_passes=given["passes"], threshold=threshold, window=given["window"])
     rewritten = () if arguments.rewrite is None else _places(lm, prompts, arguments.rewrite)
     way = Way(decoder=arguments.decoder, denoising=denoising, rewritten=rewritten)
-    has_drafts = arguments.drafts is not None or arguments.two_passes
-    if lm.config.decoder is None or (way.decoder_for(lm.config) != "hybrid" and not has_drafts):
-        return way
-    drafting = _drafting(lm, prompts, arguments) if way.decoder_for(lm.config) == "hybrid" else _plain_drafting()
-    return Way(decoder=arguments.decoder or way.decoder_for(lm.config), denoising=denoising, drafting=drafting)
+    name = None if lm.config.decoder is None else way.decoder_for(lm.config)
+    if name == "hybrid":
+        return Way(decoder=name, denoising=denoising, rewritten=rewritten, drafting=_drafting(lm, prompts, arguments))
+    if arguments.drafts is not None or arguments.two_passes:
+        raise CutawayError(
+            f"--drafts and --two-passes are for the hybrid decoder, and '{lm.name}' decodes by {name or 'none'}. Leave them out."
+        )
+    return way
 
 
 def is_holed(lm: LM, prompt: str) -> bool:
@@ -144,13 +147,6 @@ def _drafting(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> 
     passes = "two" if arguments.two_passes else "one"
     plan = Drafting(num_drafts=number, passes=passes)  # type: ignore[arg-type]
     return Drafting(num_drafts=num_drafts_of(lm.config, plan), passes=plan.passes)
-
-
-def _plain_drafting() -> Drafting:
-    """Settings that only say that they were given: `Way` refuses them for another decoder."""
-    from ...decode import Drafting
-
-    return Drafting()
 
 
 def _places(lm: LM, prompts: Sequence[str], part: str) -> tuple[int, ...]:
