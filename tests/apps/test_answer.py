@@ -128,7 +128,10 @@ MISTAKES = {
     "no text": (("READER", "Who?", "--context", "FOLDER/junk.txt"), "is not UTF-8 text"),
     "a mute model": (("FOLDER/mute", "Who?", "--context", "FOLDER/text.txt"), "cannot answer"),
     "a missing model": (("FOLDER/gone", "Who?", "--context", "FOLDER/text.txt"), "There is no model"),
-    "no bundled model": (("Who?", "--context", "FOLDER/text.txt"), "No bundled model marks answers"),
+    "no bundled model": (
+        ("Who?", "--context", "FOLDER/text.txt"),
+        "No model that answers comes with Cutaway. Name one",
+    ),
     "no number": (("READER", "Who?", "--context", "FOLDER/text.txt", "--num", "0"), "num is 0"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cutaway.apps.cli import main
 from cutaway.lm import load
 from cutaway.tasks.answer import evaluate_answers
 from cutaway.tasks.summaries import evaluate_summaries
@@ -34,3 +35,10 @@ def test_summaries_stand_beside_their_baselines(tmp_path: Path, capsys: Capture)
         assert all(f"{score.value:.2f}" in table for score in report.scores)
     found = json.loads(ask(capsys, *words, "--json"))
     assert found["scores"][wanted.model.scores[0].metric]["value"] == wanted.model.scores[0].value
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, capsys: Capture) -> None:
+    for place, reason in ((tmp_path, "it is a folder"), (Path("/dev/null/report.json"), "File exists")):
+        assert main(["evaluate", "no-such-model", "file.tsv", "--report", str(place)]) == 2
+        assert f"Could not save {place}: {reason}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -103,6 +104,17 @@ def test_a_report_says_how_good(tmp_path: Path) -> None:
     assert [example.prediction for example in report.examples] == [translation.text for translation in said]
     assert {score.metric for score in report.scores} == {"bleu", "chrf"}
     assert report.best(1) == [0]
+
+
+def test_a_missing_library_is_named_before_anything_is_translated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    (tmp_path / "pairs.tsv").write_text("Ja\tYes\n", "utf-8")
+    done: list[int] = []
+    with pytest.raises(CutawayError, match=r"need the package sacrebleu, which is not installed. Install it:  pip"):
+        evaluate_translations(translator(), PairSource(files="pairs.tsv", folder=tmp_path), progress=done.append)
+    assert not done
 
 
 def test_a_model_without_two_stacks_does_not_translate() -> None:

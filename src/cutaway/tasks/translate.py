@@ -16,9 +16,11 @@ from ..decode.beam import Hypothesis
 from ..errors import CutawayError
 from ..lens.pair import cross_attention
 from ..lm import LM
+from .metrics import find_families
 from .report import Report, make_report
 
 BEAM = Beam(num_beams=4)
+METRICS = ("bleu", "chrf")
 PER_SOURCE_TOKEN, EXTRA = 2, 10  # the most target tokens: twice the source's, and ten
 PIECE = 1024  # texts that are read, translated and handed on at a time
 BATCH = 256  # beams that are decoded together: 64 are a third slower
@@ -117,7 +119,8 @@ def evaluate_translations(
     batch_size: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """BLEU and chrF of a model's translations of a file of pairs."""
+    """BLEU and chrF of a model's translations of a file of pairs. Raises CutawayError where sacrebleu is missing."""
+    find_families(METRICS)  # what is missing is said before the work
     pairs = list(read_pairs(source))
     began = time.perf_counter()
     texts = [pair.source for pair in pairs]
@@ -127,7 +130,7 @@ def evaluate_translations(
         model=lm.name,
         data=source.paths(),
         examples=[(pair.source, text, [pair.target]) for pair, text in zip(pairs, said, strict=True)],
-        metric=["bleu", "chrf"],
+        metric=METRICS,
         seconds=time.perf_counter() - began,
     )
 

@@ -58,6 +58,18 @@ def write_file(path: Path, content: bytes | Callable[[Path], None]) -> None:
         _sync(path.parent)
 
 
+def check_file(path: Path) -> None:
+    """Raises CutawayError where `write_file` would now refuse: to be asked before long work. Its folder is made."""
+    path = path.resolve()
+    with _reporting(path):
+        if path.is_dir():
+            raise WriteError(path, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = _beside(path)
+        probe.touch()
+        probe.unlink()
+
+
 def write_directory(target: Path, writer: Callable[[Path], None]) -> None:
     """Write or replace a directory. writer: fills the empty directory that it is given; `complete.json` is added here.
 

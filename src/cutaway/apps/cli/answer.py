@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, command, print_json, text_of
+from .shared import command, print_json, text_of
 
 if TYPE_CHECKING:
     from ...tasks.answer import Answers
@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     example = 'cutaway answer my-model --context report.txt "Who wrote the report?"'
     parser = command(commands, "answer", "answer a question about a text, and show where the answer stands", example)
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help=f"{MODEL_HELP} (default: the bundled one that marks answers)"
+        "model", metavar="MODEL", nargs="?", help="a checkpoint or run directory, or a .gguf file; none is bundled"
     )
     parser.add_argument("question", metavar="QUESTION", help="what is asked")
     parser.add_argument(
@@ -41,12 +41,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Answer as the options say."""
     if not arguments.question.strip():
         raise CutawayError('The question is empty. Ask something: cutaway answer MODEL --context FILE "Who …?"')
+    if arguments.model is None:
+        raise CutawayError(
+            "No model that answers comes with Cutaway. Name one that marks or writes answers: cutaway answer MODEL "
+            "--context FILE QUESTION. The recipes in recipes/squad-minilm and recipes/babi train small ones."
+        )
     context = text_of(arguments.context)
     from ...lm import load
     from ...tasks.answer import Asking, answer
 
     asking = Asking(num=arguments.num, max_tokens=arguments.max_tokens, prompt=arguments.prompt)
-    found = answer(load(arguments.model or bundled()), arguments.question, context, asking)
+    found = answer(load(arguments.model), arguments.question, context, asking)
     if arguments.json:
         print_json(as_json(found))
         return 0
@@ -55,19 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     show(found, plain_console())
     return 0
-
-
-def bundled() -> str:
-    """The bundled model that marks answers. Raises CutawayError where none does."""
-    from ...lm import bundled_models, read_config
-    from ...train.question_feed import SPAN_LABELS
-
-    found = [name for name in bundled_models() if read_config(name).num_labels == SPAN_LABELS]
-    if not found:
-        raise CutawayError(
-            "No bundled model marks answers. Name one that does: cutaway answer MODEL --context FILE QUESTION"
-        )
-    return found[0]
 
 
 def as_json(found: Answers) -> dict[str, Any]:

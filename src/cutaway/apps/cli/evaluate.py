@@ -71,7 +71,10 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, with a progress bar on the terminal."""
     from ...lm import load
+    from ...weights.atomic import check_file
 
+    if arguments.report is not None:
+        check_file(Path(arguments.report))
     lm = load(arguments.model)
     task = arguments.task or ("answer" if lm.config.num_labels else "translate" if lm.config.has_cross else "predict")
     if task == "predict":

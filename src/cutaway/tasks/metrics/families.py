@@ -21,7 +21,7 @@ METRICS: Final[dict[str, Metric]] = {
 
 
 def find_families(names: str | Sequence[str]) -> list[tuple[Family, str]]:
-    """Families with the option asked for. names: one or several, each once. Raises CutawayError for any other."""
+    """Families with the option asked for. names: one or several, each once. Raises CutawayError for any other or no library."""
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted:
         raise CutawayError(f"No metric is named. Allowed: {', '.join(FAMILIES)}.")
@@ -40,4 +40,5 @@ def _find(name: str) -> tuple[Family, str]:
     if option and option not in family.options:
         allowed = f"Allowed: {', '.join(family.options)}." if family.options != ("",) else "It takes none."
         raise CutawayError(f"'{option}' is no option of the metric '{base}'. {allowed}")
+    family.library()
     return family, option or family.options[0]

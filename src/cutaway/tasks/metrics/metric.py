@@ -47,13 +47,17 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Metrics that are measured together. options: what may stand behind a colon in its name (`bleu:zh`); the first is usual."""
+    """Metrics that are measured together. options: what may stand behind a colon in its name (`bleu:zh`); the first is usual.
+
+    library: imports what it measures with, or raises CutawayError.
+    """
 
     name: str
     metrics: tuple[Metric, ...]
     measure: Callable[[Sequence[Example], str], Measured]
     options: tuple[str, ...] = ("",)
     needs_reference: bool = True
+    library: Callable[[], object] = lambda: None
 
 
 def mean(name: str) -> Metric:

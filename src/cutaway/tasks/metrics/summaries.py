@@ -34,5 +34,9 @@ def _joint(scorer: Any, example: Example) -> Any:
 
 
 ROUGE: Final = Family(
-    name="rouge", metrics=tuple(mean(name) for name in NAMES), measure=_measure, options=("", "joint")
+    name="rouge",
+    metrics=tuple(mean(name) for name in NAMES),
+    measure=_measure,
+    options=("", "joint"),
+    library=lambda: rouge_scorer(list(NAMES)),
 )
