@@ -12,7 +12,8 @@ from cutaway.cost import flops_per_token, num_parameters
 from cutaway.model import Transformer, initialise, visibility
 from cutaway.objectives import Task
 from cutaway.runtime.kernels import accelerate
-from cutaway.train.machine import keep_freed_memory, peak_flops
+from cutaway.runtime.memory import keep_freed_memory
+from cutaway.train.machine import peak_flops
 from cutaway.train.optimise import make_optimisers
 from cutaway.train.recipe import OptimiserRecipe
 from cutaway.train.step import gradient_step, micro_seed

@@ -1,11 +1,11 @@
-"""What the machine can do: a rate of the right size, and calls that may be made twice."""
+"""What the machine can do: a rate of the right size."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from cutaway.train.machine import keep_freed_memory, peak_flops
+from cutaway.train.machine import peak_flops
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -17,9 +17,3 @@ def test_measuring_draws_no_random_number() -> None:
     before = torch.get_rng_state()
     peak_flops(size=8, seconds=0.0)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_memory_may_be_kept_twice() -> None:
-    keep_freed_memory()
-    keep_freed_memory()
-    assert float(torch.ones(3_000_000).sum()) == 3_000_000

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from ..cost import flops_per_token
 from ..model import Transformer
 from ..runtime.kernels import accelerate
+from ..runtime.memory import keep_freed_memory
 from ..weights import checkpoint
 from ..weights.train_state import load_state
 from .average import averaged
@@ -24,7 +25,7 @@ from .begin import FindBase, begin
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
 from .feed import Feed, Held
-from .machine import find_device, keep_freed_memory, peak_flops
+from .machine import find_device, peak_flops
 from .optimise import factor, make_optimisers, rates, set_rate
 from .recipe import Recipe
 from .run_directory import RunDirectory, complete_checkpoints

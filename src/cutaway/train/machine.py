@@ -39,19 +39,3 @@ def peak_flops(
         (left @ right)[0, 0].item()  # which waits for the device
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next step: without it every large tensor is paged in anew (a tenth of a step).
-
-    Does nothing where the C library has no mallopt.
-    """
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, mmap_threshold, top_pad = -1, -3, -2
-    for option, num_bytes in ((trim_threshold, 2**31 - 1), (mmap_threshold, 2**30), (top_pad, 2**26)):
-        mallopt(option, num_bytes)

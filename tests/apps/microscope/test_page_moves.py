@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from cutaway.weights import checkpoint
+from tests import tiny
 from tests.apps.microscope.driver import Page, page
 from tests.apps.microscope.serving import Serving, serving
-from tests.apps.small import saved
+from tests.text.samples import trained
 
 STAGES = ("tokens", "embedding", "position", "layers", "feedforward", "stream", "output", "why")
+RUN_ON = """new Promise((done) => {
+  const { context, looms } = microscope;
+  let moves = 0;
+  const move = () => {
+    context.set({ i: context.place.i - 1 });
+    if (++moves < 4) requestAnimationFrame(move);
+    else requestAnimationFrame(() => done([context.place.i, context.isRunningOn, looms[0].isPainted(true)]));
+  };
+  move();
+})"""
 PLACE = "(({view, stage, ...rest}) => rest)(microscope.context.place)"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(saved(tmp_path_factory.mktemp("models") / "small")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def tab(browser: str) -> Iterator[Page]:
-    with page(browser) as opened:
-        yield opened
 
 
 def place(tab: Page, name: str) -> object:
@@ -184,6 +184,24 @@ def test_a_long_text_is_cut_and_survives_a_reload(tab: Page, server: Serving) ->
     assert tab.value("document.querySelector('.says').textContent") == said
     shares = tab.value("microscope.looms[0].flow.shares.map((shares) => shares.reduce((a, b) => a + b, 0))")
     assert shares == pytest.approx([1.0] * len(shares), abs=0.01)
+
+
+def test_threads_follow_when_a_run_through_a_long_text_comes_to_rest(tab: Page, tmp_path: Path) -> None:
+    config = tiny.config(decoder=tiny.stack(), vocab_size=trained("bpe").vocab_size, context=512)
+    checkpoint.save(tmp_path / "long", tiny.model(config), tokenizer_files=trained("bpe").save)
+    with serving(tmp_path / "long") as found:
+        tab.open(found.address)
+        tab.value("microscope.context.set({i: -1, text: 'the cat and the dog sat. '.repeat(100)})")
+        tab.settle()
+        last = place(tab, "i")
+        assert last > 256
+        hasty = tab.value(RUN_ON)
+        assert hasty == [last - 4, True, False], "while it runs, the picture has no threads, and nobody asks for them"
+        tab.settle()
+        assert place(tab, "i") == last - 4
+        assert tab.value("microscope.looms[0].isPainted(true)")
+        shares = tab.value("microscope.looms[0].flow.shares.map((shares) => shares.reduce((a, b) => a + b, 0))")
+        assert shares == pytest.approx([1.0] * len(shares), abs=0.01)
 
 
 def test_the_page_outlives_its_server(tab: Page, server: Serving) -> None:

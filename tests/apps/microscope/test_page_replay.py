@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cutaway.lm import load
-from tests.apps.microscope.driver import Page, page
-from tests.apps.microscope.serving import TEXT, Serving, serving
-from tests.apps.small import saved
+from tests.apps.microscope.driver import Page
+from tests.apps.microscope.serving import TEXT, Serving
 
 Log = list[dict[str, Any]]
 SHEET = """import("/views/sheet.js").then((module) => {{
@@ -70,23 +68,6 @@ FILLED = [
     event(2, "commit", 1, " red", 0.4),
     event(2, "commit", 2, " dog", 0.4),
 ]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture(scope="module")
-def server(model: Path) -> Iterator[Serving]:
-    with serving(model) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def tab(browser: str) -> Iterator[Page]:
-    with page(browser) as opened:
-        yield opened
 
 
 def sheet(tab: Page, events: Log, stood: list[dict[str, Any]] | None = None) -> Any:

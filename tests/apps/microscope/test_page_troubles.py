@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from cutaway.config import TokenIds
 from cutaway.errors import CutawayError
 from cutaway.weights import checkpoint
 from tests import tiny
-from tests.apps.microscope.driver import Page, page
+from tests.apps.microscope.driver import Page
 from tests.apps.microscope.serving import Serving, serving
-from tests.apps.small import saved
 from tests.text.samples import trained
 
 NONSENSE = (
@@ -34,23 +33,6 @@ NONSENSE = (
     "#way?off=no.such.head&more=x",
 )
 SUMS = "microscope.looms.map((loom) => (loom.flow ? loom.flow.{part}.reduce((a, b) => a + b, 0) : 0))"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture(scope="module")
-def server(model: Path) -> Iterator[Serving]:
-    with serving(model) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def tab(browser: str) -> Iterator[Page]:
-    with page(browser) as opened:
-        yield opened
 
 
 def test_a_table_of_more_numbers_than_a_call_takes_is_drawn(tab: Page, tmp_path: Path) -> None:

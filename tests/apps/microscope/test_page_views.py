@@ -12,7 +12,6 @@ from cutaway.weights import checkpoint
 from tests import tiny
 from tests.apps.microscope.driver import Page, page
 from tests.apps.microscope.serving import Serving, serving
-from tests.apps.small import saved
 from tests.text.samples import trained
 
 SAVE = "microscope.asFile().then((file) => file.text())"
@@ -25,20 +24,9 @@ CLICK_TABLE = """(() => {{ const link = document.querySelectorAll("#view-way .ta
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[Serving]:
     with serving(model, "translate-de-en") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def tab(browser: str) -> Iterator[Page]:
-    with page(browser) as opened:
-        yield opened
 
 
 def test_memory_follows_bits_cache_and_batch(tab: Page, server: Serving) -> None:

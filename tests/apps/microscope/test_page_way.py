@@ -15,16 +15,10 @@ from cutaway.lm import LM, load
 from cutaway.weights import checkpoint
 from tests.apps.microscope.driver import Page, page
 from tests.apps.microscope.serving import TEXT, serving
-from tests.apps.small import saved
 
 STAGES = ("tokens", "embedding", "position", "layers", "feedforward", "stream", "output", "why")
 FIELD = re.compile(r"([a-z.0-9]+)\[([\d, ]+)\]")
 OPEN_HEAD = "microscope.context.set({l: 1, h: 2, i: 4, j: 1, open: true})"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tmp_path_factory.mktemp("models") / "small")
 
 
 @pytest.fixture(scope="module")

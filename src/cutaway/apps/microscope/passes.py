@@ -32,7 +32,7 @@ from ...model import visibility as visible
 from ...model.call import Watch
 from ...model.transformer import Stack
 from ...model.visibility import Tokens
-from ...runtime.attend import fused
+from ...runtime.kernels import attend
 from .asks import AskRun
 from .numbers import RULE, check_numbers
 from .reading import MOST_TOKENS, Encoded, read
@@ -252,10 +252,10 @@ def _run(model: Transformer, strands: Sequence[Strand], watch: Watch, *, with_lo
     """A pass to its last site that is wanted. Returns what the last stack read: [batch, position]."""
     main, memory, device = strands[-1], None, model.token.weight.device
     if main.source is not None:
-        seen = Call(main.source.tokens.to(device), attend=fused, watch=watch)
+        seen = Call(main.source.tokens.to(device), attend=attend, watch=watch)
         memory = model.encode(torch.tensor([main.source.reading.ids], device=device), seen)
     ids = torch.tensor([main.reading.ids], device=device)
-    call = Call(main.tokens.to(device), attend=fused, memory=memory, watch=watch)
+    call = Call(main.tokens.to(device), attend=attend, memory=memory, watch=watch)
     states = model.states(ids, call)
     if model.head is not None and with_logits:
         model.logits(states, call)

@@ -154,7 +154,8 @@ class App {
     const { name, num_layers, num_heads, d_model, parameters, kind } = run.model,
       names = { pair: ", two stacks", encoder: ", reads both ways", decoder: "" };
     const words = `${name}, ${num_layers} layers, ${num_heads} heads, ${d_model} wide`;
-    if (byId("model").textContent !== words) fill(byId("model"), words);
+    if (byId("model").textContent === words) return; // what is written anew is laid out anew
+    fill(byId("model"), words);
     document.title = `${name} · Cutaway`;
     byId("foot").textContent =
       `${name}, ${count(parameters)} parameters${names[kind]}. Every number drawn is the model’s own. Nothing leaves this machine.`;

@@ -3,7 +3,7 @@
 
 import { askRun, tensor } from "./api.js";
 import { Refusal } from "./refusal.js";
-import { around, rowsFor } from "./rows.js";
+import { around, rowsFor, WHOLE } from "./rows.js";
 import { start, toHash } from "./state.js";
 
 /** @typedef {import("./types.js").Place} Place */
@@ -12,6 +12,9 @@ import { start, toHash } from "./state.js";
 
 /** Answers kept, by numbers held in them. */
 const MOST_NUMBERS = 40_000_000;
+
+/** Milliseconds: moves that follow each other sooner are one motion, a key that is held. */
+export const MOTION = 150;
 
 export class Context {
   constructor() {
@@ -43,11 +46,17 @@ export class Context {
     this.flying = new Set();
     this.isQueued = false;
     this.written = this.delayed = 0;
+    /** When the token was moved to, and how long the one before had stayed. */
+    this.movedAt = this.stayed = -Infinity;
   }
 
   /** Change the place; everything follows in the next frame. @param {Partial<Place>} [change] */
   set(change = {}) {
     Object.assign(this.place, change);
+    if ("i" in change) {
+      const now = performance.now();
+      [this.stayed, this.movedAt] = [now - this.movedAt, now];
+    }
     this.redraw();
     if (this.written) return;
     this.written = window.setTimeout(() => {
@@ -81,6 +90,12 @@ export class Context {
       this.arrived++;
       this.redraw();
     }, milliseconds);
+  }
+
+  /** Whether the place runs through a long text: what is out of sight follows when it comes to rest. */
+  get isRunningOn() {
+    const isLong = this.run?.stacks.some(({ tokens }) => tokens.length > WHOLE) ?? false;
+    return isLong && this.stayed < MOTION && performance.now() - this.movedAt < MOTION;
   }
 
   /** The place with what is previewed. @returns {Place} */

@@ -197,10 +197,10 @@ export class Loom {
       inputs = stack.columns.length - layers;
     const columns = stack.columns.map(({ site }) => context.window(run, site, rows));
     const isLong = run.stacks.some(({ tokens }) => tokens.length > WHOLE),
-      isFirst = isLong && !this.isPainted(false), // the threads of a long text take seconds: the picture comes before them
-      rolled = isFirst ? undefined : rollout(context);
+      isFirst = isLong && !this.isPainted(false), // the threads of a long text take seconds: the picture comes before them,
+      rolled = isFirst || context.isRunningOn ? undefined : rollout(context); // and a place that runs on does not wait for them
     this.shape = shape(this.element.clientWidth, inputs, layers, rows, true);
-    this.labels.draw(this.shape, rolled?.flows[this.index] ?? null);
+    this.labels.draw(this.shape, rolled?.flows[this.index] ?? null, isFirst);
     if (columns.some((matrix) => !matrix) || (!rolled && !isLong)) return;
     [this.columns, this.paintedFor] = [/** @type {Matrix[]} */ (columns), run.run];
     this.element.style.height = `${this.shape.height}px`;
@@ -214,7 +214,7 @@ export class Loom {
   move(goal) {
     const key = `${this.context.run?.run} ${JSON.stringify(this.context.rows(this.index))}`,
       from = this.drawn;
-    const jumps = key !== this.movedFor || isCalm() || !from.length;
+    const jumps = key !== this.movedFor || isCalm() || this.context.isRunningOn || !from.length;
     [this.movedFor, this.goal] = [key, goal];
     cancelAnimationFrame(this.motion);
     if (jumps) {

@@ -40,13 +40,13 @@ export class LoomLabels {
     readable(this.overview, { press: (_, __, y) => this.jump(y), at: (_, y) => this.readOverview(y) });
   }
 
-  /** @param {Shape} s @param {import("./rollout.js").Flow | null} flow */
-  draw(s, flow) {
+  /** isFirst: what is said comes after the picture. @param {Shape} s @param {import("./rollout.js").Flow | null} flow @param {boolean} isFirst */
+  draw(s, flow, isFirst) {
     const { context } = this,
       run = /** @type {import("../core/types.js").Run} */ (context.run),
       rows = context.rows(this.index);
     const isLast = this.index === run.stacks.length - 1;
-    const says = isLast && run.stacks[this.index].next.length ? context.maybe(() => saysOf(context, run, rows)) : undefined;
+    const says = !isFirst && isLast && run.stacks[this.index].next.length ? context.maybe(() => saysOf(context, run, rows)) : undefined;
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.key : undefined;
     fill(
       this.element,

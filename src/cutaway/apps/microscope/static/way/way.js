@@ -2,6 +2,7 @@
 // changed.
 // In: the context. Out: the stages, and the ruler that sticks under the loom's end.
 
+import { MOTION } from "../core/context.js";
 import { closest, fill, h } from "../core/dom.js";
 import { hide } from "../core/reading.js";
 import { STAGES } from "../core/state.js";
@@ -66,6 +67,7 @@ export class Way {
     this.drawn = new Map();
     /** @type {Map<Drawn, boolean>} */
     this.near = new Map();
+    this.isHasty = false;
     /** @type {Loom[]} */
     this.all = [];
     this.build();
@@ -110,6 +112,7 @@ export class Way {
   draw() {
     const { context } = this,
       run = context.run;
+    this.measure();
     this.prompt.draw();
     if (!run) return;
     if (this.all.length !== run.stacks.length) {
@@ -132,8 +135,8 @@ export class Way {
     fill(this.place, "looking at ", h("span", { class: "look" }, ...drawn(token)), `, layer ${place.l}, head ${place.h}`);
     /** @type {HTMLElement} */ (this.drawn.get(this.beside)?.box).hidden = !isBeside(place);
     this.open.hidden = isBeside(place);
-    this.drawNear();
-    this.follow();
+    this.drawMeasured();
+    if (!this.isHasty) this.follow();
   }
 
   /** @param {number} stack @param {number} layer @param {number} to @param {number} from */
@@ -146,11 +149,25 @@ export class Way {
   }
 
   drawNear() {
-    if (!this.context.run || this.element.hidden) return;
-    const crossings = this.all.length > 1 ? [this.crossings] : [];
-    // Measured together: each drawing makes the next measure slow. What was never drawn has no height yet, and is measured in turn.
+    this.measure();
+    this.drawMeasured();
+  }
+
+  /** What is near, measured together and before anything is drawn: each drawing makes the next measure slow. What was never drawn
+   * has no height yet, and is measured in turn. */
+  measure() {
+    this.isHasty = this.context.isRunningOn;
     this.near = new Map([...this.drawn.values()].filter(({ key }) => key).map((state) => [state, this.isNear(boxOf(state))]));
+  }
+
+  drawMeasured() {
+    const { context } = this;
+    if (!context.run || this.element.hidden) return;
+    if (this.isHasty) context.later(MOTION);
+    const crossings = this.all.length > 1 ? [this.crossings] : [];
+    const wasAwaited = this.isLoomAwaited();
     for (const loom of this.all) this.drawPart(loom);
+    if (wasAwaited && !this.isLoomAwaited()) return context.redraw(); // so that it is seen before the rest is drawn
     if (this.isLoomAwaited()) {
       // The loom comes first: nothing else is asked for before it has its answers.
       for (const { key, box } of this.drawn.values()) box.classList.toggle("stale", key !== "");
@@ -171,10 +188,11 @@ export class Way {
     });
   }
 
-  /** Whether something is at most one screen away. @param {HTMLElement} element */
+  /** Whether something is at most one screen away; in haste, whether it is in sight. @param {HTMLElement} element */
   isNear(element) {
-    const box = element.getBoundingClientRect();
-    return box.bottom >= -innerHeight && box.top <= 2 * innerHeight;
+    const box = element.getBoundingClientRect(),
+      away = this.isHasty ? 0 : innerHeight;
+    return box.bottom >= -away && box.top <= innerHeight + away;
   }
 
   /** @param {{depends: () => any[], draw: () => void}} part */
@@ -182,7 +200,7 @@ export class Way {
     const state = this.drawn.get(part),
       { context } = this;
     if (!state) return;
-    if (state.box.hidden) return;
+    if (state.box.hidden || (this.isHasty && !state.key)) return;
     const key = JSON.stringify([...part.depends(), document.documentElement.dataset.theme, innerWidth, devicePixelRatio]);
     if (key === state.key && (state.whole || state.arrived === context.arrived)) return;
     if (!(this.near.get(state) ?? this.isNear(boxOf(state)))) return;
@@ -191,7 +209,7 @@ export class Way {
     part.draw();
     state.key = key;
     state.arrived = context.arrived;
-    state.whole = context.missing === 0 && context.hopes === 0;
+    state.whole = context.missing === 0 && context.hopes === 0 && !this.isHasty;
     state.box.classList.toggle("stale", context.missing > 0 && context.refused === null);
     this.refuse(state.box, context.refused);
   }
