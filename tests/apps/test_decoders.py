@@ -84,6 +84,14 @@ def test_holes_are_filled_in_their_place(places: dict[str, str], capsys: Capture
     assert len(shown) == len("The ___ saw the\n")
 
 
+def test_a_batch_shows_each_text_with_its_holes_filled(places: dict[str, str], capsys: Capture) -> None:
+    prompts = [f"The {MASK}{MASK}{MASK} saw", f"{MASK} dog"]
+    shown, _ = ask(capsys, "generate", places["diffusion"], *prompts, "--temperature", "0")
+    first, second = shown.removesuffix("\n").split("\n\n")
+    assert (first[:4], first[-4:], len(first)) == ("The ", " saw", 11)
+    assert (second[-4:], len(second)) == (" dog", 5)
+
+
 def test_a_part_is_written_anew(places: dict[str, str], capsys: Capture) -> None:
     words = ("generate", places["diffusion"], "The cat saw the dog", "--rewrite", "cat", "--temperature", "0")
     shown, _ = ask(capsys, *words)
@@ -109,7 +117,9 @@ def test_holes_that_nobody_would_fill_are_refused(decoder: str, places: dict[str
     for more in ((), ("--max-tokens", "4")):
         assert main(["generate", places["hybrid"], f"The {MASK} saw", "--decoder", decoder, *more]) == 2
         shown = " ".join(capsys.readouterr().err.split())
-        assert f"The text has holes, and the {decoder} decoder fills none: this model was trained to say the next" in shown
+        assert (
+            f"The text has holes, and the {decoder} decoder fills none: this model was trained to say the next" in shown
+        )
 
 
 def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, tmp_path: Path) -> None:
@@ -130,7 +140,11 @@ def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, 
         ("hybrid", ("--decoder", "diffusion"), "trained to predict 'hybrid'. Use the hybrid or autoregressive decoder"),
         ("hybrid", ("--order", "margin"), "--order is for the diffusion decoder, and"),
         ("hybrid", ("--passes", "2", "--rewrite", "cat"), "--passes and --rewrite are for the diffusion decoder"),
-        ("hybrid", ("--window", "2"), "which was trained to say the next token and to draft those behind it, in blocks of 4"),
+        (
+            "hybrid",
+            ("--window", "2"),
+            "which was trained to say the next token and to draft those behind it, in blocks of 4",
+        ),
         ("hybrid", ("--drafts", "9"), "learned to draft 1 to 3 tokens ahead"),
         ("hybrid", ("--drafts", "many"), "Give a number of tokens, or auto"),
         ("hybrid", ("--drafts", "²"), "Give a number of tokens, or auto"),
