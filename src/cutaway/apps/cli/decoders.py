@@ -56,8 +56,9 @@ def way_of(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Way
         given = [option for option in options if getattr(arguments, _field(option)) not in (None, False)]
         if given and decoder != name:
             raise CutawayError(
-                f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for the {decoder} decoder, and '{lm.name}', which was "
-                f"trained to {lm.config.taught}, decodes by {name or 'none'}. Leave {'it' if len(given) == 1 else 'them'} out."
+                f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for the {decoder} decoder, and '{lm.name}', which "
+                f"was trained to {lm.config.taught}, decodes by {name or 'none'}. "
+                f"Leave {'it' if len(given) == 1 else 'them'} out."
             )
     if name == "diffusion":
         check_model(lm.config)
