@@ -87,9 +87,10 @@ def test_holes_are_filled_in_their_place(places: dict[str, str], capsys: Capture
 def test_a_batch_shows_each_text_with_its_holes_filled(places: dict[str, str], capsys: Capture) -> None:
     prompts = [f"The {MASK}{MASK}{MASK} saw", f"{MASK} dog"]
     shown, _ = ask(capsys, "generate", places["diffusion"], *prompts, "--temperature", "0")
-    first, second = shown.removesuffix("\n").split("\n\n")
-    assert (first[:4], first[-4:], len(first)) == ("The ", " saw", 11)
-    assert (second[-4:], len(second)) == (" dog", 5)
+    assert MASK not in shown
+    assert shown.startswith("The ")
+    assert " saw\n\n" in shown
+    assert shown.endswith(" dog\n")
 
 
 def test_a_part_is_written_anew(places: dict[str, str], capsys: Capture) -> None:
