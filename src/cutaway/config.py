@@ -263,6 +263,17 @@ class ModelConfig:
         return self.predicts.endswith("_next")
 
     @property
+    def taught(self) -> str:
+        """What the model was trained to do, for a reader: "fill in hidden tokens, in blocks of 4"."""
+        words = {
+            "next": "say the next token",
+            "masked": "fill in hidden tokens",
+            "masked_next": "fill in hidden tokens, each said one place earlier",
+        }
+        blocks = "" if self.block_size is None else f", in blocks of {self.block_size}"
+        return words.get(self.predicts, "say the next token and to draft those behind it") + blocks
+
+    @property
     def sees_ahead(self) -> bool:
         """Whether every token of a text was trained to see every other."""
         return self.decoder is None or (self.predicts.startswith("masked") and self.block_size is None)

@@ -84,6 +84,15 @@ def test_holes_are_filled_in_their_place(places: dict[str, str], capsys: Capture
     assert len(shown) == len("The ___ saw the\n")
 
 
+def test_a_batch_shows_each_text_with_its_holes_filled(places: dict[str, str], capsys: Capture) -> None:
+    prompts = [f"The {MASK}{MASK}{MASK} saw", f"{MASK} dog"]
+    shown, _ = ask(capsys, "generate", places["diffusion"], *prompts, "--temperature", "0")
+    assert MASK not in shown
+    assert shown.startswith("The ")
+    assert " saw\n\n" in shown
+    assert shown.endswith(" dog\n")
+
+
 def test_a_part_is_written_anew(places: dict[str, str], capsys: Capture) -> None:
     words = ("generate", places["diffusion"], "The cat saw the dog", "--rewrite", "cat", "--temperature", "0")
     shown, _ = ask(capsys, *words)
@@ -91,6 +100,27 @@ def test_a_part_is_written_anew(places: dict[str, str], capsys: Capture) -> None
     assert shown.endswith(" saw the dog\n")
     found = json.loads(ask(capsys, *words, "--json")[0])
     assert [event["kind"] for event in found["events"]] == ["remask"] * 3 + ["commit"] * 3
+
+
+def test_a_part_beside_holes_is_written_anew(places: dict[str, str], capsys: Capture) -> None:
+    """A hole is one token, however long the mask is spelled; a hole within the part is filled as it would be anyway."""
+    for prompt, part, changed in (
+        (f"The {MASK} saw the dog", "dog", range(14, 17)),
+        (f"The {MASK}{MASK} saw", f"he {MASK}", range(1, 4)),
+    ):
+        words = ("generate", places["diffusion"], prompt, "--rewrite", part, "--temperature", "0", "--json")
+        events = json.loads(ask(capsys, *words)[0])["events"]
+        assert [event["position"] for event in events if event["kind"] == "remask"] == list(changed)
+
+
+@pytest.mark.parametrize("decoder", ["hybrid", "autoregressive"])
+def test_holes_that_nobody_would_fill_are_refused(decoder: str, places: dict[str, str], capsys: Capture) -> None:
+    for more in ((), ("--max-tokens", "4")):
+        assert main(["generate", places["hybrid"], f"The {MASK} saw", "--decoder", decoder, *more]) == 2
+        shown = " ".join(capsys.readouterr().err.split())
+        assert (
+            f"The text has holes, and the {decoder} decoder fills none: this model was trained to say the next" in shown
+        )
 
 
 def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, tmp_path: Path) -> None:
@@ -109,17 +139,26 @@ def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, 
     ("kind", "words", "message"),
     [
         ("hybrid", ("--decoder", "diffusion"), "trained to predict 'hybrid'. Use the hybrid or autoregressive decoder"),
-        ("hybrid", ("--order", "margin"), "settings for denoising are given"),
+        ("hybrid", ("--order", "margin"), "--order is for the diffusion decoder, and"),
+        ("hybrid", ("--passes", "2", "--rewrite", "cat"), "--passes and --rewrite are for the diffusion decoder"),
+        (
+            "hybrid",
+            ("--window", "2"),
+            "which was trained to say the next token and to draft those behind it, in blocks of 4",
+        ),
         ("hybrid", ("--drafts", "9"), "learned to draft 1 to 3 tokens ahead"),
         ("hybrid", ("--drafts", "many"), "Give a number of tokens, or auto"),
+        ("hybrid", ("--drafts", "²"), "Give a number of tokens, or auto"),
         ("hybrid", ("--decoder", "magic"), "Allowed: autoregressive, diffusion, hybrid"),
-        ("diffusion", ("--drafts", "3"), "are for the hybrid decoder"),
+        ("diffusion", ("--drafts", "3"), "--drafts is for the hybrid decoder"),
         ("diffusion", ("--decoder", "autoregressive"), "taken token by token, its text would mean nothing"),
-        ("diffusion", ("--passes", "99"), "Allowed: 1 to"),
+        ("diffusion", ("--passes", "99"), "trained to fill in hidden tokens. Allowed: 1 to 9."),
+        ("blocks", ("--passes", "5"), "trained to fill in hidden tokens, in blocks of 4. Allowed: 1 to 4."),
         ("diffusion", ("--order", "best"), "Allowed: ancestral"),
         ("diffusion", ("--threshold", "0.5", "--order", "margin"), "--order is margin"),
         ("diffusion", ("--rewrite", "mouse"), "does not stand in the prompt"),
-        ("diffusion", ("--max-tokens", "0"), "nothing is left to fill in"),
+        ("diffusion", ("--max-tokens", "0"), "this model was trained to fill in hidden tokens: nothing is left for it"),
+        ("diffusion", ("--max-tokens", "-1"), "max_tokens is -1"),
     ],
 )
 def test_what_does_not_go_together_is_one_message(

@@ -273,12 +273,57 @@ def test_a_text_of_blocks_ends_with_the_block_that_ends_it() -> None:
     assert max(event.position for event in events) == first // 4 * 4 + 3
 
 
+def test_an_end_that_was_there_ends_nothing() -> None:
+    made = model(predicts="masked", block_size=4)
+    events = fill(made, [5, 9, MASK, 7], max_tokens=6, eos_ids=[9, 7])
+    plain = fill(made, [5, 9, MASK, 7], max_tokens=6, eos_ids=[])
+    assert {event.position for event in events} > {2, 4}
+    assert events == plain[: len(events)]
+
+
+def test_a_window_is_filled_before_what_lies_behind() -> None:
+    filled = [
+        event.position for event in fill(model(predicts="masked"), [5], max_tokens=9, denoising=Denoising(window=3))
+    ]
+    assert [sorted(filled[first : first + 3]) for first in (0, 3, 6)] == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert filled != sorted(filled)
+
+
+def test_a_penalty_sees_what_stands_before_and_behind() -> None:
+    made, sampling = model(predicts="masked"), Sampling(temperature=0, repetition_penalty=1e6)
+    events = fill(made, [5, MASK, MASK, MASK, 8], sampling)
+    assert len({event.new for event in events} - {5, 8}) == 3
+
+
+def test_each_pass_draws_anew_which_holes_it_fills() -> None:
+    """Of 4 passes every one has a quarter of the holes; each of the 6 orders of 3 holes comes as often."""
+    made, counts = small(decoder=ROTARY), Counter[int]()
+    plan = Denoising(order="ancestral", num_passes=4)
+    for seed in range(8):
+        figures = Figures()
+        decoder = denoise(Session(made), [1], Sampling(seed=seed), max_tokens=40, denoising=plan)
+        counts.update(figures.num_passes for _ in run(decoder, figures))
+    assert all(abs(counts[number] - 80) < 40 for number in (1, 2, 3, 4))
+    single = Denoising(order="first_hitting")
+    orders = Counter(
+        tuple(event.position for event in fill(made, [1], Sampling(seed=seed), max_tokens=3, denoising=single))
+        for seed in range(90)
+    )
+    assert len(orders) == 6
+    assert min(orders.values()) > 4
+
+
 @pytest.mark.parametrize(
     ("knobs", "arguments", "message"),
     [
         ({"predicts": "next"}, {}, "trained to predict 'next'. Use the autoregressive"),
         ({"predicts": "hybrid", "block_size": 4}, {}, "Use the hybrid or autoregressive"),
-        ({"predicts": "masked"}, {"max_tokens": 0}, "Every token of the text is there"),
+        (
+            {"predicts": "masked"},
+            {"max_tokens": 0},
+            r"Every token .* trained to fill in hidden tokens: nothing is left",
+        ),
+        ({"predicts": "masked"}, {"max_tokens": -1}, "max_tokens is -1"),
         ({"predicts": "masked"}, {"denoising": Denoising(num_passes=9)}, "Allowed: 1 to 3"),
         ({"predicts": "masked"}, {"rewritten": [7]}, "place 7 is to be rewritten"),
         ({"predicts": "masked_next"}, {"rewritten": [0]}, "the first of a text must be there"),

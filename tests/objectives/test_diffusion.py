@@ -174,3 +174,21 @@ def test_blocks_are_numbered_text_by_text() -> None:
             for segment, position, number in zip(rows.segments[0], rows.positions[0], numbers[0], strict=True)
         }
         assert len({pair[:2] for pair in pairs}) == len({pair[2] for pair in pairs}) == len(pairs)
+
+
+@pytest.mark.parametrize("kind", ["blocks", "drafts"])
+def test_packed_texts_of_blocks_and_drafts_never_see_each_other(kind: str) -> None:
+    """A text that changes, clean half and noised half, changes no bit of what the others say."""
+    made, rows = model(STACKS["rotary"]), rows_of(batches.packed(3))
+    assert rows.segments is not None
+    noise = noise_of(rows, SIZE)
+    task = by_blocks(rows, noise, MASK, SIZE) if kind == "blocks" else drafted(rows, MASK, SIZE, 1)
+    segments = torch.cat([rows.segments, rows.segments], 1)
+    row = next(each for each in range(3) if len(segments[each][segments[each] >= 0].unique()) > 1)
+    before = made(task.input_ids, Call(task.tokens))[row]
+    for segment in segments[row][segments[row] >= 0].unique():
+        is_own, ids = segments[row] == segment, task.input_ids.clone()
+        ids[row, is_own] = (ids[row, is_own] + 7) % tiny.VOCAB
+        after = made(ids, Call(task.tokens))[row]
+        assert torch.equal(before[~is_own], after[~is_own])
+        assert not torch.equal(before[is_own], after[is_own])

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from cutaway.objectives import at_rate, by_count, by_time
+from cutaway.objectives import Evenly, at_rate, by_count, by_time
 from cutaway.objectives.noise import numbered, ranks, spread
 
 ROWS, LENGTH, SIZE = 40, 12, 4
@@ -97,3 +97,15 @@ def test_the_same_seed_hides_the_same() -> None:
         one, same, other = (noise(EVERYWHERE, BLOCKS, generator(seed)) for seed in (1, 1, 2))
         assert torch.equal(one.is_hidden, same.is_hidden)
         assert not torch.equal(one.is_hidden, other.is_hidden)
+
+
+def test_what_is_spread_over_a_corpus_does_not_depend_on_its_batches() -> None:
+    whole = Evenly(generator())(1000)
+    parts = Evenly(generator())
+    assert torch.equal(torch.cat([parts(number) for number in (1, 7, 0, 400, 592)]), whole)
+    assert 0 < float(whole.min()) < float(whole.max()) <= 1
+    hundred = torch.bincount((whole * 100).ceil().long() - 1, minlength=100)
+    assert hundred.min() >= 8
+    assert hundred.max() <= 12
+    starts = torch.tensor([float(Evenly(generator(seed))(1)) for seed in range(400)])
+    assert abs(float(starts.mean()) - 0.5) < 0.06

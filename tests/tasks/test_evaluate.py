@@ -87,6 +87,21 @@ def test_it_equals_its_slow_twin(name: str, batch_size: int, tmp_path: Path) -> 
     assert report.bits_per_byte == pytest.approx(nats / math.log(2) / report.bytes, rel=1e-3)
 
 
+def test_windows_in_which_nothing_is_hidden_are_refused(tmp_path: Path) -> None:
+    """A shifted model is given the first token of each window, and a window of one token has no other."""
+    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+    tokenizer = train_tokenizer("byte", [])
+    config = tiny.config(
+        vocab_size=tokenizer.vocab_size, predicts="masked_next", tokens=TokenIds(mask=tokenizer.roles.mask)
+    )
+    lm = LM(tiny.model(config), tokenizer, "tiny")
+    with pytest.raises(
+        CutawayError, match=r"no token of .* is hidden: 'tiny' was trained to fill in hidden tokens, each"
+    ):
+        evaluate(lm, tmp_path / "text.txt", window=1)
+    assert evaluate(lm, tmp_path / "text.txt", window=2, draws=1).tokens > 0
+
+
 def test_bytes_are_those_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
     file.write_text(TEXT, "utf-8")

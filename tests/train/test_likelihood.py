@@ -132,11 +132,32 @@ def test_counting_varies_less_than_time() -> None:
     assert count.standard_error < 0.8 * time.standard_error
 
 
+@pytest.mark.parametrize("estimator", ["count", "time"])
+@ways
+def test_how_texts_are_put_into_batches_changes_nothing(knobs: dict[str, Any], estimator: Any) -> None:
+    made, texts = model(**knobs), [[1, 3, 2, 2], [3, 3, 1, 2], [2, 1, 1, 1], [1, 2, 3, 1], [3, 1, 2, 2]]
+    found = [
+        bound(made, lambda size=size: [batch(texts[at : at + size]) for at in range(0, 5, size)], estimator=estimator)  # type: ignore[misc]
+        for size in (1, 2, 5)
+    ]
+    assert all(math.isclose(each.nats, found[0].nats, rel_tol=1e-5) for each in found)
+    assert all(math.isclose(each.standard_error, found[0].standard_error, abs_tol=1e-4) for each in found)
+
+
+def test_the_standard_error_is_that_of_a_mean_of_draws() -> None:
+    """Of two draws a and b it is |a − b| / 2; a seed of any size will do."""
+    one, two = (bound(model(), lambda: [batch([TEXT])], draws=draws, seed=2**62) for draws in (1, 2))
+    other = 2 * two.nats - one.nats
+    assert math.isnan(one.standard_error)
+    assert math.isclose(two.standard_error, abs(one.nats - other) / 2, rel_tol=1e-6)
+    assert two.standard_error > 0
+
+
 def test_a_shifted_model_is_given_the_first_token() -> None:
     config = tiny.config(vocab_size=VOCAB, predicts="masked_next", tokens=TokenIds(mask=MASK))
     made = tiny.model(config, dtype=torch.float64)
     found = bound(made, lambda: [batch([TEXT])], draws=300)
-    assert found.tokens == LENGTH - 1
+    assert (found.tokens, found.num_bytes) == (LENGTH - 1, LENGTH - 1)
     assert abs(found.nats - exact_bound(made, TEXT)) <= 4 * found.standard_error + 1e-3
 
 

@@ -76,10 +76,22 @@ def test_two_seeds_hide_other_tokens(tmp_path: Path) -> None:
     assert not (hidden[0] == hidden[1]).all()
 
 
+def test_blocks_of_drafts_begin_anywhere(tmp_path: Path) -> None:
+    """Of 4 places, each: what the first masks of a row see differs between steps and micro-batches."""
+    feed = Trainer(recipe(tmp_path, *KINDS["hybrid"], "training.accumulate=2"), tmp_path / "run").data
+    reads = [
+        [tuple(feed.task(step, micro).tokens.reads[0, 16:20].tolist()) for micro in range(2)] for step in range(1, 17)
+    ]
+    assert len({each for pair in reads for each in pair}) == 4
+    assert any(one != other for one, other in reads)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (("objective.kind='hybrid'",), "needs one: how many tokens it drafts"),
+        (("objective.kind='hybrid'", "objective.block_size=1"), "so nothing would be drafted"),
+        (("objective.kind='hybrid'", "objective.block_size=17"), "and a row has 16 tokens"),
         (("objective.kind='masked'", "objective.block_size=4"), "has none; diffusion and hybrid have"),
         (("objective.block_size=4",), "'next' has none"),
         (

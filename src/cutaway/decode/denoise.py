@@ -118,6 +118,8 @@ def denoise(
     """
     denoising, config = denoising or Denoising(), session.model.config
     mask_id = check_model(config)
+    if max_tokens < 0:
+        raise CutawayError(f"max_tokens is {max_tokens}. Ask for 0 tokens, where a text has holes, or more.")
     chance = chance or Stateless(sampling.seed, request)
     ids = [*prompt_ids, *[mask_id] * max_tokens]
     _check_text(session, ids, rewritten, denoising, mask_id)
@@ -248,14 +250,15 @@ def _check_text(
     num_holes = ids.count(mask_id) + len(set(rewritten))
     if not num_holes:
         raise CutawayError(
-            "Every token of the text is there already, so nothing is left to fill in. Ask for max_tokens, put the mask token "
-            "where something is missing, or name places to rewrite."
+            f"Every token of the text is there already, and this model was trained to {session.model.config.taught}: nothing is "
+            "left for it. Ask for max_tokens, put the mask token where something is missing, or name places to rewrite."
         )
     sizes = [size for size in (session.model.config.block_size, denoising.window) if size is not None]
     most = min(num_holes, *sizes) if sizes else num_holes
     if denoising.num_passes is not None and denoising.num_passes > most:
         raise CutawayError(
-            f"num_passes is {denoising.num_passes}, and there are {most} tokens to fill in at a time. Allowed: 1 to {most}."
+            f"num_passes is {denoising.num_passes}, and there are {most} tokens to fill in at a time: this model was trained to "
+            f"{session.model.config.taught}. Allowed: 1 to {most}."
         )
     if session.model.config.is_shifted and (ids[0] == mask_id or 0 in rewritten):
         raise CutawayError(

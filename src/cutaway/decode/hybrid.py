@@ -13,11 +13,11 @@ two passes  one verifies the drafts, one drafts behind what is certain: fewer to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
 from .autoregressive import check_max_tokens, end_ids, start_ids
 from .chance import Chance, Stateless
-from .rounds import Drafting, Rounds
+from .rounds import Answer, Drafting, Rounds
 from .samplers import Sampling
 from .session import Session
 from .step import Decoder, Event
@@ -51,11 +51,10 @@ def hybrid(
         place = forgotten + session.length + len(ids)
         said, proposals = yield from rounds.round(ids, drafts, place)
         last = place + len(said) - 1
-        for index, event in enumerate(_verdicts(said, drafts, place)):
-            yield event
-            if event.is_final and (event.new in stops or event.position == place + num_left - 1):
-                yield from (Event("reject", place + i, drafts[i].token) for i in range(index + 1, len(drafts)))
-                return
+        end = yield from _tell(session, _verdicts(said, drafts, place), forgotten, stops, place + num_left - 1)
+        if end is not None:
+            yield from (Event("reject", place + i, drafts[i].token) for i in range(end + 1, len(drafts)))
+            return
         num_left -= len(said)
         ids = (said[-1].token,)
         if session.room == 0:
@@ -65,6 +64,29 @@ def hybrid(
         drafts = rounds.drafts(proposals, len(ids), last + 1, num_left - 1)
         for index, draft in enumerate(drafts):
             yield Event("draft", last + 1 + index, None, draft.token, draft.probability)
+
+
+def _tell(
+    session: Session, events: Iterable[Event], forgotten: int, stops: Collection[int], last: int
+) -> Generator[Event, Answer, int | None]:
+    """Events up to the one that ends the text, whose number comes back. last: the place where it ends in any case.
+
+    Where they end, or nobody listens any more, the session holds what was told, but for the last token, as `autoregressive`
+    leaves it: no draft that stands behind.
+    """
+    for index, event in enumerate(events):
+        is_end = event.is_final and (event.new in stops or event.position == last)
+        held = event.position - forgotten if event.is_final else session.length
+        if is_end:
+            session.rewind(held)
+        try:
+            yield event
+        except GeneratorExit:
+            session.rewind(min(held, session.length))
+            raise
+        if is_end:
+            return index
+    return None
 
 
 def _verdicts(said: Sequence[Draft], drafts: Sequence[Draft], place: int) -> Iterator[Event]:

@@ -78,10 +78,16 @@ def natural(
 ) -> Decoder:
     """Continue a prompt, or fill its holes. way: None for the model's own. The rest: as of `autoregressive`.
 
-    Raises CutawayError for a decoder that the model was not trained for, and, at the first step, whatever the decoder refuses.
+    Raises CutawayError for a decoder that the model was not trained for, holes that it would not fill, and, at the first step,
+    whatever the decoder refuses.
     """
-    way = way or Way()
-    name = way.decoder_for(session.model.config)
+    way, config = way or Way(), session.model.config
+    name = way.decoder_for(config)
+    if name != "diffusion" and config.says_masked and config.tokens.mask in prompt_ids:
+        raise CutawayError(
+            f"The text has holes, and the {name} decoder fills none: this model was trained to {config.taught}. Take the mask "
+            "token out, or use a model of diffusion."
+        )
     if name == "diffusion":
         return denoise(
             session,

@@ -49,7 +49,7 @@ class WrittenText:
         """tokenizer: None: events have no text. stop: strings that end the text and are no part of it.
 
         first: the first place that is to be filled, where places come out of order; None: they come in order. there: the ids of
-        the places behind it that need no filling. ends: ids that end the text where one is filled in.
+        the places behind it that need no filling. ends: ids that end the text where one is filled in behind all that is there.
         Raises CutawayError for stop strings without a tokenizer.
         """
         if tokenizer is None and stop:
@@ -57,6 +57,7 @@ class WrittenText:
         self._decoder = None if tokenizer is None else StreamDecoder(tokenizer, skip_special=True)
         self._stop, self._next, self._ends = StopText(stop), first, frozenset(ends)
         self._there, self._waiting = dict(there or {}), dict[int, int]()
+        self._last_there = max(self._there, default=-1)
 
     def push(self, event: Event) -> tuple[str, bool]:
         """The text that this event makes certain, and whether the text has ended."""
@@ -70,7 +71,7 @@ class WrittenText:
             is_new = self._next in self._waiting
             token = self._waiting.pop(self._next) if is_new else self._there[self._next]
             self._next += 1
-            if is_new and token in self._ends:
+            if is_new and token in self._ends and self._next > self._last_there:
                 return text, True
             more, is_stopped = self._stop.push(self._decoder.push(token))
             text += more

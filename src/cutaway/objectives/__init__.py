@@ -4,11 +4,12 @@ from .answers import answers
 from .causal import causal
 from .diffusion import block_numbers, by_blocks, drafted, masked, rows_of
 from .loss import Task, cross_entropy
-from .noise import Noise, at_rate, by_count, by_time
+from .noise import Evenly, Noise, at_rate, by_count, by_time
 from .seq2seq import seq2seq
 from .spans import span_logits, spans
 
 __all__ = [
+    "Evenly",
     "Noise",
     "Task",
     "answers",

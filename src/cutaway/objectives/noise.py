@@ -4,7 +4,8 @@ Absorbing diffusion hides each token with a chance t, and −log p(hidden token)
 al. 2024): the mean over t of the sum is a bound on −log p(text). To hide exactly k of n tokens, k uniform on 1 … n, and count n/k
 each, has the same mean and varies less (Nie et al. 2025, LLaDA eq. 6). One t, or one k, is drawn for each block.
 
-Low variance: the draws of one call are spread evenly over their range (Kingma et al. 2021, VDM §5.1).
+Low variance: the draws of one call are spread evenly over their range (Kingma et al. 2021, VDM §5.1); those of a whole corpus by
+the multiples of the golden ratio (Weyl 1916), so that how it is cut into batches changes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+GOLDEN = (5**0.5 - 1) / 2
 SMALLEST_TIME = 1e-3  # below, a token that happens to be hidden would count more than a whole text
 
 
@@ -27,21 +29,39 @@ class Noise:
     count: float
 
 
-def by_time(may_hide: Tensor, blocks: Tensor, generator: torch.Generator) -> Noise:
+class Evenly:
+    """Numbers in (0, 1] for one batch after another: 1 − (start + n · GOLDEN mod 1), n counting through all of them."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._start = float(torch.rand(1, generator=generator, dtype=torch.float64))
+        self._count = 0
+
+    def __call__(self, number: int) -> Tensor:
+        """The next ones: [number] float64."""
+        counts = torch.arange(self._count, self._count + number, dtype=torch.float64)
+        self._count += number
+        return 1 - (self._start + counts * GOLDEN) % 1
+
+
+def by_time(may_hide: Tensor, blocks: Tensor, generator: torch.Generator, evenly: Evenly | None = None) -> Noise:
     """Hide each token with the chance t of its block, weight 1/t.
 
-    may_hide, blocks: [batch, position], of bool, and the number of each token's block in its row."""
+    may_hide, blocks: [batch, position], of bool, and the number of each token's block in its row. evenly: where the times of the
+    blocks come from; None: spread over this call.
+    """
     number, num_blocks = numbered(blocks)
-    times = spread(num_blocks, generator).clamp_min(SMALLEST_TIME)[number]
+    times = spread(num_blocks, generator) if evenly is None else evenly(num_blocks)
+    times = times.clamp_min(SMALLEST_TIME)[number]
     is_hidden = may_hide & (torch.rand(may_hide.shape, generator=generator, dtype=torch.float64) < times)
     return weighted(is_hidden, 1 / times, float(may_hide.sum()))
 
 
-def by_count(may_hide: Tensor, blocks: Tensor, generator: torch.Generator) -> Noise:
+def by_count(may_hide: Tensor, blocks: Tensor, generator: torch.Generator, evenly: Evenly | None = None) -> Noise:
     """Hide k of the n tokens of each block, k uniform on 1 … n, weight n/k. Arguments: as of `by_time`."""
     number, num_blocks = numbered(blocks)
     sizes = torch.zeros(num_blocks, dtype=torch.long).index_add_(0, number.flatten(), may_hide.flatten().long())
-    counts = (spread(num_blocks, generator) * sizes).long().clamp_max(sizes - 1) + 1
+    parts = spread(num_blocks, generator) if evenly is None else evenly(num_blocks)
+    counts = (parts * sizes).long().clamp_max(sizes - 1) + 1
     is_hidden = may_hide & (ranks(number, may_hide, generator) < counts[number])
     return weighted(is_hidden, (sizes / counts)[number], float(may_hide.sum()))
 

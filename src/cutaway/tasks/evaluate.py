@@ -78,6 +78,11 @@ def evaluate(
         score_of = score(lm.model, corpus, context=context, batch_size=batch_size, stride=stride, progress=tell)
         return _evaluation(*score_of, sizes)
     found = bound(lm.model, lambda: sequential(corpus, context, batch_size), draws=draws, progress=tell)
+    if not found.tokens:
+        raise CutawayError(
+            f"window is {context}, and no token of {path} is hidden: '{lm.name}' was trained to {lm.config.taught}, so the first "
+            "of each window is given. Take a longer window, or a longer text."
+        )
     return _evaluation(found.nats, found.tokens, found.num_bytes, sizes, found)
 
 

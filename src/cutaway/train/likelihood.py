@@ -23,8 +23,9 @@ from ..decode.autoregressive import mask_id_of
 from ..errors import CutawayError
 from ..model import Call, Transformer, layouts, visibility
 from ..model.visibility import Tokens
-from ..objectives import Task, block_numbers, by_blocks, by_count, by_time, masked, rows_of
+from ..objectives import Evenly, Task, block_numbers, by_blocks, by_count, by_time, masked, rows_of
 from .score import score_tasks
+from .step import micro_seed
 
 Estimator = Literal["count", "time"]
 MOST_ENUMERATED = 16  # tokens of one block: 2^16 passes
@@ -53,8 +54,8 @@ def bound(
 ) -> Bound:
     """The bound over all rows of the batches, each a text of its own.
 
-    batches: called anew for every draw. estimator: `count` hides exactly k tokens of a block, k uniform; `time` each with a
-    chance t, t uniform. progress: is told the tokens scored so far after every batch.
+    batches: called anew for every draw; how many rows each has changes nothing. estimator: `count` hides exactly k tokens of a
+    block, k uniform; `time` each with a chance t, t uniform. progress: is told the tokens scored so far after every batch.
     Raises CutawayError for draws below 1, and a model that was not trained on hidden tokens.
     """
     if draws < 1:
@@ -62,8 +63,9 @@ def bound(
     totals: list[float] = []
     tokens = num_bytes = 0.0
     for draw in range(draws):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + draw)
-        tasks = (_task(model.config, batch, generator, estimator) for batch in batches())
+        generator = torch.Generator().manual_seed(micro_seed(seed, draw, 0))
+        evenly = Evenly(generator)
+        tasks = (_task(model.config, batch, generator, evenly, estimator) for batch in batches())
         tell = None if progress is None else _behind(progress, draw * tokens)
         nats, tokens, num_bytes = score_tasks(model, tasks, precision, tell)
         totals.append(nats)
@@ -133,11 +135,13 @@ def _seen(config: ModelConfig, start: int, end: int) -> Tokens:
     return Tokens(torch.cat([part.fields for part in parts], dim=2))
 
 
-def _task(config: ModelConfig, batch: Batch, generator: torch.Generator, estimator: Estimator) -> tuple[Task, float]:
+def _task(
+    config: ModelConfig, batch: Batch, generator: torch.Generator, evenly: Evenly, estimator: Estimator
+) -> tuple[Task, float]:
     """A draw for a batch, and the bytes of what counts in it."""
     rows = rows_of(batch, is_shifted=config.is_shifted)
     blocks = block_numbers(rows, config.block_size)
-    noise = (by_count if estimator == "count" else by_time)(rows.may_hide, blocks, generator)
+    noise = (by_count if estimator == "count" else by_time)(rows.may_hide, blocks, generator, evenly)
     mask_id = _mask_id(config)
     if config.block_size is None:
         task = masked(rows, noise, mask_id, is_shifted=config.is_shifted)

@@ -51,6 +51,11 @@ class ObjectiveRecipe:
             raise CutawayError(
                 f"objective.kind is '{self.kind}' and objective.block_size is {self.block_size}. '{self.kind}' {wants}."
             )
+        if self.kind == "hybrid" and self.block_size == 1 and not self.is_shifted:
+            raise CutawayError(
+                "objective.block_size is 1 and objective.kind is 'hybrid'. The first mask of a block says what the next token "
+                "says already, so nothing would be drafted. Give 2 or more, or set objective.is_shifted."
+            )
         check("objective.rate", self.rate, 0 < self.rate <= 1, "above 0 and at most 1")
         check("objective.draft_weight", self.draft_weight, self.draft_weight > 0, "above 0")
         at_least("objective.draws", self.draws, 1)
@@ -80,6 +85,11 @@ class ObjectiveRecipe:
             raise CutawayError(
                 f"objective.kind is '{self.kind}', and the tokenizer has no token to hide others with. Use one of kind word, "
                 "byte or bpe, which do."
+            )
+        if self.kind == "hybrid" and self.block_size is not None and self.block_size > context:
+            raise CutawayError(
+                f"objective.block_size is {self.block_size:,}, and a row has {context:,} tokens, so that no such block would be "
+                f"drafted. Allowed: up to {context:,}."
             )
         if self.kind == "diffusion" and self.block_size is not None and context % self.block_size:
             near = [size for size in range(1, context + 1) if context % size == 0]

@@ -85,6 +85,13 @@ def test_beams_are_searched_too() -> None:
         )
 
 
+def test_beams_are_not_searched_by_a_model_of_hidden_tokens() -> None:
+    with served(one_stack(predicts="masked")) as (client, _):
+        found = client.post("/api/generate", run=client.run()["run"], decoder="beam", sampling={"num_beams": 2})
+        assert found.status == 400
+        assert "taken token by token, its text would mean nothing" in found.json["error"]
+
+
 @pytest.mark.parametrize(
     ("ask", "words"),
     [

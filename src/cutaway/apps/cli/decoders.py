@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ...errors import CutawayError
 
 if TYPE_CHECKING:
-    from ...decode import Drafting, Figures, Way
+    from ...decode import Denoising, Drafting, Figures, Way
     from ...lm import LM
+
+OPTIONS = {
+    "diffusion": ("--order", "--passes", "--threshold", "--window", "--rewrite"),
+    "hybrid": ("--drafts", "--two-passes"),
+}
 
 
 def add_way(parser: argparse.ArgumentParser) -> None:
@@ -43,28 +48,42 @@ def add_way(parser: argparse.ArgumentParser) -> None:
 
 def way_of(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Way:
     """What the options say. Raises CutawayError for options of another decoder than the one that is used."""
-    from ...decode import Denoising, Way
+    from ...decode import Way
+    from ...decode.denoise import check_model
+
+    name = None if lm.config.decoder is None else Way(decoder=arguments.decoder).decoder_for(lm.config)
+    for decoder, options in OPTIONS.items():
+        given = [option for option in options if getattr(arguments, _field(option)) not in (None, False)]
+        if given and decoder != name:
+            raise CutawayError(
+                f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for the {decoder} decoder, and '{lm.name}', which "
+                f"was trained to {lm.config.taught}, decodes by {name or 'none'}. "
+                f"Leave {'it' if len(given) == 1 else 'them'} out."
+            )
+    if name == "diffusion":
+        check_model(lm.config)
+    if name == "hybrid":
+        return Way(decoder=name, drafting=_drafting(lm, prompts, arguments))
+    rewritten = () if arguments.rewrite is None else _places(lm, prompts, arguments.rewrite)
+    return Way(decoder=arguments.decoder, denoising=_denoising(arguments), rewritten=rewritten)
+
+
+def _field(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _denoising(arguments: argparse.Namespace) -> Denoising | None:
+    """How holes are filled; None where no option says."""
+    from ...decode import Denoising
 
     given: dict[str, Any] = {name: getattr(arguments, name) for name in ("order", "passes", "threshold", "window")}
-    denoising = None
-    if any(value is not None for value in given.values()):
-        order: Any = given["order"] or ("threshold" if given["threshold"] is not None else "confidence")
-        if given["threshold"] is not None and order != "threshold":
-            raise CutawayError(
-                f"--threshold is for the order threshold, and --order is {order}. Leave one of them out."
-            )
-        threshold = 0.9 if given["threshold"] is None else given["threshold"]
-        denoising = Denoising(order=order, num_passes=given["passes"], threshold=threshold, window=given["window"])
-    rewritten = () if arguments.rewrite is None else _places(lm, prompts, arguments.rewrite)
-    way = Way(decoder=arguments.decoder, denoising=denoising, rewritten=rewritten)
-    name = None if lm.config.decoder is None else way.decoder_for(lm.config)
-    if name == "hybrid":
-        return Way(decoder=name, denoising=denoising, rewritten=rewritten, drafting=_drafting(lm, prompts, arguments))
-    if arguments.drafts is not None or arguments.two_passes:
-        raise CutawayError(
-            f"--drafts and --two-passes are for the hybrid decoder, and '{lm.name}' decodes by {name or 'none'}. Leave them out."
-        )
-    return way
+    if all(value is None for value in given.values()):
+        return None
+    order: Any = given["order"] or ("threshold" if given["threshold"] is not None else "confidence")
+    if given["threshold"] is not None and order != "threshold":
+        raise CutawayError(f"--threshold is for the order threshold, and --order is {order}. Leave one of them out.")
+    threshold = 0.9 if given["threshold"] is None else given["threshold"]
+    return Denoising(order=order, num_passes=given["passes"], threshold=threshold, window=given["window"])
 
 
 def is_holed(lm: LM, prompt: str) -> bool:
@@ -139,7 +158,7 @@ def _drafting(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> 
     if wanted == "auto" and not arguments.two_passes:
         ids = lm.ids(prompts[0])
         return fastest_drafting(lm.model, ids, sampling_of(arguments))
-    if wanted != "auto" and not wanted.isdigit():
+    if wanted != "auto" and not wanted.isdecimal():
         raise CutawayError(f"--drafts is '{wanted}'. Give a number of tokens, or auto.")
     number = None if wanted == "auto" else int(wanted)
     from ...decode.rounds import num_drafts_of
@@ -150,12 +169,21 @@ def _drafting(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> 
 
 
 def _places(lm: LM, prompts: Sequence[str], part: str) -> tuple[int, ...]:
-    """The tokens of the prompt that the part lies in."""
+    """The tokens of the prompt that the part lies in; the holes in it are filled anyway."""
     if len(prompts) != 1 or not part or part not in prompts[0]:
         raise CutawayError(
             f"--rewrite is {part!r}, which does not stand in the prompt. Copy the words as they stand there."
         )
-    start = prompts[0].index(part)
-    spans = lm.tokenizer.encoding(prompts[0]).offsets
-    shift = len(lm.ids(prompts[0])) - len(spans)
-    return tuple(place + shift for place, (first, end) in enumerate(spans) if first < start + len(part) and end > start)
+    prompt, mask = prompts[0], lm.config.tokens.mask
+    assert mask is not None, "a model that rewrites fills holes"
+    hole, start, found = lm.tokenizer.spelling(mask), prompt.index(part), list[int]()
+    place, begin = len(lm.tokenizer.frame[0]), 0
+    for text in prompt.split(hole):
+        spans = lm.tokenizer.encoding(text).offsets
+        found += [
+            place + number
+            for number, (first, end) in enumerate(spans)
+            if begin + first < start + len(part) and begin + end > start
+        ]
+        place, begin = place + len(spans) + 1, begin + len(text) + len(hole)
+    return tuple(found)

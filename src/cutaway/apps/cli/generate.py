@@ -112,11 +112,12 @@ def _as_json(pieces: Sequence[Piece]) -> dict[str, Any]:
 
 def _run_batch(lm: LM, prompts: list[str], arguments: argparse.Namespace) -> int:
     found: list[list[Piece]] = [[] for _ in prompts]
-    for index, piece in lm.stream_batch(prompts, **_options(lm, prompts, arguments)):
+    options = _options(lm, prompts, arguments)
+    for index, piece in lm.stream_batch(prompts, **options):
         found[index].append(piece)
     results = [{"prompt": prompt, **_as_json(pieces)} for prompt, pieces in zip(prompts, found, strict=True)]
     if arguments.json:
         print_json({"results": results})
         return 0
-    print("\n\n".join(result["prompt"] + result["text"] for result in results))
+    print("\n\n".join(before_holes(lm, each["prompt"], options["way"]) + each["text"] for each in results))
     return 0

@@ -81,8 +81,8 @@ def decoder_of(found: Pass, ask: AskGenerate) -> Decoder:
 def way_of(found: Pass, ask: AskGenerate) -> Way:
     """The decoder of an ask, by name, and its settings. Raises CutawayError for one that the model was not trained for."""
     config = found.opened.lm.config
-    wanted = None if ask.decoder in (None, "beam") else ask.decoder
-    name = Way(decoder=wanted).decoder_for(config)  # type: ignore[arg-type]
+    wanted = "autoregressive" if ask.decoder == "beam" else ask.decoder
+    name = Way(decoder=wanted).decoder_for(config)
     if name == "diffusion":
         return Way(decoder=name, denoising=build(Denoising, ask.settings, "settings"))
     if name == "hybrid":
