@@ -49,7 +49,7 @@ BAD = [
 
 
 def timeless(work: object) -> float:
-    """In place of `bandwidth.fastest`: the work is done once, and takes as long as everything else."""
+    """In place of `bandwidth.timed`: the work is done, and takes as long as everything else."""
     assert callable(work)
     work()
     return 0.01
@@ -59,7 +59,7 @@ def timeless(work: object) -> float:
 def read(stories: LM, german: LM) -> Iterator[dict[str, lessons.Lesson]]:
     """Every lesson, read once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bandwidth, "fastest", timeless)
+        patch.setattr(bandwidth, "timed", timeless)
         models = {"stories": stories, "translate-de-en": german}
         state = torch.random.get_rng_state()
         found = {

@@ -276,13 +276,13 @@ def test_an_encoder_that_looks_back_only_is_found_out(german: LM, monkeypatch: p
 
 
 def slow(work: Callable[[], object]) -> float:
-    """In place of `bandwidth.fastest`: every prompt takes as long as the first."""
+    """In place of `bandwidth.timed`: every prompt takes as long as the first."""
     made = work()
     return 0.01 * (len(made) if isinstance(made, Tensor) and made.ndim == 3 else 1)
 
 
 def test_bytes_and_bounds_are_those_of_the_weights(stories: LM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bandwidth, "fastest", lambda work: 0.01 if work() is not None else 0)
+    monkeypatch.setattr(bandwidth, "timed", lambda work: 0.01 if work() is not None else 0)
     found = lessons.read("memory", stories, {"megabytes": 60, "prompts": 4})
     table = found.figures[0]
     assert isinstance(table, Table)
@@ -296,16 +296,42 @@ def test_bytes_and_bounds_are_those_of_the_weights(stories: LM, monkeypatch: pyt
 def test_prompts_that_take_as_long_together_as_alone_are_found_out(
     stories: LM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bandwidth, "fastest", slow)
+    monkeypatch.setattr(bandwidth, "timed", slow)
     found = lessons.read("memory", stories, {"megabytes": 60, "prompts": 4})
     assert not found.wrong.holds
     assert found.wrong.found == "4.00 times"
 
 
-def test_the_fastest_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 0.0, 0.3, 0.31, 0.41, 0.5])
+def test_the_fastest_run_counts_and_the_median_of_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = [(0.0, 0.3), (0.31, 0.41), (0.41, 0.61)]  # the rounds that are taken in any case
+    times = iter([0.0, *(each for pair in ends for each in pair), 5.0])
     monkeypatch.setattr(bandwidth, "time", SimpleNamespace(perf_counter=lambda: next(times)))
-    assert bandwidth.fastest(lambda: None) == pytest.approx(0.1)
+    rounds = bandwidth.in_turn([lambda: None])
+    assert rounds == (pytest.approx((0.3,)), pytest.approx((0.1,)), pytest.approx((0.2,)))
+    found = bandwidth.Speed("", 1.0, 1, (1, 2), ((1.0, 1.1), (2.0, 2.4), (0.9, 9.0)))
+    assert (found.seconds, found.times) == ((0.9, 1.1), pytest.approx(1.2))
+
+
+def test_a_machine_that_turns_slow_between_passes_is_not_taken_for_the_model(
+    stories: LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def disturbed(work: Callable[[], object]) -> float:
+        """Passes that take 1.2 times as long for two prompts, on a machine that is three times as slow after a while."""
+        made = work()
+        if not isinstance(made, Tensor) or made.ndim != 3:
+            return 0.01
+        calls.append(len(made))
+        return (0.01 if len(made) == 1 else 0.012) * (3 if len(calls) > 6 else 1)
+
+    monkeypatch.setattr(bandwidth, "timed", disturbed)
+    monkeypatch.setattr(bandwidth, "MOST_SECONDS", 60.0)
+    found = lessons.read("memory", stories, {"megabytes": 60, "prompts": 2})
+    assert calls[:4] == [1, 2, 1, 2], "in turn"
+    assert found.wrong.holds
+    assert found.wrong.found == "1.20 times"
+    assert found.wrong.threshold.startswith("1.75 times")
 
 
 def test_a_token_that_hardly_counts_is_seen_all_the_same(german: LM) -> None:

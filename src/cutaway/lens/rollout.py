@@ -14,6 +14,7 @@ It is a sketch: it follows weights, not values, knows nothing of feed-forward la
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,17 +25,20 @@ from ..errors import CutawayError
 from ..model import Transformer
 from ..model.attention import Attention
 from ..model.transformer import Stack
-from .attending import weights_of
+from .attending import Block, module_of, weights_of
 from .colour import Theme
 from .loom import BOX, MOST_ROWS, Loom, cross
 from .numerals import chance, quoted
-from .parts import check_encoder, check_no_masks, check_position, prefix_of, stack_name, sublayers, written_lengths
+from .parts import check_encoder, check_no_masks, check_position, prefix_of, stack_name, written_lengths
 from .result import Result
 from .sheet import MARGIN, Sheet
 from .trace import Trace
 
 HeadWeights = Literal["written", "plain"]
 THINNEST = 0.004
+Mixes = Callable[[int, Block, Tensor], Iterable[tuple[Tensor, Tensor]]]
+"""A layer, a block and the queries that hold a share -> those queries (or more), [query], and their `mix_of`, [query, key], in
+one part or in several."""
 BLOCK = 64
 """Queries at a time: no matrix is larger than [head, BLOCK, key]."""
 
@@ -118,14 +122,16 @@ def rollout(
     column = last if column is None else column
     _check(column, last, heads)
     threshold = THINNEST * min(1.0, MOST_ROWS / length) if threshold is None else threshold
-    layers = _Layers(model, trace, heads, threshold, row)
     shares = torch.zeros(length, dtype=torch.float64)
     shares[position] = 1.0
-    main, source, crossings = layers.down(prefix, shares, column)
-    flow = None
-    if source is not None:
+    flow, looks = None, _looks_at_a_source(model, prefix)
+    num_sources = trace["encoder.layers.0.attention.query"].shape[2] if looks else 0
+    main, below, crossings = roll(_mixes(model, trace, prefix, heads, row), shares, column, threshold, num_sources)
+    if looks:
         assert model.encoder is not None, "cross-attention has a source"
-        flow, _, _ = layers.down("encoder.", source, model.encoder.config.num_layers)
+        flow, _, _ = roll(
+            _mixes(model, trace, "encoder.", heads, row), below, model.encoder.config.num_layers, threshold
+        )
     texts = trace.source_texts if of_encoder else trace.texts
     return Rollout(
         stack="encoder" if of_encoder else stack_name(model),
@@ -153,72 +159,32 @@ def _stack(model: Transformer, trace: Trace, position: int, row: int, *, of_enco
     return model.encoder, "encoder.", length
 
 
-class _Layers:
-    """From a column of shares down to the embedding, layer by layer."""
+def roll(
+    mixes: Mixes, shares: Tensor, column: int, threshold: float, num_sources: int = 0
+) -> tuple[Flow, Tensor, tuple[tuple[Thread, ...], ...]]:
+    """From the shares of a column, [token] float64, down to what enters the first layer, a product a layer.
 
-    def __init__(self, model: Transformer, trace: Trace, heads: HeadWeights, threshold: float, row: int) -> None:
-        self.model, self.trace, self.heads, self.threshold, self.row = model, trace, heads, threshold, row
-
-    def down(
-        self, prefix: str, shares: Tensor, column: int
-    ) -> tuple[Flow, Tensor | None, tuple[tuple[Thread, ...], ...]]:
-        """The flow of a stack; the shares that its source is left with, None without one; the threads from there."""
-        columns, threads, left_out, crossings = [shares], [], [], []
-        source = None
-        for layer in range(column - 1, -1, -1):
-            modules = sublayers(self.model, layer, of_encoder=prefix == "encoder.")
-            attentions = {each.name: each.attention for each in modules if each.attention is not None}
-            others = 0.0
-            if "cross" in attentions:
-                taken, found, others = self.across(prefix, attentions["cross"], layer, shares)
-                source = taken if source is None else source + taken
-                shares = shares / 2
-                crossings.append(found)
-            shares, found, rest = self.within(prefix, attentions["attention"], layer, shares)
-            columns.append(shares)
-            threads.append(found)
-            left_out.append(rest + others)
-        flow = Flow(
-            shares=tuple(tuple(each.tolist()) for each in reversed(columns)),
-            threads=tuple(reversed(threads)),
-            left_out=tuple(reversed(left_out)),
-        )
-        if self.model.config.has_cross and prefix == "decoder." and source is None:
-            source = torch.zeros(self.trace["encoder.layers.0.attention.query"].shape[2], dtype=torch.float64)
-        return flow, source, tuple(reversed(crossings))
-
-    def within(
-        self, prefix: str, attention: Attention, layer: int, shares: Tensor
-    ) -> tuple[Tensor, tuple[Thread, ...], float]:
-        """Half stays, half goes where the heads look."""
-        return self.flow(prefix, attention, layer, shares, torch.zeros_like(shares), stays=True)
-
-    def across(
-        self, prefix: str, attention: Attention, layer: int, shares: Tensor
-    ) -> tuple[Tensor, tuple[Thread, ...], float]:
-        """Half goes to the source."""
-        num_sources = self.trace[f"{prefix}layers.{layer}.cross.key"].shape[2]
-        taken = torch.zeros(num_sources, dtype=torch.float64)
-        return self.flow(prefix, attention, layer, shares, taken, stays=False)
-
-    def flow(
-        self, prefix: str, attention: Attention, layer: int, shares: Tensor, taken: Tensor, *, stays: bool
-    ) -> tuple[Tensor, tuple[Thread, ...], float]:
-        """shares: [query] -> what each key gives, [key]; its threads, by `to` and `origin`; the share of all others."""
-        threads, others = [], 0.0
-        holders = shares.nonzero()[:, 0]
-        for rows in holders.split(BLOCK):
-            given = 0.5 * mix_of(self.model, self.trace, prefix, attention, layer, rows, heads=self.heads, row=self.row)
-            if stays:
-                given[torch.arange(len(rows)), rows] += 0.5
-            given *= shares[rows, None]
-            taken = taken + given.sum(0)
-            strong = ((given >= self.threshold) & (given > 0)).nonzero()
-            values = given[strong[:, 0], strong[:, 1]]
-            others += float(given.sum() - values.sum())
-            triples = zip(rows[strong[:, 0]].tolist(), strong[:, 1].tolist(), values.tolist(), strict=True)
-            threads += [Thread(origin=origin, to=to, share=share) for to, origin, share in triples]
-        return taken, tuple(threads), max(others, 0.0)
+    mixes: the layers of one stack. num_sources: tokens that it looks at besides, 0 for none. Gives the flow; the shares that the
+    source is left with, [source]; and for each layer the threads from there.
+    """
+    columns, threads, left_out, crossings = [shares], [], [], []
+    source = torch.zeros(num_sources, dtype=torch.float64)
+    for layer in range(column - 1, -1, -1):
+        others, holders = 0.0, shares.nonzero()[:, 0]
+        if num_sources:
+            taken, crossed, others = _through(mixes(layer, "cross", holders), shares, num_sources, threshold)
+            source = source + taken
+            crossings.append(crossed)
+        shares, inside, rest = _through(mixes(layer, "attention", holders), shares, len(shares), threshold)
+        columns.append(shares)
+        threads.append(inside)
+        left_out.append(rest + others)
+    flow = Flow(
+        shares=tuple(tuple(each.tolist()) for each in reversed(columns)),
+        threads=tuple(reversed(threads)),
+        left_out=tuple(reversed(left_out)),
+    )
+    return flow, source, tuple(reversed(crossings))
 
 
 @torch.no_grad()
@@ -226,17 +192,69 @@ def mix_of(
     model: Transformer,
     trace: Trace,
     prefix: str,
-    attention: Attention,
     layer: int,
+    block: Block,
     rows: Tensor,
     *,
     heads: HeadWeights = "written",
     row: int = 0,
 ) -> Tensor:
-    """Where the heads of a layer look, together: [query, key] float64 of the queries `rows`; every row adds up to 1.
+    """What the vectors behind a layer keep and take of those before it: [query, key] float64 of the queries `rows`.
 
-    prefix: of the stack's sites. attention: the layer's module, cross-attention too. heads, row: as of `rollout`.
+    ½ I + ½ of where the heads look, rows that add up to 1; where the layer looks at a source too, half of that, and the block
+    cross is the other half. prefix: of the stack's sites. heads, row: as of `rollout`.
     """
+    stack = model.encoder if prefix == "encoder." else model.main
+    assert stack is not None, "a stack of the model"
+    seen = _seen(model, trace, prefix, module_of(stack, layer, block), layer, rows, heads, row)
+    if block == "cross":
+        return 0.5 * seen
+    seen[torch.arange(len(rows)), rows] += 1.0
+    return (0.25 if _looks_at_a_source(model, prefix) else 0.5) * seen
+
+
+def _mixes(model: Transformer, trace: Trace, prefix: str, heads: HeadWeights, row: int) -> Mixes:
+    def parts(layer: int, block: Block, holders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in holders.split(BLOCK):
+            yield rows, mix_of(model, trace, prefix, layer, block, rows, heads=heads, row=row)
+
+    return parts
+
+
+def _looks_at_a_source(model: Transformer, prefix: str) -> bool:
+    return model.config.has_cross and prefix == "decoder."
+
+
+def _through(
+    parts: Iterable[tuple[Tensor, Tensor]], shares: Tensor, num_keys: int, threshold: float
+) -> tuple[Tensor, tuple[Thread, ...], float]:
+    """shares: [query] -> what each key gives, [key]; its threads, by `to` and `origin`; the share of all others."""
+    before, threads, others = torch.zeros(num_keys, dtype=torch.float64), [], 0.0
+    for rows, mix in parts:
+        kept = shares[rows]
+        taken = (kept.to(mix.dtype) @ mix).double()
+        before = before + taken
+        thick = (kept >= threshold).nonzero()[:, 0]  # no other has a thread as thick
+        given = mix[thick].double() * kept[thick, None]
+        strong = ((given >= threshold) & (given > 0)).nonzero()
+        values = given[strong[:, 0], strong[:, 1]]
+        others += float(taken.sum() - values.sum())
+        triples = zip(rows[thick][strong[:, 0]].tolist(), strong[:, 1].tolist(), values.tolist(), strict=True)
+        threads += [Thread(origin=origin, to=to, share=share) for to, origin, share in triples]
+    return before, tuple(threads), max(others, 0.0)
+
+
+def _seen(
+    model: Transformer,
+    trace: Trace,
+    prefix: str,
+    attention: Attention,
+    layer: int,
+    rows: Tensor,
+    heads: HeadWeights,
+    row: int,
+) -> Tensor:
+    """Where the heads of a layer look, together: [query, key] float64; every row adds up to 1."""
     weights = weights_of(model, trace, prefix, attention, layer, rows, row).float().cpu()
     base = f"{prefix}layers.{layer}.{attention.spec.site}"
     num_keys = trace[f"{base}key"].shape[2]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...lens.attending import Attending, Block, attending, module_of
+from ...lens.attending import Attending, Block, attending
 from ...lens.rollout import mix_of
 from .passes import Pass, Strand
 
@@ -104,14 +104,9 @@ def pooled(matrix: Tensor, level: int, *, is_share: bool) -> Tensor:
 
 
 def _mix(found: Pass, strand: Strand, layer: int, block: Block, rows: Tensor) -> Tensor:
-    attention, num_keys = module_of(strand.stack, layer, block), heads_of(found, strand, layer, block).k.shape[1]
-    whole = torch.empty(len(rows), num_keys)
+    whole = torch.empty(len(rows), heads_of(found, strand, layer, block).k.shape[1])
     for places, part in zip(torch.arange(len(rows)).split(ROWS), rows.split(ROWS), strict=True):
-        taken = 0.5 * mix_of(found.model, found.trace, strand.scope, attention, layer, part)
-        if block == "attention":
-            taken[torch.arange(len(part)), part] += 0.5
-            taken = 0.5 * taken if strand.source is not None else taken
-        whole[places] = taken.float()
+        whole[places] = mix_of(found.model, found.trace, strand.scope, layer, block, part).float()
     return whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ...lens.attending import Block
 from ...lens.contributions import contributions
+from ...lens.rollout import Flow, Mixes, Thread, roll
 from .asks import AskRollout, AskWhy
 from .attended import ROWS, mix
 from .passes import Pass, Strand, within
@@ -27,10 +29,13 @@ def rollout_of(found: Pass, ask: AskRollout) -> dict[str, Any]:
     shares = torch.zeros(len(strand), dtype=torch.float64)
     shares[strand.check(ask.token)] = 1.0
     column = within("column", ask.column, strand.config.num_layers + 1, "columns from embedding.sum on")
-    main, below = _down(found, strand, shares, column)
-    if below is None or strand.source is None:
-        return {**main, "source": None}
-    return {**main, "source": _down(found, strand.source, below, strand.source.config.num_layers)[0]}
+    source = strand.source
+    main, below, crossings = roll(_mixes(found, strand), shares, column, THINNEST, 0 if source is None else len(source))
+    answer = _flow(main) | {"cross": [_threads(each) for each in crossings], "source": None}
+    if source is not None:
+        flow, _, _ = roll(_mixes(found, source), below, source.config.num_layers, THINNEST)
+        answer["source"] = _flow(flow) | {"cross": []}
+    return answer
 
 
 @torch.inference_mode()
@@ -46,42 +51,22 @@ def why_of(found: Pass, ask: AskWhy) -> dict[str, Any]:
     return {"parts": parts, "total": seen.total, "against_total": seen.against_total}
 
 
-def _down(found: Pass, strand: Strand, shares: Tensor, column: int) -> tuple[dict[str, Any], Tensor | None]:
-    """From a column of shares, [token], down to the sum: the flow, and the shares that a source is left with."""
-    columns, threads, left_out, crossings = [shares], [], [], []
-    below = None if strand.source is None else torch.zeros(len(strand.source), dtype=torch.float64)
-    for layer in reversed(range(column)):
-        others = 0.0
-        if below is not None:
-            taken, crossed, others = _through(found, strand, layer, "cross", shares)
-            below = below + taken
-            crossings.append(crossed)
-        shares, within_stack, rest = _through(found, strand, layer, "attention", shares)
-        columns.append(shares)
-        threads.append(within_stack)
-        left_out.append(rest + others)
-    flow = {
-        "shares": [each.tolist() for each in reversed(columns)],
-        "threads": threads[::-1],
-        "left_out": left_out[::-1],
-        "cross": crossings[::-1],
-    }
-    return flow, below
+def _mixes(found: Pass, strand: Strand) -> Mixes:
+    """The mixes of a stack: of a few queries by themselves, of many the whole, which is kept."""
+
+    def parts(layer: int, block: Block, holders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        is_few = len(holders) <= ROWS  # as for the vector looked at, which is one row
+        yield (
+            holders if is_few else torch.arange(len(strand)),
+            mix(found, strand, layer, block, holders if is_few else None),
+        )
+
+    return parts
 
 
-def _through(
-    found: Pass, strand: Strand, layer: int, block: Block, shares: Tensor
-) -> tuple[Tensor, list[tuple[int, int, float]], float]:
-    """The shares that each key of a layer gives, its threads, and the share of all that are too thin. shares: [query]."""
-    holders = shares.nonzero()[:, 0]
-    is_few = len(holders) <= ROWS  # as for the vector looked at, which is one row
-    taken = mix(found, strand, layer, block, holders if is_few else None)
-    kept = shares[holders] if is_few else shares
-    rows = (kept >= THINNEST).nonzero()[:, 0]  # no other has a thread as thick
-    given = taken[rows].double() * kept[rows, None]
-    strong = (given >= THINNEST).nonzero()
-    values = given[strong[:, 0], strong[:, 1]]
-    to = (holders[rows] if is_few else rows)[strong[:, 0]]
-    before = (kept.float() @ taken).double()
-    threads = list(zip(strong[:, 1].tolist(), to.tolist(), values.tolist(), strict=True))
-    return before, threads, max(0.0, float(before.sum() - values.sum()))
+def _flow(flow: Flow) -> dict[str, Any]:
+    return {"shares": flow.shares, "threads": [_threads(each) for each in flow.threads], "left_out": flow.left_out}
+
+
+def _threads(threads: Sequence[Thread]) -> list[tuple[int, int, float]]:
+    return [(thread.origin, thread.to, thread.share) for thread in threads]
