@@ -13,7 +13,7 @@ from cutaway.model import Transformer, initialise, visibility
 from cutaway.objectives import Task
 from cutaway.runtime.kernels import accelerate
 from cutaway.runtime.memory import keep_freed_memory
-from cutaway.train.machine import peak_flops
+from cutaway.runtime.roofline import peak_flops
 from cutaway.train.optimise import make_optimisers
 from cutaway.train.recipe import OptimiserRecipe
 from cutaway.train.step import gradient_step, micro_seed

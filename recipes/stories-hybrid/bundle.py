@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from itertools import groupby
 from pathlib import Path
 
 import measure
@@ -101,17 +102,25 @@ def about(lm: LM, run: Path) -> str:
 def story(lm: LM) -> str:
     """A greedy story whose accepted drafts are in bold."""
     way = Way(decoder="hybrid", drafting=Drafting(num_drafts=DRAFTS))
-    parts = []
-    for piece in lm.stream(PROMPT, max_tokens=NUM_TOKENS, sampling=Sampling(temperature=0), way=way):
-        is_accepted = piece.event is not None and piece.event.kind == "accept"
-        bare = piece.text.strip()
-        parts.append(piece.text.replace(bare, f"**{bare}**") if is_accepted and bare else piece.text)
+    pieces = list(lm.stream(PROMPT, max_tokens=NUM_TOKENS, sampling=Sampling(temperature=0), way=way))
+    parts = [
+        strong("".join(piece.text for piece in group)) if is_accepted else "".join(piece.text for piece in group)
+        for is_accepted, group in groupby(
+            pieces, key=lambda piece: piece.event is not None and piece.event.kind == "accept"
+        )
+    ]
     lines = f"{PROMPT}{''.join(parts)}".splitlines()
     figures = lm.figures
     count = (
         f"{figures.num_tokens} tokens in {figures.num_passes} passes, {DRAFTS} drafts ahead; accepted drafts in bold:"
     )
     return "\n".join([count, "", *(f"> {line}".rstrip() for line in lines)])
+
+
+def strong(text: str) -> str:
+    """A text in bold, but for the spaces around it."""
+    bare = text.strip()
+    return text.replace(bare, f"**{bare}**") if bare else text
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
     """Tell as many stories as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="stories", help="who tells them")
-    parser.add_argument("--stories", type=int, default=7_200, help="how many")
+    parser.add_argument("--stories", type=int, default=5_760, help="how many")
     parser.add_argument("--max-tokens", type=int, default=160, help="tokens of each, behind its opening")
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()

@@ -331,7 +331,7 @@ def test_a_machine_that_turns_slow_between_passes_is_not_taken_for_the_model(
     assert calls[:4] == [1, 2, 1, 2], "in turn"
     assert found.wrong.holds
     assert found.wrong.found == "1.20 times"
-    assert found.wrong.threshold.startswith("1.75 times")
+    assert found.wrong.threshold.startswith("1.50 times")
 
 
 def test_a_token_that_hardly_counts_is_seen_all_the_same(german: LM) -> None:

@@ -35,7 +35,6 @@ MEGA = 10**6
 WIDTH, BYTES = 768, 4
 BATCHES = (1, 2, 4, 8)
 NUM_ROUNDS, LEAST_ROUNDS, MOST_SECONDS = 7, 3, 0.4  # of one measurement; seconds for each work that is measured
-NEARLY = 0.75  # of the way from one pass to as many as there are prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +107,9 @@ def show(lm: LM, given: Settings) -> Shown:
         ),
         wrong=Check(
             claim=f"One pass for {most} prompts that takes nearly as long as {most} passes.",
-            threshold=f"{number(_nearly(most))} times as long as for one, or more: {chance(NEARLY)} of the way from 1 to {most}",
+            threshold=f"{number(_halfway(most))} times as long as for one, or more: halfway from 1 to {most}",
             found=f"{number(times)} times",
-            holds=times < _nearly(most),
+            holds=times < _halfway(most),
         ),
         fair="Bandwidth and passes were measured on as many bytes, each as the fastest of several tries. Passes for one "
         "prompt and for several took turns, so that what else this machine did fell on all of them, and how many times as "
@@ -220,8 +219,8 @@ def _bars(large: Speed) -> Bars:
     )
 
 
-def _nearly(most: int) -> float:
-    return 1 + NEARLY * (most - 1)
+def _halfway(most: int) -> float:
+    return (1 + most) / 2
 
 
 def _rate(bandwidth: float) -> str:

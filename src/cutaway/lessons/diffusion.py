@@ -1,4 +1,5 @@
-"""What diffusion models do, and how they differ. In: a digit, a number of steps. Out: noise put on and taken off an image.
+"""What diffusion models do, and how they differ. In: a digit, a number of steps. Out: noise put on and taken off an image, and a
+text written in drafts (`drafts`).
 
 A diffusion model learns one thing: to guess the noise in something noisy. It makes an image by starting from noise alone and
 taking a little of the guess off, many times (Ho et al. 2020; `digits.noise` has the equations). The network is this project's
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..lens.numerals import chance, number
 from ..lm import LM
+from . import drafts
 from .digits.denoiser import ANY, Denoiser, guess_noise, load_denoiser, num_weights
 from .digits.images import NUM_PIXELS, Digits, nearest, read_digits
 from .digits.noise import NUM_LEVELS, Step, add_noise, kept, take_off
@@ -33,6 +35,7 @@ LEAST = 0.7  # of them must be read as what was asked for
 LEAST_MOVE = 0.02  # of a pixel, to count as changed: a hundredth of the way from paper to ink
 OTHER = 10_000  # added to the seed of the noise that is put on, so that it is not the noise that an image is made from
 PROMPT, NUM_TOKENS = "Once upon a time", 12
+NUM_DRAFTED = 60  # tokens of the text that is drafted
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +76,22 @@ def show(lm: LM, given: Settings) -> Shown:
     right = float((shown == made.labels).double().mean())
     moved = changed_places(mine.steps)
     changed, first = number(fmean(moved) * NUM_PIXELS, 0), tokens_changed(lm)
+    text = drafts.drafted(drafts.drafter(lm), PROMPT, NUM_DRAFTED)
     return Shown(
-        text=_said(denoiser, num_steps, changed),
+        text=(*_said(denoiser, num_steps, changed), drafts.said(text)),
         figures=(
             _noised(held_out, label, seed),
             _made(mine.steps),
             _each(made),
             _differ(lm, changed, first, num_steps),
             _distances(distances, known, held_out),
+            *drafts.figures(text),
         ),
         findings=(
             Finding(label="Read as the digit that was asked for", value=f"{chance(right)} of {len(shown)}"),
             Finding(label="Pixels changed in a step, on average", value=f"{changed} of {NUM_PIXELS}"),
             Finding(label="Distance to the nearest real digit", value=number(float(distances.mean()))),
+            *drafts.findings(text),
         ),
         wrong=Check(
             claim="Images that cannot be read as the digits that were asked for.",
@@ -216,7 +222,7 @@ def _inked(pixels: Tensor) -> tuple[float, ...]:
 ENTRY = Entry(
     name="diffusion",
     title="What do diffusion models do?",
-    line="an 8 × 8 digit made from noise, step by step",
+    line="an 8 × 8 digit made from noise, and a text from drafts, step by step",
     check=check,
     settings=settings,
     show=show,

@@ -18,6 +18,7 @@ from ..cost import flops_per_token
 from ..model import Transformer
 from ..runtime.kernels import accelerate
 from ..runtime.memory import keep_freed_memory
+from ..runtime.roofline import peak_flops
 from ..weights import checkpoint
 from ..weights.train_state import load_state
 from .average import averaged
@@ -25,7 +26,7 @@ from .begin import FindBase, begin
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
 from .feed import Feed, Held
-from .machine import find_device, peak_flops
+from .machine import find_device
 from .optimise import factor, make_optimisers, rates, set_rate
 from .recipe import Recipe
 from .run_directory import RunDirectory, complete_checkpoints

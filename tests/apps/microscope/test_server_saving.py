@@ -60,7 +60,7 @@ def again(client: Client, key: str) -> Any:
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bandwidth is not: it takes time, and differs."""
-    for name in ("read_bandwidth", "read_peak"):
+    for name in ("read_bandwidth", "peak_flops"):
         monkeypatch.setattr(f"cutaway.apps.microscope.desk.{name}", lambda: 1e9)
 
 

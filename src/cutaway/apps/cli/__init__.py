@@ -14,6 +14,7 @@ from ... import __version__
 from ...errors import CutawayError
 from . import (
     answer,
+    bench,
     chat,
     compare,
     convert,
@@ -41,6 +42,7 @@ COMMANDS = (
     open,
     lessons,
     convert,
+    bench,
     demo,
 )
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ...decode import Sampling
 
 ADAPTER_HELP = "a directory with low-rank adapters for the model: adapter_config.json and adapter_model.safetensors"
-MODEL_HELP = "a checkpoint or run directory, a .gguf file, or a bundled model (stories, stories-chat, translate-de-en)"
+BUNDLED = "stories, stories-chat, stories-hybrid, translate-de-en"
+MODEL_HELP = f"a checkpoint or run directory, a .gguf file, or a bundled model ({BUNDLED})"
 
 
 def command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import cached_property
 
+from ...runtime.roofline import peak_flops, read_bandwidth
 from .asks import AskRun
-from .memory import read_bandwidth, read_peak
 from .passes import Pass, run_pass
 from .shelf import Shelf
 from .wire import NotHereError
@@ -55,7 +55,7 @@ class Desk:
     @cached_property
     def peak(self) -> float:
         """Operations that this machine does in a second; measured once."""
-        return read_peak()
+        return peak_flops()
 
     def find(self, name: str) -> Pass:
         """A run by its name. Raises UnknownRunError."""

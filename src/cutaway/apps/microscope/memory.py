@@ -12,10 +12,7 @@ written once and read once, in 4 bytes.
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
-
-import torch
 
 from ...config import ModelConfig
 from ...cost import cache_bytes, flops_per_token, memory_bytes, used_weights
@@ -25,9 +22,6 @@ from .asks import AskMemory
 
 BITS = (32, 16, 8, 4)
 MOST_CONTEXT, MOST_BATCH = 2**20, 4096
-READ_BYTES = 2**28  # of the buffer whose reading is timed: more than a processor's caches hold
-READ_SECONDS = 0.2
-PEAK_SIZE = 768
 
 
 def memory_of(config: ModelConfig, ask: AskMemory, bandwidth: float) -> dict[str, Any]:
@@ -75,30 +69,6 @@ def activation_numbers(config: ModelConfig) -> int:
     found = sites(config, 1, 1, source=1 if config.has_cross else 0)
     inside = [site for site in found if not site.name.startswith("encoder.") and not _is_fused(site.name)]
     return sum(math.prod(site.shape) for site in inside)
-
-
-def read_bandwidth() -> float:
-    """Bytes that this machine reads from memory in a second: the fastest of some reads of one buffer."""
-    buffer = torch.ones(READ_BYTES // 4)
-    fastest, ends = math.inf, time.perf_counter() + READ_SECONDS
-    buffer.sum()
-    while time.perf_counter() < ends or math.isinf(fastest):
-        started = time.perf_counter()
-        buffer.sum()
-        fastest = min(fastest, time.perf_counter() - started)
-    return READ_BYTES / fastest
-
-
-def read_peak() -> float:
-    """Operations that this machine does in a second: the fastest of some products of one matrix with itself, in float32."""
-    matrix = torch.ones(PEAK_SIZE, PEAK_SIZE)
-    fastest, ends = math.inf, time.perf_counter() + READ_SECONDS
-    matrix @ matrix
-    while time.perf_counter() < ends or math.isinf(fastest):
-        started = time.perf_counter()
-        matrix @ matrix
-        fastest = min(fastest, time.perf_counter() - started)
-    return 2 * PEAK_SIZE**3 / fastest
 
 
 def _is_fused(name: str) -> bool:

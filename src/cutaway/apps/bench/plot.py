@@ -1,0 +1,94 @@
+"""The roofline as a picture. In: what was measured. Out: the limits of the machine, and how near reading and writing come.
+
+Across: operations for each byte moved; upward: operations a second; both logarithmic (Williams et al. 2009, figure 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...lens.colour import Theme
+from ...lens.numerals import chance
+from ...lens.result import Result
+from ...lens.sheet import MARGIN, Sheet
+
+WIDTH, HEIGHT, LEFT = 620.0, 300.0, 64.0
+GIGA = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """intensity: operations a byte. rate: operations a second. share: of the limit there."""
+
+    name: str
+    intensity: float
+    rate: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roofline(Result):
+    """read: bytes a second of the memory. peak: operations a second of the cores."""
+
+    model: str
+    read: float
+    peak: float
+    points: tuple[Point, ...]
+
+    def draw(self, theme: Theme = "light") -> Sheet:
+        """The two limits as one line, a dot for each kind of pass, and what it lacks."""
+        sheet = Sheet(width=round(LEFT + WIDTH) + 2 * MARGIN + 60, theme=theme)
+        top = sheet.title(
+            f"How near {self.model} comes to what this machine can do",
+            f"Memory {self.read / GIGA:,.1f} GB/s, arithmetic {self.peak / GIGA:,.0f} GFLOP/s, both measured.",
+        )
+        frame = _Frame(self, MARGIN + LEFT, top + 10)
+        frame.axes(sheet)
+        ridge = self.peak / self.read
+        sheet.line(
+            *frame.path([(frame.low, frame.low * self.read), (ridge, self.peak), (frame.high, self.peak)]),
+            sheet.paper.ink_3,
+        )
+        for point in self.points:
+            roof = min(self.peak, point.intensity * self.read)
+            sheet.line(*frame.path([(point.intensity, point.rate), (point.intensity, roof)]), sheet.paper.rule_2)
+            (x,), (y,) = frame.path([(point.intensity, point.rate)])
+            sheet.dots([x], [y], sheet.shade("computed", 0.7), size=9)
+            sheet.text(x + 10, y, f"{point.name}, {chance(point.share)} of the limit")
+        sheet.reach(frame.top + HEIGHT + 44)
+        return sheet
+
+
+class _Frame:
+    """Where values lie on the sheet."""
+
+    def __init__(self, roofline: Roofline, left: float, top: float) -> None:
+        self.left, self.top = left, top
+        xs = [roofline.peak / roofline.read, *(point.intensity for point in roofline.points)]
+        self.low, self.high = 10 ** math.floor(math.log10(min(xs) / 2)), 10 ** math.ceil(math.log10(max(xs) * 2))
+        ys = [roofline.peak, self.low * roofline.read, *(point.rate for point in roofline.points)]
+        self.least, self.most = 10 ** math.floor(math.log10(min(ys))), 10 ** math.ceil(math.log10(max(ys)))
+
+    def path(self, places: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+        """Pixels of places (operations a byte, operations a second)."""
+        xs = [self.left + WIDTH * _part(x, self.low, self.high) for x, _ in places]
+        return xs, [self.top + HEIGHT * (1 - _part(y, self.least, self.most)) for _, y in places]
+
+    def axes(self, sheet: Sheet) -> None:
+        """Lines at powers of ten, with their values."""
+        for exponent in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1):
+            xs, ys = self.path([(10.0**exponent, self.least), (10.0**exponent, self.most)])
+            sheet.line(xs, ys)
+            sheet.text(xs[0], ys[0] + 14, f"{10.0**exponent:g}", align="center")
+        for exponent in range(round(math.log10(self.least)), round(math.log10(self.most)) + 1):
+            xs, ys = self.path([(self.low, 10.0**exponent), (self.high, 10.0**exponent)])
+            sheet.line(xs, ys)
+            sheet.text(xs[0] - 8, ys[0], f"{10.0**exponent / GIGA:g}", align="right")
+        sheet.text(self.left + WIDTH / 2, self.top + HEIGHT + 34, "operations for each byte moved", align="center")
+        sheet.text(self.left - LEFT, self.top - 4, "GFLOP/s")
+
+
+def _part(value: float, low: float, high: float) -> float:
+    return math.log(value / low) / math.log(high / low)

@@ -1,0 +1,105 @@
+"""What a machine can do at most. In: nothing. Out: bytes a second that its memory gives, operations a second that its cores do.
+
+A computation that does f operations on b bytes takes at least max(f / peak, b / bandwidth): the roofline (Williams et al. 2009).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+CPU = torch.device("cpu")
+READ_BYTES = 2**28  # more than a processor's caches hold
+SECONDS = 0.3  # of one measurement
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+MEMORY = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """read: bytes a second. peak: fp32 operations a second. cache: bytes of the largest cache, None where nobody says.
+
+    cores: that this process may use; threads: that torch uses.
+    """
+
+    read: float
+    peak: float
+    cache: int | None
+    cores: int
+    threads: int
+
+    @property
+    def ridge(self) -> float:
+        """Operations a byte from which on arithmetic is the limit."""
+        return self.peak / self.read
+
+    def seconds(self, flops: float, num_bytes: float) -> float:
+        """The least time of a computation."""
+        return max(flops / self.peak, num_bytes / self.read)
+
+
+def measure_machine(seconds: float = SECONDS) -> Machine:
+    """Measure this machine, which takes about three times `seconds`."""
+    return Machine(
+        read=read_bandwidth(seconds=seconds),
+        peak=max(peak_flops(size=size, seconds=seconds) for size in (768, 1536)),
+        cache=largest_cache(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+    )
+
+
+def read_bandwidth(num_bytes: int = READ_BYTES, *, seconds: float = SECONDS) -> float:
+    """Bytes that this machine reads from memory in a second: the fastest of some sums of one buffer."""
+    buffer = torch.ones(num_bytes // 4)
+    return num_bytes / fastest(buffer.sum, seconds=seconds)
+
+
+def peak_flops(
+    dtype: torch.dtype = torch.float32, device: torch.device = CPU, *, size: int | None = None, seconds: float = SECONDS
+) -> float:
+    """Operations a second: the fastest of some products of one square matrix with another.
+
+    size: of the square; None: 1,024 on a processor, 8,192 elsewhere, which takes so much to be busy.
+    """
+    size = size or (1024 if device == CPU else 8192)
+    left, right = torch.ones(2, size, size, dtype=dtype, device=device)
+
+    def work() -> float:
+        return (left @ right)[0, 0].item()  # which waits for the device
+
+    return 2 * size**3 / fastest(work, seconds=seconds)
+
+
+def fastest(work: Callable[[], object], *, seconds: float = SECONDS, most: float = math.inf) -> float:
+    """Seconds of the fastest of the runs that begin within some time, two at least, and no more than `most`."""
+    best, number, ends = math.inf, 0, time.perf_counter() + seconds
+    while number < 2 or (number < most and time.perf_counter() < ends):
+        started = time.perf_counter()
+        work()
+        best, number = min(best, time.perf_counter() - started), number + 1
+    return best
+
+
+def largest_cache() -> int | None:
+    """Bytes of the largest cache of a core, as Linux tells."""
+    try:
+        sizes = [(path / "size").read_text("ascii").strip() for path in CACHES.glob("index*")]
+        return max(int(size.removesuffix("K")) * 1024 for size in sizes)
+    except (OSError, ValueError):
+        return None
+
+
+def available_memory() -> int | None:
+    """Bytes that this machine could still give, as Linux tells."""
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY.read_text("ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,45 @@
+"""What the machine can do: a rate of the right size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cutaway.runtime import roofline
+from cutaway.runtime.roofline import Machine, fastest, measure_machine, peak_flops, read_bandwidth
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_peak_is_a_rate_that_machines_have(dtype: torch.dtype) -> None:
+    assert 1e7 < peak_flops(dtype, size=64, seconds=0.01) < 1e16
+
+
+def test_measuring_draws_no_random_number() -> None:
+    before = torch.get_rng_state()
+    peak_flops(size=8, seconds=0.0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_bandwidth_is_one_that_machines_have() -> None:
+    assert 1e7 < read_bandwidth(2**20, seconds=0.01) < 1e13
+
+
+def test_what_ends_first_is_the_limit() -> None:
+    machine = Machine(read=10.0, peak=100.0, cache=None, cores=2, threads=2)
+    assert machine.ridge == 10.0
+    assert machine.seconds(50.0, 20.0) == 2.0, "memory"
+    assert machine.seconds(500.0, 20.0) == 5.0, "arithmetic"
+
+
+def test_the_fastest_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 4.0, 4.0, 5.0, 7.0, 7.5, 8.0, 9.0])
+    monkeypatch.setattr(roofline.time, "perf_counter", lambda: next(clock))
+    assert fastest(lambda: None, seconds=8.0) == 0.5
+
+
+def test_a_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "read_bandwidth", lambda **_: 2e9)
+    found = measure_machine(seconds=0.0)
+    assert (found.read, found.threads) == (2e9, torch.get_num_threads())
+    assert found.cores >= 1
+    assert found.cache is None or 2**14 < found.cache < 2**34
