@@ -44,7 +44,7 @@ class Roofline(Result):
             f"How near {self.model} comes to what this machine can do",
             f"Memory {self.read / GIGA:,.1f} GB/s, arithmetic {self.peak / GIGA:,.0f} GFLOP/s, both measured.",
         )
-        frame = _Frame(self, MARGIN + LEFT, top + 10)
+        frame = _Frame(self, MARGIN + LEFT, top + 26)
         frame.axes(sheet)
         ridge = self.peak / self.read
         sheet.line(
@@ -56,7 +56,9 @@ class Roofline(Result):
             sheet.line(*frame.path([(point.intensity, point.rate), (point.intensity, roof)]), sheet.paper.rule_2)
             (x,), (y,) = frame.path([(point.intensity, point.rate)])
             sheet.dots([x], [y], sheet.shade("computed", 0.7), size=9)
-            sheet.text(x + 10, y, f"{point.name}, {chance(point.share)} of the limit")
+            words = f"{point.name}, {chance(point.share)} of the limit"
+            is_right = x > frame.left + WIDTH / 2
+            sheet.text(x - 10 if is_right else x + 10, y, words, align="right" if is_right else "left")
         sheet.reach(frame.top + HEIGHT + 44)
         return sheet
 
@@ -87,7 +89,7 @@ class _Frame:
             sheet.line(xs, ys)
             sheet.text(xs[0] - 8, ys[0], f"{10.0**exponent / GIGA:g}", align="right")
         sheet.text(self.left + WIDTH / 2, self.top + HEIGHT + 34, "operations for each byte moved", align="center")
-        sheet.text(self.left - LEFT, self.top - 4, "GFLOP/s")
+        sheet.text(self.left - LEFT, self.top - 20, "GFLOP/s")
 
 
 def _part(value: float, low: float, high: float) -> float:
