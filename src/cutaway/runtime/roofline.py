@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def measure_machine(seconds: float = SECONDS) -> Machine:
         read=read_bandwidth(seconds=seconds),
         peak=max(peak_flops(size=size, seconds=seconds) for size in (768, 1536)),
         cache=largest_cache(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=num_cores(),
         threads=torch.get_num_threads(),
     )
 
@@ -85,6 +86,11 @@ def fastest(work: Callable[[], object], *, seconds: float = SECONDS, most: float
         work()
         best, number = min(best, time.perf_counter() - started), number + 1
     return best
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def largest_cache() -> int | None:
