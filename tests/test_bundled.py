@@ -15,7 +15,7 @@ from cutaway.lm import bundled_models, load
 from cutaway.tasks.translate import translate
 from cutaway.weights.provenance import read_provenance
 
-LARGEST = {"stories": 8e6, "stories-chat": 15e6, "translate-de-en": 10e6}
+LARGEST = {"stories": 8e6, "stories-chat": 15e6, "stories-hybrid": 15e6, "translate-de-en": 10e6}
 GERMAN = ("Guten Morgen!", "Meine Schwester wohnt seit drei Jahren in Berlin.", "Wo ist der Bahnhof?")
 
 

@@ -27,7 +27,9 @@ def test_a_result_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
 
 def test_every_kind_of_result_is_known() -> None:
     assert {type(result).__name__ for result in results().values()} == set(KINDS)
-    assert set(KINDS.values()) == set(Result.__subclasses__())
+    assert set(KINDS.values()) == {
+        kind for kind in Result.__subclasses__() if kind.__module__.startswith("cutaway.lens.")
+    }
 
 
 def test_a_result_that_was_read_draws_itself(tmp_path: Path) -> None:

@@ -123,7 +123,10 @@ def test_draws_come_close_as_sure_as_they_say(knobs: dict[str, Any], estimator: 
     found = bound(made, lambda: [batch(texts)], draws=400, estimator=estimator, seed=5)
     assert found.tokens == 12
     assert abs(found.nats - wanted) <= 4 * found.standard_error + 1e-3
-    assert found.standard_error < 0.05 * wanted
+    if (
+        estimator == "count"
+    ):  # weights of 1/t have no bounded variance: by time, a draw now and then makes the error large
+        assert found.standard_error < 0.05 * wanted
 
 
 def test_counting_varies_less_than_time() -> None:

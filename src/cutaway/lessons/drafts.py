@@ -70,12 +70,12 @@ def drafted(lm: LM, prompt: str, max_tokens: int) -> Drafted:
 
 def said(found: Drafted) -> str:
     """The paragraph of the lesson."""
-    same = "the same text, token for token" if found.ids == found.plain else "another text"
+    same = "the same text as" if found.ids == found.plain else "another text than"
     return (
         "In a text there is nothing between two tokens, so its noise is holes: a token is hidden, or it is not. A model that "
         "learned to fill holes guesses many in one pass, but tokens that are filled together do not know of each other. "
-        f"{found.lm.name} drafts that way and lets its autoregressive half decide: what it would have said itself stands. It "
-        f"wrote {count(len(found.ids), 'token')} in {count(len(found.passes), 'pass', 'passes')}, and {same} as one a pass."
+        f"{found.lm.name} drafts that way and lets its autoregressive half decide which drafts stand: "
+        f"{count(len(found.ids), 'token')} in {count(len(found.passes), 'pass', 'passes')}, {same} token by token."
     )
 
 
