@@ -40,5 +40,5 @@ def _find(name: str) -> tuple[Family, str]:
     if option and option not in family.options:
         allowed = f"Allowed: {', '.join(family.options)}." if family.options != ("",) else "It takes none."
         raise CutawayError(f"'{option}' is no option of the metric '{base}'. {allowed}")
-    family.library()
+    family.require()
     return family, option or family.options[0]

@@ -49,7 +49,7 @@ class Measured:
 class Family:
     """Metrics that are measured together. options: what may stand behind a colon in its name (`bleu:zh`); the first is usual.
 
-    library: imports what it measures with, or raises CutawayError.
+    require: imports what it measures with, or raises CutawayError.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Family:
     measure: Callable[[Sequence[Example], str], Measured]
     options: tuple[str, ...] = ("",)
     needs_reference: bool = True
-    library: Callable[[], object] = lambda: None
+    require: Callable[[], object] = lambda: None
 
 
 def mean(name: str) -> Metric:

@@ -38,5 +38,5 @@ ROUGE: Final = Family(
     metrics=tuple(mean(name) for name in NAMES),
     measure=_measure,
     options=("", "joint"),
-    library=lambda: rouge_scorer(list(NAMES)),
+    require=lambda: rouge_scorer(list(NAMES)),
 )

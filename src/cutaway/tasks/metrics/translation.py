@@ -85,11 +85,11 @@ BLEU: Final = Family(
     metrics=(Metric(name="bleu", num_statistics=2 + 2 * WORD_ORDERS, value=bleu, of_one=sentence_bleu),),
     measure=_measure_bleu,
     options=("13a", "intl", "zh", "char", "none"),
-    library=sacrebleu_metrics,
+    require=sacrebleu_metrics,
 )
 CHRF: Final = Family(
     name="chrf",
     metrics=(Metric(name="chrf", num_statistics=3 * CHARACTER_ORDERS, value=chrf, of_one=chrf),),
     measure=_measure_chrf,
-    library=sacrebleu_metrics,
+    require=sacrebleu_metrics,
 )
