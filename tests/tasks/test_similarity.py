@@ -112,3 +112,8 @@ def test_ratings_that_are_all_equal_have_no_order(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("a\tb\t1\nc\td\t1\n")
     with pytest.raises(CutawayError, match="no two pairs with different ratings"):
         read_ratings(tmp_path / "words.txt")
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(CutawayError, match=r"The file '.*nowhere\.txt' does not exist\. Name a text file\."):
+        read_ratings(tmp_path / "nowhere.txt")

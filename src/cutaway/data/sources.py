@@ -97,9 +97,6 @@ def read_documents(source: Source, on_empty: Callable[[str], None] | None = None
 
 def read_text(path: Path) -> str:
     """A whole text file, unpacked where it is .xz, .gz or .bz2. Raises `CutawayError` where it is missing, cut, or no text."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise CutawayError(f"The file '{path}' {what}. Name a text file.")
     with open_text(path) as file:
         return _decoded(path, file.read().removeprefix(_BYTE_ORDER_MARK), offset=0)
 
@@ -112,6 +109,9 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
         raise CutawayError(
             f"'{path}' cannot be read directly. Unpack it with `{command} {path}`, or use .xz, .gz or .bz2."
         )
+    if path.is_dir() or not path.exists():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CutawayError(f"The file '{path}' {what}. Name a text file.")
     opener = _OPENERS.get(path.suffix.lower())
     try:
         with opener(path, "rb") if opener else path.open("rb") as file:
