@@ -68,6 +68,7 @@ export class Replay {
     );
     /** @type {Map<string, Log>} */
     this.logs = new Map();
+    this.followed = 0;
     this.playing = 0;
     this.listen();
   }
@@ -307,6 +308,8 @@ export class Replay {
       );
     });
     fill(this.proof, head, h("tbody", {}, ...rows));
+    if (this.followed !== at) reveal(this.proof);
+    this.followed = at;
     const used = new Set(
       found.lines.flatMap(({ cells }) =>
         cells.flatMap((cell) =>
@@ -331,23 +334,33 @@ function passOf(found, line) {
   return found?.lines[line - 1]?.pass ?? line;
 }
 
+/** Bring what the chosen pass wrote into sight, where the sheet is wider than the page. @param {HTMLElement} proof */
+function reveal(proof) {
+  const box = /** @type {HTMLElement} */ (proof.parentElement),
+    written = [...proof.querySelectorAll("tr.now :is(.e-commit, .e-accept)")].pop()?.closest("td");
+  if (!written) return;
+  const right = written.offsetLeft + written.offsetWidth,
+    left = written.offsetLeft - box.clientWidth / 4;
+  if (right > box.scrollLeft + box.clientWidth) box.scrollLeft = right - (box.clientWidth * 3) / 4;
+  else if (left < box.scrollLeft) box.scrollLeft = Math.max(0, left);
+}
+
 /** @param {import("./sheet.js").Cell | null} cell @returns {Node[]} */
 function shownCell(cell) {
   if (!cell) return [];
   if (cell.kind === "mask") return [h("span", { class: "e-mask", title: "not written yet" })];
   const chance =
     cell.probability === null ? null : cell.probability < 0.005 ? percent(cell.probability) : fixed(cell.probability);
-  if (cell.kind === "remask")
-    return [
-      h("span", { class: "e-mask" }),
-      h("small", {}, h("span", { class: "e-reject" }, ...drawn(cell.was ?? cell.text)), ` ${chance ?? ""}`),
-    ];
-  const small =
-    chance === null && !cell.was
-      ? null
-      : h("small", {}, cell.was ? h("span", { class: "e-reject" }, ...drawn(cell.was)) : null, cell.was ? " " : null, chance);
-  const word = h("span", { class: KINDS[cell.kind]?.[0] ?? "e-kept" }, ...drawn(cell.text));
-  return small ? [word, small] : [word];
+  const isGone = cell.kind === "remask",
+    was = isGone ? (cell.was ?? cell.text) : cell.was;
+  const word = isGone
+    ? h("span", { class: "e-mask" })
+    : h("span", { class: KINDS[cell.kind]?.[0] ?? "e-kept" }, ...drawn(cell.text));
+  return [
+    word,
+    ...(was ? [h("small", {}, h("span", { class: "e-reject" }, ...drawn(was)))] : []),
+    ...(chance === null ? [] : [h("small", {}, chance)]),
+  ];
 }
 
 /**
