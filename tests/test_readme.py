@@ -22,6 +22,7 @@ DOCS = (
     "summaries",
     "answers",
     "lens",
+    "microscope",
     "lessons",
     "conversion",
     "diffusion",

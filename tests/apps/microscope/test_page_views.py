@@ -19,6 +19,12 @@ LEDGER = """[...document.querySelectorAll(".ledger td.num, .ledger td.soft")].ma
   Number(cell.textContent.replace("−", "-")) || 0)"""
 OTHER_CHOICE = """[...document.querySelectorAll(".lesson [role=radio]")].find((button) =>
   button.getAttribute("aria-checked") === "false").click()"""
+APART = """import("/core/api.js").then(async ({ tensor }) => {
+  const runs = [microscope.context.run, microscope.context.other],
+    [a, b] = await Promise.all(runs.map((run) => tensor(run.run, run.stacks[0].columns.at(-1).site))),
+    row = (matrix) => [...matrix.data.slice(-matrix.columns)];
+  return Math.max(...row(a).map((value, k) => Math.abs(value - row(b)[k])));
+})"""
 CLICK_TABLE = """(() => {{ const link = document.querySelectorAll("#view-way .tablelink")[{number}];
   if (link.checkVisibility()) link.click(); }})()"""
 
@@ -84,6 +90,26 @@ def test_two_texts_side_by_side(tab: Page, server: Serving) -> None:
     assert tab.value("document.querySelectorAll('#beside .headpic').length") == 8
     assert tab.value(f"{far}.length") > 0
     assert "A − B" in tab.value("document.getElementById('beside').innerText")
+
+
+@pytest.mark.parametrize(("positions", "most", "least"), [("false", 1e-5, 0), ("true", 10, 1e-3)])
+def test_without_positions_an_encoder_cannot_tell_another_order(
+    tab: Page, tmp_path: Path, positions: str, most: float, least: float
+) -> None:
+    tokenizer = trained("bpe")
+    made = tiny.model(tiny.config(encoder=tiny.stack(), vocab_size=tokenizer.vocab_size, context=96))
+    checkpoint.save(tmp_path / "encoder", made, tokenizer_files=tokenizer.save)
+    with serving(tmp_path / "encoder", text=" the the cat cat the") as server:
+        tab.open(server.address + f"#position?positions={positions}", height=2400)
+        tab.value(
+            "[...document.querySelectorAll('#position button')].find((b) => b.textContent.includes('order')).click()"
+        )
+        tab.settle()
+        assert tab.value("microscope.context.place.b") == " cat cat the the the"
+        assert tab.value("document.getElementById('beside').getBoundingClientRect().top") < 200
+        assert ("off in both" in tab.value("document.getElementById('beside').innerText")) == (positions == "false")
+        apart = tab.value(APART)
+        assert least <= apart <= most
 
 
 def test_every_picture_has_a_table(tab: Page, server: Serving) -> None:

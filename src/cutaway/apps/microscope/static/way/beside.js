@@ -18,6 +18,16 @@ export function isBeside(place) {
   return place.b !== "" || place.bmodel !== "";
 }
 
+/** The words backwards, but for the last one, whose next token is asked for. @param {string} text */
+export function reordered(text) {
+  const words = text.split(/(\s+)/),
+    last = words.findLastIndex((word) => word.trim() !== ""),
+    places = words.flatMap((word, k) => (word.trim() && k !== last ? [k] : []));
+  const turned = [...words];
+  places.forEach((k, n) => (turned[k] = words[places[places.length - 1 - n]]));
+  return turned.join("");
+}
+
 export class Beside {
   id = "beside";
   title = "Side by side";
@@ -82,6 +92,12 @@ export class Beside {
     this.context.set({ bmodel: this.context.place.model });
   }
 
+  /** The same words in another order, the last one in its place; positions are as on the other side. */
+  reorder() {
+    this.context.set({ b: reordered(this.context.place.text), bmodel: "" });
+    requestAnimationFrame(() => document.getElementById(this.id)?.scrollIntoView());
+  }
+
   depends() {
     const { run, place } = this.context;
     return [run?.run, place.b, place.bmodel, place.stack, place.i, place.c, place.l, place.h, place.word, this.context.rows()];
@@ -97,7 +113,7 @@ export class Beside {
       model: place.bmodel || place.model,
       text: place.b || place.text,
       target: null,
-      positions: true,
+      positions: place.b === "" || place.positions, // another text is read as this one is
       edits: [],
       more: [],
     };
@@ -164,6 +180,7 @@ export class Beside {
         {},
         `A is ${run.model.name}, B is ${other.model.name}. Rows are matched by position: token ${this.context.place.i} of A stands over token ${this.context.place.i} of B.`,
       ),
+      this.context.place.positions || !this.context.place.b ? null : h("p", {}, "Positions are off in both."),
       h("p", {}, "In each row and picture A stands over B; below them the difference A − B, where 0 is the middle of the ramp."),
     );
   }

@@ -21,10 +21,12 @@ export class Position {
   id = "position";
   title = "Position";
 
-  /** @param {import("../core/context.js").Context} context */
-  constructor(context) {
+  /** @param {import("../core/context.js").Context} context @param {() => void} reorder */
+  constructor(context, reorder) {
     this.context = context;
     this.rail = h("div");
+    this.turned = h("button", { class: "link" }, "Put the words in another order beside it");
+    this.turned.addEventListener("click", reorder);
     this.box = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox" }));
     this.box.addEventListener("change", () => context.set({ positions: this.box.checked }));
     this.labels = h("div", { class: "poslab cap" });
@@ -144,7 +146,8 @@ export class Position {
               : "Positions are off. Two equal tokens now enter as equal vectors.",
           )
         : h("p", {}, "Here positions add nothing to the vector: the input is the token alone."),
-      h("p", {}, h("a", { class: "link", href: "#lessons" }, "What can it not tell without them?")),
+      h("p", {}, this.turned),
+      h("p", {}, h("a", { class: "link", href: "#lessons?lesson=order" }, "What can it not tell without them?")),
       h(
         "p",
         { class: "mono" },

@@ -56,7 +56,7 @@ export class Way {
       this.beside,
       new Tokens(context),
       new Embedding(context),
-      new Position(context),
+      new Position(context, () => this.beside.reorder()),
       this.wall,
       new FeedForward(context),
       new Stream(context),
