@@ -8,26 +8,22 @@ never trained on, before and after finetuning, and a conversation of six turns w
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import sys
 from pathlib import Path
 
-import torch
+sys.path.append(str(Path(__file__).parents[1]))  # of bundling.py
 
 import cutaway
+from bundling import bundle, facts_table, made_by
 from cutaway.cost import num_parameters
 from cutaway.decode import Sampling
 from cutaway.lm import LM
 from cutaway.tasks.chat import Conversation, reply, template_of
 from cutaway.tasks.compare import compare_reports
 from cutaway.tasks.replies import evaluate_replies
-from cutaway.train.events import read_events
-from cutaway.train.recipe import load_recipe
-from cutaway.weights import checkpoint
 
 HERE = Path(__file__).parent
 NAME, BASE = "stories-chat", "stories"
-TARGET = HERE.parents[1] / "src" / "cutaway" / "models" / NAME
 HELD_OUT = ("sgd.heldout.jsonl", "taskmaster.heldout.jsonl")
 SAID = (
     "Hi, I am looking for a restaurant in San Jose.",
@@ -64,17 +60,7 @@ own card.
 
 def main() -> None:
     """Bundle the run that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the run directory")
-    run: Path = parser.parse_args().run
-    trained = cutaway.load(run)
-    TARGET.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_model(TARGET, trained.model, dtype=torch.float16, metadata={"recipe": NAME})
-    trained.tokenizer.save(TARGET)
-    template_of(trained).save(TARGET)
-    lm = cutaway.load(TARGET)
-    (TARGET / "README.md").write_text(card(lm, run), "utf-8")
-    print(f"{TARGET}: {sum(path.stat().st_size for path in TARGET.iterdir()):,} bytes")
+    bundle(NAME, __doc__ or "", card, save_more=lambda lm, target: template_of(lm).save(target))
 
 
 def card(lm: LM, run: Path) -> str:
@@ -87,19 +73,15 @@ def card(lm: LM, run: Path) -> str:
 def about(lm: LM, run: Path) -> str:
     """What the model is, and what it cost to make."""
     decoder = lm.config.main
-    training = load_recipe(str(HERE / f"{NAME}.toml")).training
-    steps = [event.values for event in read_events(run / "events.jsonl") if event.kind == "step"]
-    seconds, tokens = (statistics.median(step[key] for step in steps) for key in ("seconds", "tokens"))
     facts = {
         "parameters": f"{num_parameters(lm.config):,}",
         "layers, heads, width, feed-forward": f"{decoder.num_layers}, {decoder.attention.num_heads}, {decoder.d_model}, "
         f"{decoder.feedforward.d_hidden}",
         "context": f"{lm.config.context} tokens, of which the oldest turns are left out",
-        "by": f"`recipes/{NAME}/{NAME}.toml`: {training.steps:,} steps of {tokens:,.0f} tokens, {seconds:.1f} s each on two "
-        "shared cores",
+        "by": made_by(NAME, run),
         "stored as": "float16",
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())])
+    return facts_table(facts)
 
 
 def measured(lm: LM) -> str:

@@ -7,25 +7,22 @@ The weights are stored in half precision, and the card's figures are measured on
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import sys
 from itertools import groupby
 from pathlib import Path
 
 import measure
-import torch
+
+sys.path.append(str(Path(__file__).parents[1]))  # of bundling.py
 
 import cutaway
+from bundling import bundle, facts_table, made_by
 from cutaway.cost import num_parameters
 from cutaway.decode import Drafting, Sampling, Way
 from cutaway.lm import LM
-from cutaway.train.events import read_events
-from cutaway.train.recipe import load_recipe
-from cutaway.weights import checkpoint
 
 HERE = Path(__file__).parent
 NAME, BASE = "stories-hybrid", "stories"
-TARGET = HERE.parents[1] / "src" / "cutaway" / "models" / NAME
 PROMPT, NUM_TOKENS, DRAFTS = "Once upon a time", 60, 4
 FRONT_MATTER = """---
 license: mit
@@ -47,15 +44,7 @@ text is what it would say one token a pass, token for token, and a sampled text 
 
 def main() -> None:
     """Bundle the run that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the run directory")
-    run: Path = parser.parse_args().run
-    trained = cutaway.load(run)
-    TARGET.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_model(TARGET, trained.model, dtype=torch.float16, metadata={"recipe": NAME})
-    trained.tokenizer.save(TARGET)
-    (TARGET / "README.md").write_text(card(cutaway.load(TARGET), run), "utf-8")
-    print(f"{TARGET}: {sum(path.stat().st_size for path in TARGET.iterdir()):,} bytes")
+    bundle(NAME, __doc__ or "", card)
 
 
 def card(lm: LM, run: Path) -> str:
@@ -84,19 +73,16 @@ def card(lm: LM, run: Path) -> str:
 
 def about(lm: LM, run: Path) -> str:
     """What the model is, and what it cost to make."""
-    decoder, training = lm.config.main, load_recipe(str(HERE / f"{NAME}.toml")).training
-    steps = [event.values for event in read_events(run / "events.jsonl") if event.kind == "step"]
-    seconds, tokens = (statistics.median(step[key] for step in steps) for key in ("seconds", "tokens"))
+    decoder = lm.config.main
     facts = {
         "parameters": f"{num_parameters(lm.config):,}",
         "layers, heads, width, feed-forward": f"{decoder.num_layers}, {decoder.attention.num_heads}, {decoder.d_model}, "
         f"{decoder.feedforward.d_hidden}",
         "predicts": f"the next token; at masks, up to {lm.config.block_size} tokens of what follows it",
-        "by": f"`recipes/{NAME}/{NAME}.toml`: {training.steps:,} steps of {tokens:,.0f} tokens, half of them masks, "
-        f"{seconds:.1f} s each on two shared cores",
+        "by": made_by(NAME, run, of_the_tokens=", half of them masks"),
         "stored as": "float16",
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())])
+    return facts_table(facts)
 
 
 def story(lm: LM) -> str:

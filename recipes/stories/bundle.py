@@ -8,26 +8,24 @@ on, 20 seeds from one prompt, and for each the longest span that also stands in 
 
 from __future__ import annotations
 
-import argparse
 import statistics
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
+sys.path.append(str(Path(__file__).parents[1]))  # of bundling.py
 
-import cutaway
+from bundling import bundle, facts_table, made_by
 from copied import longest_copies
 from cutaway.cost import num_parameters
 from cutaway.data import read_documents
 from cutaway.decode import Sampling
 from cutaway.lm import LM
 from cutaway.tasks.evaluate import evaluate
-from cutaway.train.events import read_events
 from cutaway.train.recipe import Recipe, load_recipe
-from cutaway.weights import checkpoint
 
 HERE = Path(__file__).parent
-TARGET = HERE.parents[1] / "src" / "cutaway" / "models" / "stories"
+NAME = "stories"
 PROMPT, NUM_SEEDS, MAX_TOKENS = "Once upon a time", 20, 180
 SAMPLING = {"temperature": 0.7, "top_p": 0.9}
 WORDS = ("cat", "dog", "apple", "bicycle", "love", "chased", "I", "you")
@@ -52,20 +50,12 @@ sample of TinyStories (Eldan & Li 2023), CDLA-Sharing-1.0. `recipes/stories/READ
 
 def main() -> None:
     """Bundle the run that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the run directory")
-    run: Path = parser.parse_args().run
-    trained = cutaway.load(run)
-    TARGET.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_model(TARGET, trained.model, dtype=torch.float16, metadata={"recipe": "stories"})
-    trained.tokenizer.save(TARGET)
-    lm = cutaway.load(TARGET)
-    (TARGET / "README.md").write_text(card(lm, run, load_recipe(str(HERE / "stories.toml"))), "utf-8")
-    print(f"{TARGET}: {sum(path.stat().st_size for path in TARGET.iterdir()):,} bytes")
+    bundle(NAME, __doc__ or "", card)
 
 
-def card(lm: LM, run: Path, recipe: Recipe) -> str:
+def card(lm: LM, run: Path) -> str:
     """The model card, measured."""
+    recipe = load_recipe(str(HERE / f"{NAME}.toml"))
     stories = [PROMPT + lm.generate(PROMPT, max_tokens=MAX_TOKENS, sampling=how(seed)) for seed in range(NUM_SEEDS)]
     copies = longest_copies(stories, training_documents(recipe))
     return "\n".join([*about(lm, recipe, run), *held_out(lm), *samples(stories, copies), *LICENCES.splitlines()]) + "\n"
@@ -86,7 +76,6 @@ def about(lm: LM, recipe: Recipe, run: Path) -> list[str]:
     """What the model is, and what it cost to make."""
     stack, training = lm.config.main, recipe.training
     tokens = training.steps * training.batch_size * training.accumulate * recipe.model.context
-    seconds = [event.values["seconds"] for event in read_events(run / "events.jsonl") if event.kind == "step"]
     ids = {word: [lm.tokenizer.id_of(form) for form in (word, " " + word)] for word in WORDS}
     assert all(None not in found for found in ids.values()), f"a word is not one token: {ids}"
     weights = [f"{source.weight:g}" for source in recipe.data.train]
@@ -99,17 +88,14 @@ def about(lm: LM, recipe: Recipe, run: Path) -> list[str]:
         "context": f"{lm.config.context} tokens; fixed sinusoidal positions, added to the token embedding",
         "trained on": f"{tokens:,} tokens: stories in six tellings × {weights[0]}, children's books × {weights[1]}, "
         f"classics × {weights[2]}",
-        "by": f"`recipes/stories/stories.toml`: {training.steps:,} steps of {statistics.median(seconds):.1f} s "
-        "on two shared cores",
+        "by": made_by(NAME, run),
         "stored as": "float16",
     }
     return [
         *FRONT_MATTER.splitlines(),
         *INTRODUCTION.splitlines(),
         "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in facts.items()),
+        *facts_table(facts).splitlines(),
     ]
 
 

@@ -8,13 +8,12 @@ pairs, greedy and with five beams, and how many sentences a second are translate
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import sys
 from pathlib import Path
 
-import torch
+sys.path.append(str(Path(__file__).parents[1]))  # of bundling.py
 
-import cutaway
+from bundling import bundle, facts_table, made_by
 from cutaway.cost import num_parameters
 from cutaway.data import PairSource
 from cutaway.decode import Beam
@@ -22,13 +21,9 @@ from cutaway.lm import LM
 from cutaway.tasks.compare import compare_reports
 from cutaway.tasks.report import Report
 from cutaway.tasks.translate import evaluate_translations, translate
-from cutaway.train.events import read_events
-from cutaway.train.recipe import load_recipe
-from cutaway.weights import checkpoint
 
 HERE = Path(__file__).parent
 NAME = "translate-de-en"
-TARGET = HERE.parents[1] / "src" / "cutaway" / "models" / NAME
 SEARCHES = {"greedy": Beam(num_beams=1), "5 beams": Beam(num_beams=5)}
 SHOWN = (
     "Guten Morgen!",
@@ -63,23 +58,14 @@ The pairs are those of Tatoeba (https://tatoeba.org), CC BY 2.0 FR: whoever pass
 
 def main() -> None:
     """Bundle the run that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the run directory")
-    run: Path = parser.parse_args().run
-    trained = cutaway.load(run)
-    TARGET.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_model(TARGET, trained.model, dtype=torch.float16, metadata={"recipe": NAME})
-    trained.tokenizer.save(TARGET)
-    lm = cutaway.load(TARGET)
+    bundle(NAME, __doc__ or "", card)
+
+
+def card(lm: LM, run: Path) -> str:
+    """The model card, measured."""
     translate(lm, SHOWN)  # what only the first ones take is not counted
     test = PairSource(files=str(HERE / "data" / "test.tsv"))
     reports = {name: evaluate_translations(lm, test, beam=beam) for name, beam in SEARCHES.items()}
-    (TARGET / "README.md").write_text(card(lm, run, reports), "utf-8")
-    print(f"{TARGET}: {sum(path.stat().st_size for path in TARGET.iterdir()):,} bytes")
-
-
-def card(lm: LM, run: Path, reports: dict[str, Report]) -> str:
-    """The model card, measured."""
     return "\n".join([FRONT_MATTER, INTRODUCTION, about(lm, run), measured(reports), samples(lm), LICENCES])
 
 
@@ -88,20 +74,16 @@ def about(lm: LM, run: Path) -> str:
     encoder, decoder = lm.config.encoder, lm.config.decoder
     assert encoder is not None
     assert decoder is not None
-    training = load_recipe(str(HERE / f"{NAME}.toml")).training
-    steps = [event.values for event in read_events(run / "events.jsonl") if event.kind == "step"]
-    seconds, tokens = (statistics.median(step[key] for step in steps) for key in ("seconds", "tokens"))
     facts = {
         "parameters": f"{num_parameters(lm.config):,}",
         "layers": f"encoder {encoder.num_layers}, decoder {decoder.num_layers}",
         "heads, width, feed-forward": f"{encoder.attention.num_heads}, {encoder.d_model}, {encoder.feedforward.d_hidden}",
         "vocabulary": f"{lm.tokenizer.vocab_size:,} byte-level BPE tokens for both languages",
         "positions": "fixed sinusoids, added to the token embedding; the shape is Marian's, so transformers opens it",
-        "by": f"`recipes/{NAME}/{NAME}.toml`: {training.steps:,} steps of {tokens:,.0f} tokens, {seconds:.1f} s each "
-        "on two shared cores",
+        "by": made_by(NAME, run),
         "stored as": "float16",
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())])
+    return facts_table(facts)
 
 
 def measured(reports: dict[str, Report]) -> str:
