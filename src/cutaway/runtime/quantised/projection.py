@@ -1,0 +1,134 @@
+"""Projections with rounded weights, behind the seam of `Projection`. In: x in fp32 and the call. Out: x · Wᵀ + b in fp32.
+
+W is what the codes stand for. At 8 and 4 bits x is rounded as well, each row by itself, 32 inputs at a time, to −127 … 127 times a
+scale (llama.cpp's Q8_0 · Q8_0 and Q8_0 · Q4_0): products are then of small whole numbers. At 16 bits W is bf16 and x is not rounded.
+
+Slow twins: `slow`, which multiplies by the whole `weight` in fp32, and `in_full`, the same without rounding x. Where the native
+kernels do not run, `slow` serves a stretch of W at a time, so that what is held stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...model.call import Call
+from ...model.projection import Projection
+from .rounding import GROUP, rounded
+from .tiles import OUTPUTS, tiled, tiled_pairs, tiled_scales, untiled, untiled_pairs, untiled_scales
+
+STRETCH = 2**18  # numbers of W that are held in full precision at a time
+MOST_CODE = 127.0  # of x
+LEAST = 2.0**-120  # what is nowhere larger than this is taken for zero: 127 over it must stay a number
+
+
+class QuantisedProjection(Projection):
+    """A projection whose weight is kept in `bits`. Its bias is the one that it replaces."""
+
+    is_quantised = True
+    bits: int
+
+    def __init__(self, original: Projection) -> None:
+        nn.Module.__init__(self)
+        self.d_out, self.d_in = original.weight.shape
+        self.bias = original.bias
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """What the codes stand for, made anew: [d_out, d_in], fp32. Writing into it changes nothing."""
+        return torch.cat([part for _, part in self.stretches(self.d_out)])
+
+    def forward(self, x: Tensor, call: Call) -> Tensor:  # noqa: ARG002 (the seam)
+        """x: [batch, position, d_in] -> [batch, position, d_out]."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            return self.slow(x)
+        return self.streamed(x)
+
+    def slow(self, x: Tensor) -> Tensor:
+        """The slow twin of `forward`. The gradient of x is that of the product, as if x were not rounded."""
+        near = x + (self.seen(x) - x).detach() if x.requires_grad else self.seen(x)
+        return F.linear(near, self.weight.to(x.dtype), self.bias)
+
+    def in_full(self, x: Tensor) -> Tensor:
+        """The product by W without rounding x."""
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+    def streamed(self, x: Tensor) -> Tensor:
+        """As `slow`, with a stretch of W at a time."""
+        out = x.new_empty(*x.shape[:-1], self.d_out)
+        near = self.seen(x)
+        for rows, part in self.stretches(max(OUTPUTS, STRETCH // max(1, self.d_in))):
+            out[..., rows] = F.linear(near, part.to(x.dtype), None if self.bias is None else self.bias[rows])
+        return out
+
+    def seen(self, x: Tensor) -> Tensor:
+        """x as this projection sees it, rounded or not."""
+        return x
+
+    def stretches(self, rows: int) -> Iterator[tuple[slice, Tensor]]:
+        """W in stretches of some rows, whole tiles: which they are, and [row, d_in] in fp32."""
+        tiles = -(-rows // OUTPUTS)
+        for start in range(0, -(-self.d_out // OUTPUTS), tiles):
+            first, last = start * OUTPUTS, min((start + tiles) * OUTPUTS, self.d_out)
+            yield slice(first, last), self.numbers(slice(start, start + tiles))[: last - first, : self.d_in]
+
+    def numbers(self, tiles: slice) -> Tensor:
+        """What some tiles stand for: [row, d_in] in fp32, both filled up."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """d_in -> d_out, as printed."""
+        return f"{self.d_in} -> {self.d_out}{'' if self.bias is not None else ', no bias'}, {self.bits} bits"
+
+
+class IntegerProjection(QuantisedProjection):
+    """Weights of 8 or 4 bits with a scale for 32 inputs; x is rounded to 8 bits likewise."""
+
+    codes: Tensor
+    scales: Tensor
+
+    def __init__(self, original: Projection, bits: int) -> None:
+        super().__init__(original)
+        found = rounded(original.weight.detach(), bits)
+        self.bits, self.factor = bits, found.factor
+        self.register_buffer("codes", tiled(found.codes, bits))
+        self.register_buffer("scales", tiled_scales(found.scales))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """x, 32 inputs at a time, as whole numbers times a scale."""
+        return rounded_inputs(x)
+
+    def numbers(self, tiles: slice) -> Tensor:
+        """Codes times scales."""
+        codes = untiled(self.codes[tiles], self.bits).float().unflatten(1, (-1, GROUP))
+        scales = untiled_scales(self.scales[tiles]).float() * self.factor
+        return (codes * scales.unsqueeze(2)).flatten(1)
+
+
+class HalfProjection(QuantisedProjection):
+    """Weights in bf16, the upper half of an fp32."""
+
+    bits = 16
+    pairs: Tensor
+
+    def __init__(self, original: Projection) -> None:
+        super().__init__(original)
+        self.register_buffer("pairs", tiled_pairs(original.weight.detach().bfloat16()))
+
+    def numbers(self, tiles: slice) -> Tensor:
+        """The weights as they are."""
+        return untiled_pairs(self.pairs[tiles]).float()
+
+
+@torch.no_grad()
+def rounded_inputs(x: Tensor) -> Tensor:
+    """x: [..., d_in] -> x as whole numbers −127 … 127 times the largest of 32 inputs / 127. What is not finite makes its group NaN."""
+    groups = F.pad(x.detach().float(), (0, -x.shape[-1] % GROUP)).unflatten(-1, (-1, GROUP))
+    largest = groups.abs().amax(-1, keepdim=True)
+    inverse = torch.where(largest > LEAST, MOST_CODE / largest, torch.zeros_like(largest))
+    codes = (groups * inverse).round()
+    scales = torch.where(largest.isfinite(), largest / MOST_CODE, torch.full_like(largest, torch.nan))
+    return (codes * scales).flatten(-2)[..., : x.shape[-1]].to(x.dtype)
