@@ -207,6 +207,10 @@ def test_rounding_x_costs_little_and_gradients_are_those_of_the_product(bits: in
     close(out.detach(), made.fast(x.detach()))
     gap = (out - made.in_full(x)).abs().max()
     assert gap <= (1e-6 if bits == 16 else 0.03)
+    assert made.bias is not None
+    made.bias.requires_grad_()
+    (of_bias,) = torch.autograd.grad(made(x.detach(), None).sum(), made.bias)
+    assert torch.equal(of_bias, torch.full((40,), 5.0))
     (gradient,) = torch.autograd.grad(out.sum(), x)
     close(gradient, made.weight.sum(0).expand(1, 5, 64))
 

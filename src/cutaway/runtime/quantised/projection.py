@@ -45,7 +45,8 @@ class QuantisedProjection(Projection):
 
     def forward(self, x: Tensor, call: Call) -> Tensor:  # noqa: ARG002 (the seam)
         """x: [batch, position, d_in] -> [batch, position, d_out]."""
-        if torch.is_grad_enabled() and x.requires_grad:
+        is_bias_trained = self.bias is not None and self.bias.requires_grad
+        if torch.is_grad_enabled() and (x.requires_grad or is_bias_trained):
             return self.slow(x)
         return self.fast(x)
 
