@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -244,9 +244,9 @@ def _forward(pieces: Sequence[Piece]) -> list[Tensor]:
     logits = planner.run(session.model, piece.ids[0], session.store, has_logits=bool(piece.rows))
     if logits is not None:
         return [logits]
-    found = _readable(pieces)
-    planner.learn(session.model, piece.ids[0], session.store, found[0])
-    return found
+    (logits,) = _readable([replace(piece, rows=(0,))])
+    logits = planner.learn(session.model, piece.ids[0], session.store, logits)
+    return [logits[: len(piece.rows)]]
 
 
 def _readable(pieces: Sequence[Piece]) -> list[Tensor]:

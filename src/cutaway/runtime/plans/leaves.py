@@ -68,6 +68,8 @@ class Recording:
             leaf = self._own
         if leaf is None and type(module) not in CONTAINERS:
             unplanned(f"it holds a {type(module).__name__}, which a plan does not know")
+        if "forward" in module.__dict__:
+            unplanned(f"a {type(module).__name__} has a forward of its own")
         self.guard.watch(module)
         made = self._made[id(module)] = copy.copy(module)
         made.__dict__["_modules"] = {

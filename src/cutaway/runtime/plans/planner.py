@@ -1,7 +1,8 @@
 """When a plan is recorded, admitted and dropped. In: a token of a session. Out: its logits, or word that the readable pass runs.
 
-A plan is admitted by its first token: the readable pass has run, the plan runs the same token, and both must agree. It is dropped
-when the model changes under it, and recorded anew.
+A plan is admitted by its first token: the readable pass has run, the plan runs the same token, and both must agree. What the plan
+computed is then what counts, so that equal passes give equal bits, whoever recorded when. It is dropped when the model changes
+under it, and recorded anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from ...model.transformer import Transformer
 from ..stores import KVStore
 from .plan import Plan
-from .record import record
+from .recorder import record
 from .room import is_plain, next_room, room_at
 
 TOLERANCE = 1e-3  # of the largest number: far above what rounding does, far below what another computation would
@@ -40,21 +41,24 @@ class Planner:
         assert isinstance(store, KVStore), "is_plain"
         return plan.run(token_id, next_room(store), has_logits=has_logits)
 
-    def learn(self, model: Transformer, token_id: int, store: object, logits: Tensor) -> None:
-        """Record and admit a plan, if there is none. token_id, logits: of the readable pass, whose token is the store's last."""
-        if self.reason is not None or len(logits) != 1 or not is_plain(store) or not is_ordinary(model):
-            return
-        if PLANS.get(model) is not None:
-            return
+    def learn(self, model: Transformer, token_id: int, store: object, logits: Tensor) -> Tensor:
+        """Record a plan and admit it, if `run` had none. token_id, logits: of the readable pass; its token is the store's last.
+
+        Returns logits [read, vocab]: the plan's, if it was admitted.
+        """
+        if self.reason is not None or not is_plain(store) or not is_ordinary(model):
+            return logits
         plan = record(model, torch.get_num_threads())
         if isinstance(plan, str):
             self.reason = plan
-            return
+            return logits
         assert isinstance(store, KVStore), "is_plain"
-        if agrees(plan, token_id, store, logits):
-            PLANS[model] = plan
-        else:
+        found = admitted(plan, token_id, store, logits)
+        if found is None:
             self.reason = "It has no plan: on its first token, the plan gave other numbers than the readable pass."
+            return logits
+        PLANS[model] = plan
+        return found
 
 
 def is_ordinary(model: Transformer) -> bool:
@@ -62,14 +66,15 @@ def is_ordinary(model: Transformer) -> bool:
     return not model.training and not torch.is_autocast_enabled("cpu")
 
 
-def agrees(plan: Plan, token_id: int, store: KVStore, logits: Tensor) -> bool:
-    """Whether the plan gives the logits, keys and values of the readable pass over the store's last token; the store stays."""
+def admitted(plan: Plan, token_id: int, store: KVStore, logits: Tensor) -> Tensor | None:
+    """The plan's logits of the store's last token, if it gives the readable pass's numbers; else None, and the store stays."""
     place = store.length - 1
     before = store.values[..., place, :].clone()
     found = plan.run(token_id, room_at(store, place), has_logits=True)
-    after = store.values[..., place, :].clone()
+    if close(found, logits) and close(store.values[..., place, :], before):
+        return found
     store.values[..., place, :] = before
-    return close(found, logits) and close(after, before)
+    return None
 
 
 def close(ours: Tensor, theirs: Tensor) -> bool:
