@@ -131,12 +131,17 @@ def merge(model: Transformer) -> None:
     """Fold every adapter into the weight of its projection, in place: the same model, up to rounding, without adapters.
 
     A head that was the token embedding itself gets a weight of its own, and the config says so: the embedding has no adapter.
-    Raises CutawayError for adapters at masks, and leaves the model as it was.
+    Raises CutawayError for adapters at masks, or on quantised projections, and leaves the model as it was.
     """
     if mask_embedding(model) is not None:
         raise CutawayError(
             "The adapters act at masks alone, and a weight acts at every token: they cannot be merged. Keep them beside the "
             "base, or detach them."
+        )
+    if any(adapter.base.is_quantised for adapter in adapters(model).values()):
+        raise CutawayError(
+            "The projections under the adapters are quantised, and codes take no change. Open the model in full precision, merge "
+            "the adapters there, and quantise what comes out."
         )
     for path, adapter in adapters(model).items():
         base = adapter.base

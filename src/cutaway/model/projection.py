@@ -10,7 +10,12 @@ from .call import Call
 
 
 class Projection(nn.Module):
-    """A linear map with weight [d_out, d_in]. It takes the call, so that a replacement can read `call.gates`."""
+    """A linear map with weight [d_out, d_in]. It takes the call, so that a replacement can read `call.gates`.
+
+    is_quantised: whether `weight` is made anew whenever it is asked for, from codes: writing into it changes nothing.
+    """
+
+    is_quantised = False
 
     def __init__(self, d_in: int, d_out: int, *, bias: bool) -> None:
         super().__init__()

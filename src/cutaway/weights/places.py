@@ -17,17 +17,23 @@ from ..errors import CutawayError
 from ..model import Transformer
 from ..model.adapter import adapters
 from ..model.embedding import PositionTable
+from ..model.projection import Projection
 
 
 class Places:
     """All that a checkpoint holds of a model. tensors: by name; a tied head is the embedding, once."""
 
     def __init__(self, model: Transformer) -> None:
-        """Raises CutawayError for a model with adapters: a checkpoint has no place for them."""
+        """Raises CutawayError for a model with adapters or quantised weights: a checkpoint has no place for them."""
         if adapters(model):
             raise CutawayError(
                 "The model has adapters, which a checkpoint does not hold. Save them by themselves (`save_adapter`), or `merge` "
                 "them into the weights first."
+            )
+        if any(isinstance(module, Projection) and module.is_quantised for module in model.modules()):
+            raise CutawayError(
+                "The model is quantised, and a checkpoint holds weights in full precision. Open it with bits=32 to save it; "
+                "`cutaway convert --to gguf --quantize` writes quantised files."
             )
         self.tensors: dict[str, Tensor] = {}
         self._owners: dict[str, list[tuple[nn.Module, str]]] = {}

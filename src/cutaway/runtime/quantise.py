@@ -1,0 +1,63 @@
+"""The weights of a model in fewer bits, in place. In: a model and a number of bits. Out: the model, smaller.
+
+    16   bf16: the upper half of every number
+     8   whole numbers with a scale for 32 inputs, multiplied by inputs rounded likewise
+     4   the same with 16 levels
+
+Every matrix that a token passes is replaced, at the same path: attention, feed-forward, the head. What is looked up (embeddings)
+or small (norms, biases, routers of experts) stays in full precision; a head that is tied gets codes of its own, and the embedding
+stays as it is. Sites, taps, edits and adapters go on as before; adapters and gradients see the numbers that the codes stand for.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import CutawayError
+from ..model.feedforward import Experts
+from ..model.projection import Projection
+from .kernels import accelerate
+from .quantised.projection import HalfProjection, IntegerProjection, QuantisedProjection
+
+FULL = 32
+BITS = (FULL, 16, 8, 4)
+
+
+def check_bits(bits: int) -> None:
+    """Raises CutawayError for a number of bits in which weights are not kept."""
+    if bits not in BITS:
+        raise CutawayError(f"bits is {bits}. Weights are kept in {', '.join(map(str, BITS[:-1]))} or {BITS[-1]} bits.")
+
+
+def prepare(model: nn.Module, bits: int) -> None:
+    """What is done with an opened model before it runs: native kernels, and so many bits. Raises as `quantise` does."""
+    accelerate(model)
+    quantise(model, bits)
+
+
+def quantise(model: nn.Module, bits: int) -> None:
+    """Replace every projection by one with a weight of so many bits, at the same path. 32 changes nothing.
+
+    A module that is reached by two ways stays one. Raises CutawayError for other numbers of bits, for a model that is quantised
+    already (a second rounding would add to the first: open it anew), and for weights that are not finite.
+    """
+    check_bits(bits)
+    if bits == FULL:
+        return
+    if any(isinstance(module, QuantisedProjection) for module in model.modules()):
+        raise CutawayError("The model is quantised already. Open it anew, and ask for other bits there.")
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, Projection) and not (isinstance(module, Experts) and child is module.router):
+                places.setdefault(id(child), []).append((module, name))
+    for owners in places.values():  # one after another: each weight in full is gone before the next is rounded
+        owner, name = owners[0]
+        smaller = _smaller(owner.get_submodule(name), bits)
+        for owner, name in owners:
+            setattr(owner, name, smaller)
+
+
+def _smaller(projection: nn.Module, bits: int) -> QuantisedProjection:
+    assert isinstance(projection, Projection), "quantise looks for those"
+    return HalfProjection(projection) if bits == 16 else IntegerProjection(projection, bits)

@@ -1,0 +1,1 @@
+"""Weights of 16, 8 or 4 bits: rounding (numbers) · tiles (how they lie) · projection (modules) · kernels (native products)."""
