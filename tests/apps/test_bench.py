@@ -171,7 +171,7 @@ def test_it_runs_as_a_command(tmp_path: Path, capsys: Capture) -> None:
         "GFLOP/s",
     ):
         assert word in shown
-    assert "In 32, 4 bits the weights fit into" in shown
+    assert "In 32, 4 bits, all that a token reads fits into" in shown
 
 
 @pytest.mark.usefixtures("known")

@@ -99,8 +99,8 @@ class Measured:
 
     @property
     def fits_cache(self) -> bool:
-        """Whether the weights stay in the processor's cache, so that writing does not wait for memory."""
-        return fits_cache(self.machine.cache, self.precision.held)
+        """Whether all that a token reads stays in the processor's cache, so that writing does not wait for memory."""
+        return fits_cache(self.machine.cache, self.decode.num_bytes)
 
 
 def measure(

@@ -71,8 +71,8 @@ def cache_says(found: Sequence[Measured]) -> str:
     if not bits or cache is None:
         return ""
     return (
-        f"In {', '.join(bits)} bits the weights fit into the processor's cache ({cache / 1e6:,.0f} MB), so that writing does not "
-        "wait for memory: a share of more than 100 % is no error."
+        f"In {', '.join(bits)} bits, all that a token reads fits into the processor's cache ({cache / 1e6:,.0f} MB), so that "
+        "writing does not wait for memory: a share of more than 100 % is no error."
     )
 
 

@@ -30,7 +30,7 @@ from .worker import Worker
 
 TURNS = 7
 CHECKED = 24  # tokens that both read first
-MOST_DIFFERENCE = 0.03  # of the logits' own deviation
+MOST_DIFFERENCE = 0.01  # of the logits' own deviation
 ROOM = 1.1  # of what is written, on the disk
 
 
