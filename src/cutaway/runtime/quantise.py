@@ -1,4 +1,4 @@
-"""The weights of a model in fewer bits, in place. In: a model and a number of bits. Out: the same model, with smaller projections.
+"""The weights of a model in fewer bits, in place. In: a model and a number of bits. Out: the model, smaller.
 
     16   bf16: the upper half of every number
      8   whole numbers with a scale for 32 inputs, multiplied by inputs rounded likewise

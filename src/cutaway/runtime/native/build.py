@@ -29,8 +29,20 @@ COMMON = (
     "-w",
 )
 SETS: dict[str, dict[str, tuple[str, ...]]] = {
-    "x86_64": {"avx2": ("-march=x86-64-v3",), "avx512": ("-march=x86-64-v4", "-mprefer-vector-width=512")},
+    "x86_64": {
+        "avx2": ("-march=x86-64-v3",),
+        "avx512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+        "avx512vnni": ("-march=x86-64-v4", "-mprefer-vector-width=512", "-mavx512vnni"),
+        "avx512bf16": ("-march=x86-64-v4", "-mprefer-vector-width=512", "-mavx512bf16"),
+    },
     "aarch64": {"neon": ()},
+}
+FLOATS = ("avx2", "avx512", "neon")
+# Units that are compiled for other sets than floats are; a processor without one of these takes the best that it has.
+OTHERWISE: dict[str, tuple[str, ...]] = {
+    "integers": ("avx2", "avx512vnni"),
+    "halves": ("avx2", "avx512", "avx512bf16"),
+    "processor": ("avx2",),
 }
 
 
@@ -49,6 +61,8 @@ def build(library: Path = LIBRARY, *extra: str) -> str | None:
         objects = []
         for name, flags in sets.items():
             for unit in sorted(HERE.glob("*.cpp")):
+                if name not in OTHERWISE.get(unit.stem, FLOATS):
+                    continue
                 objects.append(f"{folder}/{name}_{unit.stem}.o")
                 command = [
                     compiler,

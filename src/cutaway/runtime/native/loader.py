@@ -19,6 +19,7 @@ import torch
 from .build import LIBRARY, fingerprint
 
 SWITCH = "CUTAWAY_KERNELS"
+FLOATS_OF = {"avx512vnni": "avx512", "avx512bf16": "avx512"}  # sets that only some units are compiled for
 SIZE, PLACE = c_ssize_t, c_void_p
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "product": (*[SIZE] * 3, PLACE, SIZE, SIZE, PLACE, SIZE, SIZE, PLACE, SIZE, PLACE, PLACE, c_int),
@@ -64,7 +65,7 @@ class Library:
 def library() -> Library | str:
     """The kernels, or a sentence that says why they do not run here.
 
-    The environment variable CUTAWAY_KERNELS chooses: `off`, or the name of an instruction set.
+    The environment variable CUTAWAY_KERNELS chooses: `off`, or the name of an instruction set, beyond which none is used.
     """
     wanted = os.environ.get(SWITCH, "")
     if wanted == "off":
@@ -74,7 +75,7 @@ def library() -> Library | str:
         return "they were not built; install a C++ compiler and the package again"
     if stamp.read_text("ascii") != fingerprint():
         return f"they were built from other sources; run `python {LIBRARY.with_name('build.py')}`"
-    found = [name for name in supported() if wanted in ("", name)]
+    found = [name for name in supported() if not wanted or name == FLOATS_OF.get(wanted, wanted)]
     if not found:
         return f"this processor has none of the instruction sets asked for ({wanted or 'AVX2, AVX-512, NEON'})"
     pool = _thread_pool()

@@ -1,1 +1,1 @@
-"""Projections with weights of 16, 8 or 4 bits: formats (rounding) · tiles (how codes lie) · projection (modules) · kernels (native)."""
+"""Weights of 16, 8 or 4 bits: rounding (numbers) · tiles (how they lie) · projection (modules) · kernels (native products)."""

@@ -1,7 +1,7 @@
 """Projections with rounded weights, behind the seam of `Projection`. In: x in fp32 and the call. Out: x · Wᵀ + b in fp32.
 
 W is what the codes stand for. At 8 and 4 bits x is rounded as well, each row by itself, 32 inputs at a time, to −127 … 127 times a
-scale (llama.cpp's Q8_0 · Q8_0 and Q8_0 · Q4_0): products are then of small whole numbers. At 16 bits W is bf16 and x is not rounded.
+scale (as llama.cpp multiplies Q8_0 and Q4_0): products are then of small whole numbers. At 16 bits W is bf16, and x stays as it is.
 
 Slow twins: `slow`, which multiplies by the whole `weight` in fp32, and `in_full`, the same without rounding x. Where the native
 kernels do not run, `slow` serves a stretch of W at a time, so that what is held stays small.
@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from ...model.call import Call
 from ...model.projection import Projection
-from .rounding import GROUP, rounded
+from . import kernels
+from .rounding import GROUP, rounded, rounded_inputs
 from .tiles import OUTPUTS, tiled, tiled_pairs, tiled_scales, untiled, untiled_pairs, untiled_scales
 
 STRETCH = 2**18  # numbers of W that are held in full precision at a time
-MOST_CODE = 127.0  # of x
-LEAST = 2.0**-120  # what is nowhere larger than this is taken for zero: 127 over it must stay a number
 
 
 class QuantisedProjection(Projection):
@@ -45,7 +44,11 @@ class QuantisedProjection(Projection):
         """x: [batch, position, d_in] -> [batch, position, d_out]."""
         if torch.is_grad_enabled() and x.requires_grad:
             return self.slow(x)
-        return self.streamed(x)
+        return self.fast(x)
+
+    def fast(self, x: Tensor) -> Tensor:
+        """By the native kernel, or a stretch of W at a time."""
+        raise NotImplementedError
 
     def slow(self, x: Tensor) -> Tensor:
         """The slow twin of `forward`. The gradient of x is that of the product, as if x were not rounded."""
@@ -97,6 +100,13 @@ class IntegerProjection(QuantisedProjection):
         self.register_buffer("codes", tiled(found.codes, bits))
         self.register_buffer("scales", tiled_scales(found.scales))
 
+    def fast(self, x: Tensor) -> Tensor:
+        """By `kernels.integers` where it runs."""
+        kernel = kernels.integers()
+        if isinstance(kernel, str) or not (kernels.serves(x, self.bias) and self.codes.is_cpu):
+            return self.streamed(x)
+        return kernels.multiply_integers(kernel, x, self.codes, self.scales, self.factor, self.d_out, self.bias)
+
     def seen(self, x: Tensor) -> Tensor:
         """x, 32 inputs at a time, as whole numbers times a scale."""
         return rounded_inputs(x)
@@ -118,17 +128,13 @@ class HalfProjection(QuantisedProjection):
         super().__init__(original)
         self.register_buffer("pairs", tiled_pairs(original.weight.detach().bfloat16()))
 
+    def fast(self, x: Tensor) -> Tensor:
+        """By `kernels.halves` where it runs."""
+        kernel = kernels.halves()
+        if isinstance(kernel, str) or not (kernels.serves(x, self.bias) and self.pairs.is_cpu):
+            return self.streamed(x)
+        return kernels.multiply_halves(kernel, x, self.pairs, self.d_out, self.bias)
+
     def numbers(self, tiles: slice) -> Tensor:
         """The weights as they are."""
         return untiled_pairs(self.pairs[tiles]).float()
-
-
-@torch.no_grad()
-def rounded_inputs(x: Tensor) -> Tensor:
-    """x: [..., d_in] -> x as whole numbers −127 … 127 times the largest of 32 inputs / 127. What is not finite makes its group NaN."""
-    groups = F.pad(x.detach().float(), (0, -x.shape[-1] % GROUP)).unflatten(-1, (-1, GROUP))
-    largest = groups.abs().amax(-1, keepdim=True)
-    inverse = torch.where(largest > LEAST, MOST_CODE / largest, torch.zeros_like(largest))
-    codes = (groups * inverse).round()
-    scales = torch.where(largest.isfinite(), largest / MOST_CODE, torch.full_like(largest, torch.nan))
-    return (codes * scales).flatten(-2)[..., : x.shape[-1]].to(x.dtype)

@@ -28,6 +28,7 @@ TRIED = {
 }
 LARGEST = 2.0**15  # the scales of a matrix, over its factor, stay below: fp16 ends at 65,504
 SMALLEST_FACTOR = 2.0**-100  # below, a factor times a scale would leave fp32
+LEAST = 2.0**-120  # of x: what is nowhere larger is taken for zero, since 127 over it must stay a number
 PIECE = 2**20  # numbers that are rounded at a time
 
 
@@ -62,6 +63,18 @@ def rounded(weight: Tensor, bits: int) -> Rounded:
         found, scales[piece] = _search(groups / factor, bits)
         codes[piece] = found.flatten(1)[:, :d_in]
     return Rounded(codes=codes, scales=scales, factor=factor)
+
+
+@torch.no_grad()
+def rounded_inputs(x: Tensor) -> Tensor:
+    """x: [..., d_in] -> x as whole numbers −127 … 127 times the largest of 32 inputs / 127. What is not finite makes its group NaN."""
+    groups = F.pad(x.detach().float(), (0, -x.shape[-1] % GROUP)).unflatten(-1, (-1, GROUP))
+    largest = groups.abs().amax(-1, keepdim=True)
+    most = torch.full_like(largest, LIMITS[8][1])  # a number over a tensor would be rounded twice
+    inverse = torch.where(largest > LEAST, most / largest, torch.zeros_like(largest))
+    codes = (groups * inverse).round()
+    scales = torch.where(largest.isfinite(), largest / LIMITS[8][1], torch.full_like(largest, torch.nan))
+    return (codes * scales).flatten(-2)[..., : x.shape[-1]].to(x.dtype)
 
 
 def _factor(largest_scale: float) -> float:

@@ -1,0 +1,153 @@
+"""Native products with rounded weights. In: x in fp32 on a processor, and tiles. Out: x · Wᵀ + b, or why there is none here.
+
+Each is the best unit of the library that this processor can run and that passes a self-test; the next lower one serves where
+it does not. CUTAWAY_KERNELS names the instruction set beyond which none is used (see `native.loader`), so that the absence of
+one can be tried out. Slow twin: `QuantisedProjection.slow`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from ctypes import c_float, c_int
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..native.build import LIBRARY, OTHERWISE
+from ..native.loader import PLACE, SIZE, SWITCH, library, supported
+from .rounding import GROUP, rounded, rounded_inputs
+from .tiles import tiled, tiled_pairs, tiled_scales
+
+INTEGERS = (*[SIZE] * 3, *[PLACE] * 3, c_float, *[PLACE] * 2, c_int, c_int)
+HALVES = (*[SIZE] * 3, *[PLACE] * 4, c_int)
+LADDER = ("avx2", "avx512", "avx512vnni", "avx512bf16")  # what a processor may have, in the order of asking
+FURTHER = {"avx512vnni": 0, "avx512bf16": 1}  # which the library's own `has` answers for
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One unit's product. instructions: of which set."""
+
+    function: Callable[..., None]
+    instructions: str
+
+
+@functools.cache
+def integers() -> Product | str:
+    """The product with weights of 8 and 4 bits, or a sentence why there is none."""
+    return _best("integers", "product_rounded", INTEGERS, _multiplies_integers)
+
+
+@functools.cache
+def halves() -> Product | str:
+    """The product with weights in bf16, or a sentence why there is none."""
+    return _best("halves", "product_halves", HALVES, _multiplies_halves)
+
+
+def multiply_integers(
+    kernel: Product, x: Tensor, codes: Tensor, scales: Tensor, factor: float, d_out: int, bias: Tensor | None
+) -> Tensor:
+    """x: [..., d_in], fp32. codes, scales: tiles (8 bits: int8; 4: uint8) -> [..., d_out]."""
+    x = x.contiguous()
+    d_in, out = x.shape[-1], x.new_empty(*x.shape[:-1], d_out)
+    kernel.function(
+        x.numel() // d_in,
+        d_out,
+        d_in,
+        x.data_ptr(),
+        codes.data_ptr(),
+        scales.data_ptr(),
+        factor,
+        None if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+        8 if codes.dtype is torch.int8 else 4,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def multiply_halves(kernel: Product, x: Tensor, pairs: Tensor, d_out: int, bias: Tensor | None) -> Tensor:
+    """x: [..., d_in], fp32. pairs: tiles of bf16 -> [..., d_out]."""
+    x = x.contiguous()
+    d_in, out = x.shape[-1], x.new_empty(*x.shape[:-1], d_out)
+    kernel.function(
+        x.numel() // d_in,
+        d_out,
+        d_in,
+        x.data_ptr(),
+        pairs.data_ptr(),
+        None if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def serves(x: Tensor, bias: Tensor | None) -> bool:
+    """Whether the products take these: fp32, on a processor, with an input at least, and not under mixed precision."""
+    is_plain = x.dtype is torch.float32 and x.is_cpu and x.shape[-1] > 0 and not torch.is_autocast_enabled("cpu")
+    return is_plain and (bias is None or (bias.dtype is torch.float32 and bias.is_cpu and bias.is_contiguous()))
+
+
+def sets() -> list[str]:
+    """The instruction sets that may be used here, best first: those of the processor, up to the one that is wanted."""
+    base = library()
+    if isinstance(base, str) or base.instructions not in LADDER:
+        return []
+    loaded, wanted = ctypes.CDLL(str(LIBRARY)), os.environ.get(SWITCH) or LADDER[-1]
+    has = loaded.cutaway_has_avx2
+    found = [name for name in LADDER if name in supported() or (name in FURTHER and has(FURTHER[name]))]
+    return [name for name in reversed(found) if LADDER.index(name) <= LADDER.index(wanted)]
+
+
+def _best(
+    unit: str, name: str, signature: tuple[type, ...], computes: Callable[[Product], bool]
+) -> Product | str:
+    base = library()
+    if isinstance(base, str):
+        return base
+    loaded = ctypes.CDLL(str(LIBRARY))
+    for instructions in sets():
+        if instructions in OTHERWISE[unit]:
+            function = loaded[f"cutaway_{name}_{instructions}"]
+            function.argtypes, function.restype = signature, None
+            if computes(found := Product(function, instructions)):
+                return found
+    return f"this processor has no instruction set that {unit} are multiplied with, or the self-test of each failed"
+
+
+def _multiplies_integers(kernel: Product) -> bool:
+    """Odd sizes, one row, two and more, right to the last place that matters."""
+    for bits in (8, 4):
+        weight, x = _given(35, 67, 1), _given(15, 67, 2)
+        made = rounded(weight, bits)
+        codes, scales = tiled(made.codes, bits), tiled_scales(made.scales)
+        for rows in (1, 2, 15):
+            ours = multiply_integers(kernel, x[:rows], codes, scales, made.factor, 35, None)
+            if not _is_close(ours, F.linear(rounded_inputs(x[:rows]), made.weight())):
+                return False
+    return True
+
+
+def _multiplies_halves(kernel: Product) -> bool:
+    weight, x = _given(35, 2 * GROUP + 3, 1).bfloat16(), _given(15, 2 * GROUP + 3, 2)
+    pairs = tiled_pairs(weight)
+    return all(
+        _is_close(multiply_halves(kernel, x[:rows], pairs, 35, None), F.linear(x[:rows], weight.float()))
+        for rows in (1, 2, 15)
+    )
+
+
+def _given(rows: int, columns: int, step: int) -> Tensor:
+    """Numbers without a pattern that a kernel could follow by chance."""
+    return torch.sin(torch.arange(float(rows * columns)).view(rows, columns) * (0.7 + step))
+
+
+def _is_close(ours: Tensor, theirs: Tensor) -> bool:
+    return bool((ours - theirs).abs().max() <= TOLERANCE * max(1.0, float(theirs.abs().max())))
