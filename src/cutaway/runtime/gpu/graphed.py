@@ -41,7 +41,7 @@ class Graphed(Transformer):
         self.config, self.store = model.config, store
         self.token, self.encoder, self.decoder = model.token, model.encoder, model.decoder
         self.head, self.pooler, self.labels = model.head, model.pooler, model.labels
-        device, batch = store.values.device, store.values.shape[2]
+        device, batch = store.device, store.batch
         self.ids = torch.zeros(batch, 1, dtype=torch.long, device=device)
         self.fields = torch.zeros(len(FIELDS), 1, 1, dtype=torch.long, device=device)
         self.num_steps = 0

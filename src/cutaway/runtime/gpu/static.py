@@ -20,7 +20,7 @@ SEGMENT = FIELDS.index("segment")
 
 
 class StaticStore:
-    """Per layer [batch, kv_head, position, d_head], `length` positions of them in use. Rows move in step, and share who sees whom.
+    """Per layer [batch, kv_head, position, d_head], `length` positions in use. Rows move in step, and share who sees whom.
 
     capacity: how many positions there are. place: int64 [1], where a step writes.
     """
@@ -35,8 +35,11 @@ class StaticStore:
         device: torch.device | None = None,
     ) -> None:
         self.capacity, self.length, self.causal_length, self.start = capacity, 0, 0, 0
-        shape = (stack.num_layers, 2, batch, stack.attention.kv_heads, capacity, stack.d_head)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.batch = batch
+        shape = (batch, stack.attention.kv_heads, capacity, stack.d_head)
+        # A tensor each: compilers must prove of parts of one, which are written, that they do not overlap.
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(stack.num_layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(stack.num_layers)]
         self.fields = torch.zeros(len(FIELDS), 1, capacity, dtype=torch.long, device=device)
         self.fields[SEGMENT] = EMPTY
         self.place = torch.zeros(1, dtype=torch.long, device=device)
@@ -55,7 +58,7 @@ class StaticStore:
 
     def layer(self, index: int) -> StaticSlot:
         """The slot of one layer, for the pass that `begin` opened."""
-        return StaticSlot(self.values[index, 0], self.values[index, 1], self.start, self.length)
+        return StaticSlot(self.keys[index], self.values[index], self.start, self.length)
 
     def reserve(self, count: int) -> None:
         """Raises CutawayError where so many more tokens do not fit."""
@@ -85,13 +88,19 @@ class StaticStore:
         """An independent copy."""
         twin = StaticStore.__new__(StaticStore)
         twin.__dict__.update(self.__dict__)
-        twin.values, twin.fields, twin.place = self.values.clone(), self.fields.clone(), self.place.clone()
+        twin.keys, twin.values = [k.clone() for k in self.keys], [v.clone() for v in self.values]
+        twin.fields, twin.place = self.fields.clone(), self.place.clone()
         return twin
 
     @property
     def num_bytes(self) -> int:
         """Bytes of keys and values in use."""
-        return self.values[..., : self.length, :].numel() * self.values.element_size()
+        return sum(each[:, :, : self.length].nbytes for each in (*self.keys, *self.values))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.place.device
 
 
 @dataclass(slots=True)
@@ -123,7 +132,7 @@ class Stepping:
 
     def layer(self, index: int) -> StepSlot:
         """The slot of one layer."""
-        return StepSlot(self.store.values[index, 0], self.store.values[index, 1], self.store.place)
+        return StepSlot(self.store.keys[index], self.store.values[index], self.store.place)
 
 
 @dataclass(slots=True)

@@ -106,9 +106,7 @@ def sets() -> list[str]:
     return [name for name in reversed(found) if LADDER.index(name) <= LADDER.index(wanted)]
 
 
-def _best(
-    unit: str, name: str, signature: tuple[type, ...], computes: Callable[[Product], bool]
-) -> Product | str:
+def _best(unit: str, name: str, signature: tuple[type, ...], computes: Callable[[Product], bool]) -> Product | str:
     base = library()
     if isinstance(base, str):
         return base
