@@ -16,7 +16,7 @@ from cutaway.apps.bench.shapes import SHAPES, config_of, random_model
 from cutaway.apps.bench.show import as_dict, roofline
 from cutaway.apps.bench.stopwatch import Stopwatch
 from cutaway.apps.cli import main
-from cutaway.cost import bytes_per_generated_token, flops_per_token, num_parameters
+from cutaway.cost import bytes_per_generated_token, bytes_per_weight, flops_per_token, num_parameters
 from cutaway.decode import Session
 from cutaway.runtime.roofline import Machine
 from tests.apps.test_cli import Capture, ask
@@ -60,6 +60,9 @@ def test_bytes_are_those_of_the_tensors(bits: int) -> None:
     assert found.size == pytest.approx((taken + inside) / (matrices + 2 * 64))
     assert found.held - taken - inside - outside <= 4 * 64, "and the angles of the positions"
     assert found.held >= taken + inside + outside
+    assert found.size == pytest.approx(bytes_per_weight(bits), rel=0.05), (
+        "what is predicted of a model that is not there"
+    )
 
 
 def test_a_tied_head_is_read_and_held_once() -> None:
