@@ -45,6 +45,7 @@ export class Speed {
       cost.fits_cache && cost.processor_cache
         ? `All that a pass reads fits into the processor’s cache (${size(cost.processor_cache)}): it does not wait for memory, and may be faster than memory allows.`
         : "";
+    /** @type {(HTMLElement | SVGElement)[]} */
     const paragraphs = [h("p", { class: "cap" }, cached)];
     if (this.wanted.has(this.key)) {
       context.refused = null;
