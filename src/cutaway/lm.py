@@ -28,7 +28,7 @@ from .lens.trace import Trace
 from .model import Call, Transformer, layouts
 from .model.masks import masks_of
 from .runtime.attend import fused
-from .runtime.kernels import accelerate
+from .runtime.quantise import FULL, check_bits, prepare
 from .text import Tokenizer
 from .text.chat import ChatTemplate
 from .train.conversion import reading_masks
@@ -197,8 +197,7 @@ class LM:
         """
         rows = self._rows(ids)
         tokens = layouts.text(self.config, rows.shape[1], device=rows.device)
-        logits: Tensor = self.model(rows, Call(tokens, attend=fused))
-        return logits
+        return self.model(rows, Call(tokens, attend=fused))
 
     def sites(self, prompt: Prompt, target: Prompt | None = None) -> list[Site]:
         """Every site of a pass over the prompt, with shape, type and bytes, before anything runs. Arguments: as of `trace`.
@@ -315,21 +314,24 @@ class LM:
         return rows
 
 
-def load(name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str | Path | None = None) -> LM:
+def load(
+    name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str | Path | None = None, bits: int = FULL
+) -> LM:
     """Open a model: a checkpoint directory, a run directory (its newest checkpoint), a .gguf file, or a bundled model by name.
 
     A hub id (`owner/name`, where no such folder is here) is fetched into huggingface_hub's cache; nothing else reaches the
-    network. dtype: in which the weights are kept, whatever the file has. adapter: a directory with low-rank adapters for the
-    model, ours or PEFT's; they stand beside the weights (`merge` and `detach` of `model.adapter` fold them in or take them off).
-    Raises CutawayError for anything else, and for a checkpoint or an adapter that is damaged.
+    network. dtype: in which the weights are kept, whatever the file has. adapter: a directory with low-rank adapters, ours or
+    PEFT's; they stand beside the weights (`merge` and `detach` of `model.adapter` fold them in or take them off). bits: 16, 8 or
+    4 keep the matrices smaller (see `runtime.quantise`). Raises CutawayError for anything else, and for what is damaged.
     """
+    check_bits(bits)
     place = find(str(name))
     if adapter is None and is_adapter(place):
-        beside = load(_base_of(place), dtype=dtype, adapter=place)
+        beside = load(_base_of(place), dtype=dtype, adapter=place, bits=bits)
         return LM(beside.model, beside.own_tokenizer, str(name), beside.place)
     opened = open_model(place, dtype)
     model, tokenizer = opened.model, opened.tokenizer
-    accelerate(model)
+    prepare(model, bits)
     if adapter is not None:
         load_adapter(Path(adapter).expanduser(), model)
         masks = masks_of(model)

@@ -16,6 +16,7 @@ from torch import nn
 from ..errors import CutawayError
 from ..model.feedforward import Experts
 from ..model.projection import Projection
+from .kernels import accelerate
 from .quantised.projection import HalfProjection, IntegerProjection, QuantisedProjection
 
 FULL = 32
@@ -26,6 +27,12 @@ def check_bits(bits: int) -> None:
     """Raises CutawayError for a number of bits in which weights are not kept."""
     if bits not in BITS:
         raise CutawayError(f"bits is {bits}. Weights are kept in {', '.join(map(str, BITS[:-1]))} or {BITS[-1]} bits.")
+
+
+def prepare(model: nn.Module, bits: int) -> None:
+    """What is done with an opened model before it runs: native kernels, and so many bits. Raises as `quantise` does."""
+    accelerate(model)
+    quantise(model, bits)
 
 
 def quantise(model: nn.Module, bits: int) -> None:
@@ -39,15 +46,18 @@ def quantise(model: nn.Module, bits: int) -> None:
         return
     if any(isinstance(module, QuantisedProjection) for module in model.modules()):
         raise CutawayError("The model is quantised already. Open it anew, and ask for other bits there.")
-    made: dict[int, QuantisedProjection] = {}
-    for module in list(model.modules()):
-        routers = {"router"} if isinstance(module, Experts) else set()
-        for name, child in list(module.named_children()):
-            if isinstance(child, Projection) and name not in routers:
-                if id(child) not in made:
-                    made[id(child)] = _smaller(child, bits)
-                setattr(module, name, made[id(child)])
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, Projection) and not (isinstance(module, Experts) and child is module.router):
+                places.setdefault(id(child), []).append((module, name))
+    for owners in places.values():  # one after another: each weight in full is gone before the next is rounded
+        owner, name = owners[0]
+        smaller = _smaller(owner.get_submodule(name), bits)
+        for owner, name in owners:
+            setattr(owner, name, smaller)
 
 
-def _smaller(projection: Projection, bits: int) -> QuantisedProjection:
+def _smaller(projection: nn.Module, bits: int) -> QuantisedProjection:
+    assert isinstance(projection, Projection), "quantise looks for those"
     return HalfProjection(projection) if bits == 16 else IntegerProjection(projection, bits)

@@ -94,6 +94,15 @@ def write_directory(target: Path, writer: Callable[[Path], None]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def add_file(directory: Path, name: str, content: bytes) -> None:
+    """Write or replace one more file in a directory, as if `write_directory` had. Raises CutawayError if the system refuses."""
+    write_file(directory / name, content)
+    written = _written(directory)
+    if written is not None:
+        written[name] = len(content)
+        write_file(directory / MARK, json.dumps(written, indent=1).encode())
+
+
 def is_complete(directory: Path) -> bool:
     """Whether `write_directory` finished here, and every file that it wrote is still there with its size."""
     written = _written(directory)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, add_sampling, command, sampling_of
+from .shared import MODEL_HELP, add_bits, add_sampling, bits_of, command, sampling_of
 
 if TYPE_CHECKING:
     from ..chat.screen import Screen
@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print {text, token_ids, num_left_out} for each reply, one a line"
     )
+    add_bits(parser)
     add_sampling(parser)
     parser.set_defaults(run=run)
 
@@ -42,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     conversation = Conversation() if arguments.load is None else Conversation.load(arguments.load)
     if arguments.system is not None:
         conversation = replace(conversation, system=arguments.system or None)
-    sampling, lm = sampling_of(arguments), load(arguments.model or bundled())
+    sampling, name = sampling_of(arguments), arguments.model or bundled()
+    lm = load(name, bits=bits_of(arguments.bits, name))
     screen = _screen(lm.name, arguments.json)
     talk = Talk(lm, screen, conversation, sampling=sampling, max_tokens=arguments.max_tokens)
     screen.aside(opening(lm, conversation))

@@ -16,6 +16,8 @@ from .shared import MODEL_HELP, command, counting, print_json
 
 if TYPE_CHECKING:
     from ...lm import LM
+    from ...tasks.bits import Cost
+    from ...tasks.evaluate import Evaluation
     from ...tasks.report import Report
 
 
@@ -32,6 +34,13 @@ def add(commands: Any) -> None:
     parser.add_argument("--task", choices=TASKS, help="what to measure (default: what the model was made for)")
     parser.add_argument("--report", metavar="FILE", help="write every prediction and figure there; see `compare`")
     parser.add_argument("--json", action="store_true", help="print the figures as one object")
+    parser.add_argument(
+        "--bits",
+        type=int,
+        default=32,
+        metavar="N",
+        help="keep the matrices in 32, 16, 8 or 4 bits (default 32); a text is then predicted in 32 bits too, for comparison",
+    )
     _add_text(parser)
     pairs = parser.add_argument_group("translate")
     pairs.add_argument(
@@ -66,19 +75,27 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         "--draws", type=int, default=4, metavar="N", help="diffusion: times that the text is hidden (default 4)"
     )
+    text.add_argument(
+        "--keep",
+        action="store_true",
+        help="write what fewer bits cost beside the weights: where it is at most 0.5 %%, `generate` and `chat` take 8 bits",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, with a progress bar on the terminal."""
     from ...lm import load
+    from ...runtime.quantise import check_bits, quantise
     from ...weights.atomic import check_file
 
+    check_bits(arguments.bits)
     if arguments.report is not None:
         check_file(Path(arguments.report))
     lm = load(arguments.model)
     task = arguments.task or ("answer" if lm.config.num_labels else "translate" if lm.config.has_cross else "predict")
     if task == "predict":
         return _predict(lm, arguments)
+    quantise(lm.model, arguments.bits)
     reports: dict[str, Report] = TASKS[task](lm, arguments)
     report, *baselines = reports.values()
     if arguments.report is not None:
@@ -105,31 +122,59 @@ def _show(report: Report, arguments: argparse.Namespace) -> None:
 
 
 def _predict(lm: LM, arguments: argparse.Namespace) -> int:
+    from ...tasks.bits import check_keeps, measure_cost
     from ...tasks.evaluate import evaluate
 
     if arguments.report is not None:
         raise CutawayError("--report is for tasks with predictions to keep. Leave it out, or name another --task.")
+    if arguments.keep and arguments.bits == 32:
+        raise CutawayError("--keep writes what fewer bits cost, and --bits is 32. Give 8, say.")
+    if arguments.keep:
+        check_keeps(lm)
+    path = Path(arguments.file)
     with counting(1, "tokens") as show:
-        report = evaluate(
-            lm,
-            Path(arguments.file),
-            separator=arguments.separator,
-            window=arguments.window,
-            batch_size=arguments.batch_size,
-            draws=arguments.draws,
-            progress=show,
-        )
+        how: dict[str, Any] = {
+            **{name: vars(arguments)[name] for name in ("separator", "window", "batch_size", "draws")},
+            "progress": show,
+        }
+        if arguments.bits != 32:
+            return _show_cost(lm, measure_cost(lm, path, arguments.bits, **how), arguments)
+        report = evaluate(lm, path, **how)
     if arguments.json:
         print_json(asdict(report))
         return 0
     error = "" if report.standard_error is None else f" ± {report.standard_error:.4f}"
-    kind = "exact" if report.estimate == "exact" else f"an upper bound, by {arguments.draws} draws"
-    print(f"{arguments.model} on {arguments.file}, {kind}")
+    print(_title(report, arguments))
     print(f"  loss                {report.loss:.4f} nats a token")
     print(f"  perplexity          {report.perplexity:,.2f}")
     print(f"  bits per byte       {report.bits_per_byte:.4f}{error}")
     print(f"  bits per character  {report.bits_per_character:.4f}")
     print(f"  {report.tokens:,} tokens, {report.bytes:,} bytes")
+    return 0
+
+
+def _title(report: Evaluation, arguments: argparse.Namespace) -> str:
+    kind = "exact" if report.estimate == "exact" else f"an upper bound, by {arguments.draws} draws"
+    return f"{arguments.model} on {arguments.file}, {kind}"
+
+
+def _show_cost(lm: LM, cost: Cost, arguments: argparse.Namespace) -> int:
+    """Before, after, and what lies between."""
+    from ...tasks.bits import keep_cost
+
+    kept = keep_cost(lm, cost, Path(arguments.file).name) if arguments.keep else None
+    if arguments.json:
+        print_json({"bits": cost.bits, "full": asdict(cost.full), "fewer": asdict(cost.fewer), "rise": cost.rise})
+        return 0
+    print(_title(cost.full, arguments))
+    for bits, found in ((32, cost.full), (cost.bits, cost.fewer)):
+        print(f"  {bits:2} bits     perplexity {found.perplexity:,.3f}    bits per byte {found.bits_per_byte:.5f}")
+    worse, more = (cost.fewer.perplexity - cost.full.perplexity, cost.fewer.bits_per_byte - cost.full.bits_per_byte)
+    print(f"  difference  perplexity {worse:+.3f}    bits per byte {more:+.5f} ({100 * cost.rise:+.2f} %)")
+    print(f"  {cost.full.tokens:,} tokens, {cost.full.bytes:,} bytes")
+    if kept is not None:
+        taken = "take 8 bits by themselves, where the native products run" if cost.is_small else "do not change"
+        print(f"Written to {kept}: `generate` and `chat` {taken}.")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
 from .decoders import add_way, before_holes, beside_autoregressive, figures_of, is_holed, way_of
-from .shared import ADAPTER_HELP, MODEL_HELP, add_sampling, command, print_json, sampling_of
+from .shared import ADAPTER_HELP, MODEL_HELP, add_bits, add_sampling, bits_of, command, print_json, sampling_of
 
 if TYPE_CHECKING:
     from ...lm import LM, Piece
@@ -39,6 +39,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print {text, token_ids, events} instead, of several prompts {results}"
     )
+    add_bits(parser)
     add_sampling(parser)
     add_way(parser)
     parser.set_defaults(run=run)
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ...lm import load
 
     prompts = _prompts(arguments.prompt)
-    lm = load(arguments.model, adapter=arguments.adapter)
+    bits = bits_of(arguments.bits, arguments.model, arguments.adapter)
+    lm = load(arguments.model, adapter=arguments.adapter, bits=bits)
     if len(prompts) > 1:
         return _run_batch(lm, prompts, arguments)
     plain, options = prompts[0], _options(lm, prompts, arguments)

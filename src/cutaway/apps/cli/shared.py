@@ -50,6 +50,27 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default 0)")
 
 
+def add_bits(parser: argparse.ArgumentParser) -> None:
+    """The option that says in how many bits the matrices of a model are kept."""
+    parser.add_argument(
+        "--bits",
+        type=int,
+        metavar="N",
+        help="keep the matrices in 32, 16, 8 or 4 bits (default: 8 where the model was measured to lose little by it, else 32)",
+    )
+
+
+def bits_of(given: int | None, name: str, adapter: str | None = None) -> int:
+    """The bits that the option gives, or those that were found good for the model by itself."""
+    from ...runtime.quantise import FULL, check_bits
+    from ...tasks.bits import usual_bits
+
+    if given is None:
+        return usual_bits(name) if adapter is None else FULL
+    check_bits(given)
+    return given
+
+
 def sampling_of(arguments: argparse.Namespace) -> Sampling:
     """The Sampling that the options describe."""
     from ...decode import Sampling

@@ -42,6 +42,7 @@ FLOATS = ("avx2", "avx512", "neon")
 OTHERWISE: dict[str, tuple[str, ...]] = {
     "integers": ("avx2", "avx512vnni"),
     "halves": ("avx2", "avx512", "avx512bf16"),
+    "rounding": ("avx2",),
     "processor": ("avx2",),
 }
 

@@ -88,9 +88,9 @@ INLINE vector dot(vector sum, integers x, integers y) {
 }
 #endif
 
-INLINE void add(vector sums[2], integers w, const given *x) {
-    sums[0] = dot(sums[0], w, all_words(x[0]));
-    sums[1] = dot(sums[1], w, all_words(x[1]));
+INLINE void add(vector &one, vector &other, integers w, const given *x) {
+    one = dot(one, w, all_words(x[0]));
+    other = dot(other, w, all_words(x[1]));
 }
 #else
 typedef float given;  // of x, for each input pair: the two inputs
@@ -98,41 +98,48 @@ typedef float given;  // of x, for each input pair: the two inputs
 
 INLINE void prepare(const float *x, ptrdiff_t count, given *out) { out[0] = x[0], out[1] = count == 2 ? x[1] : 0; }
 
-INLINE void add(vector sums[2], integers w, const given *x) {
-    sums[0] += (vector)(w << 16) * all(x[0]);
-    sums[1] += (vector)(w & all_words((int32_t)0xffff0000u)) * all(x[1]);
+INLINE void add(vector &one, vector &other, integers w, const given *x) {
+    one += (vector)(w << 16) * all(x[0]);
+    other += (vector)(w & all_words((int32_t)0xffff0000u)) * all(x[1]);
 }
 #endif
 
-// One tile times R rows, `stride` pairs apart. ALONE: with chains of sums enough that none waits for the one before it.
-template <int R, int ALONE>
+INLINE void prepare_row(const float *x, ptrdiff_t depth, given *out) {
+    for (ptrdiff_t k = 0; k < depth; k += 2) prepare(x + k, depth - k < 2 ? 1 : 2, out + k / 2 * GIVEN);
+}
+
+// One tile times R rows. CHAINS: of sums for each output, 1, 2 or 4: so many that with few rows none waits for the one before it.
+template <int R, int CHAINS>
 static void multiply_tile(const task &t, ptrdiff_t row, ptrdiff_t tile, const given *x) {
+    const int AT_ONCE = CHAINS == 4 ? 2 : 1, OTHER = CHAINS > 1;  // pairs; the chain of what is added second
     const uint16_t *weights = t.weights + tile * t.pairs * 2 * OUTPUTS;
-    vector sums[R][VECTORS][ALONE ? 4 : 2];
+    vector sums[R][VECTORS][CHAINS];
     for (int r = 0; r < R; r++)
         for (int v = 0; v < VECTORS; v++)
-            for (int chain = 0; chain < (ALONE ? 4 : 2); chain++) sums[r][v][chain] = all(0);
+            for (int chain = 0; chain < CHAINS; chain++) sums[r][v][chain] = all(0);
     ptrdiff_t p = 0;
-    for (; p + (ALONE ? 2 : 1) <= t.pairs; p += ALONE ? 2 : 1, weights += (ALONE ? 4 : 2) * OUTPUTS) {
+    for (; p + AT_ONCE <= t.pairs; p += AT_ONCE, weights += AT_ONCE * 2 * OUTPUTS) {
+        integers w[AT_ONCE][VECTORS];
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) {
+        for (int one = 0; one < AT_ONCE * VECTORS; one++) w[one / VECTORS][one % VECTORS] = load_words(weights + one * 2 * LANES);
 #pragma GCC unroll 4
-            for (int r = 0; r < R; r++) {
-                add(sums[r][v], load_words(weights + v * 2 * LANES), x + (r * t.pairs + p) * GIVEN);
-                if constexpr (ALONE)
-                    add(sums[r][v] + 2, load_words(weights + 2 * OUTPUTS + v * 2 * LANES), x + (r * t.pairs + p + 1) * GIVEN);
-            }
-        }
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+            for (int pair = 0; pair < AT_ONCE; pair++)
+#pragma GCC unroll 4
+                for (int v = 0; v < VECTORS; v++)
+                    add(sums[r][v][2 * pair], sums[r][v][2 * pair + OTHER], w[pair][v], x + (r * t.pairs + p + pair) * GIVEN);
     }
     if (p < t.pairs)
         for (int r = 0; r < R; r++)
-            for (int v = 0; v < VECTORS; v++) add(sums[r][v], load_words(weights + v * 2 * LANES), x + (r * t.pairs + p) * GIVEN);
+            for (int v = 0; v < VECTORS; v++)
+                add(sums[r][v][0], sums[r][v][OTHER], load_words(weights + v * 2 * LANES), x + (r * t.pairs + p) * GIVEN);
     const ptrdiff_t j = tile * OUTPUTS, wide = t.columns - j < OUTPUTS ? t.columns - j : OUTPUTS;
     for (int r = 0; r < R; r++) {
         float whole[OUTPUTS];
         for (int v = 0; v < VECTORS; v++) {
-            vector sum = sums[r][v][0] + sums[r][v][1];
-            if constexpr (ALONE) sum += sums[r][v][2] + sums[r][v][3];
+            vector sum = sums[r][v][0];
+            for (int chain = 1; chain < CHAINS; chain++) sum += sums[r][v][chain];
             store(whole + v * LANES, sum);
         }
         float *const out = t.out + (row + r) * t.columns + j;
@@ -142,9 +149,9 @@ static void multiply_tile(const task &t, ptrdiff_t row, ptrdiff_t tile, const gi
 
 static void multiply_rows(const task &t, ptrdiff_t first, ptrdiff_t last, ptrdiff_t tile, const given *x) {
     ptrdiff_t r = first;
-    for (; r + 4 <= last; r += 4) multiply_tile<4, 0>(t, r, tile, x + r * t.pairs * GIVEN);
-    for (; r + 2 <= last; r += 2) multiply_tile<2, 0>(t, r, tile, x + r * t.pairs * GIVEN);
-    for (; r < last; r++) multiply_tile<1, 1>(t, r, tile, x + r * t.pairs * GIVEN);
+    for (; r + 4 <= last; r += 4) multiply_tile<4, 1>(t, r, tile, x + r * t.pairs * GIVEN);
+    for (; r + 2 <= last; r += 2) multiply_tile<2, 2>(t, r, tile, x + r * t.pairs * GIVEN);
+    for (; r < last; r++) multiply_tile<1, 4>(t, r, tile, x + r * t.pairs * GIVEN);
 }
 
 // Room that grows and stays, for each thread.
@@ -171,8 +178,7 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_halves)(pt
     {
 #pragma omp for schedule(static)
         for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t p = 0; p < pairs; p++)
-                prepare(x + r * depth + 2 * p, depth - 2 * p < 2 ? 1 : 2, inputs + (r * pairs + p) * GIVEN);
+            prepare_row(x + r * depth, depth, inputs + r * pairs * GIVEN);
         if (rows <= FEW) {
 #pragma omp for schedule(static)
             for (ptrdiff_t tile = 0; tile < tiles; tile++) multiply_rows(t, 0, rows, tile, inputs);
@@ -183,4 +189,23 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_halves)(pt
                     multiply_rows(t, first, first + block < rows ? first + block : rows, tile, inputs);
         }
     }
+}
+
+// The same for one row, in parts, as a plan runs it: prepare fills room of 8 bytes a pair, rows makes out[first … last], where both
+// are multiples of 16, or the end.
+typedef struct {
+    const uint16_t *weights;
+    const float *bias;
+    ptrdiff_t depth, columns;
+} matrix;
+
+extern "C" __attribute__((visibility("default"))) void PUBLIC(prepare_halves)(const void *given_matrix, const float *x, void *prepared) {
+    prepare_row(x, ((const matrix *)given_matrix)->depth, (given *)prepared);
+}
+
+extern "C" __attribute__((visibility("default"))) void PUBLIC(rows_halves)(const void *given_matrix, const float *x, const void *prepared,
+                                                                           float *out, ptrdiff_t first, ptrdiff_t last) {
+    const matrix &m = *(const matrix *)given_matrix;
+    const task t = {1, m.columns, m.depth, (m.depth + 1) / 2, x, m.weights, m.bias, out};
+    for (ptrdiff_t tile = first / OUTPUTS; tile * OUTPUTS < last; tile++) multiply_tile<1, 4>(t, 0, tile, (const given *)prepared);
 }

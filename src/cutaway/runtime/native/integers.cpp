@@ -179,23 +179,42 @@ static void multiply_few(const task &t, ptrdiff_t tile, const int8_t *x, const f
     }
 }
 
+// Rounded inputs of some rows: codes [row, group, GROUP], scales and sums [row, group].
+typedef struct {
+    int8_t *codes;
+    float *scales;
+    int32_t *sums;
+} few;
+
+INLINE size_t few_bytes(ptrdiff_t groups) { return groups * (GROUP + sizeof(float) + sizeof(int32_t)); }
+
+INLINE few few_at(void *place, ptrdiff_t groups) {
+    int8_t *const codes = (int8_t *)place;
+    float *const scales = (float *)(codes + groups * GROUP);
+    return {codes, scales, (int32_t *)(scales + groups)};
+}
+
+INLINE few round_few(const task &t, void *place) {
+    const ptrdiff_t count = t.rows * t.groups;
+    const few f = few_at(place, count);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const ptrdiff_t k = i % t.groups * GROUP, left = t.depth - k < GROUP ? t.depth - k : GROUP;
+        round_group(t.x + i / t.groups * t.depth + k, left, f.codes + i * GROUP, f.scales + i, f.sums + i);
+        f.scales[i] *= t.factor;
+    }
+    return f;
+}
+
 template <class F>
 static void share_few(const task &t, int num_threads) {
-    const ptrdiff_t tiles = (t.columns + OUTPUTS - 1) / OUTPUTS, count = t.rows * t.groups;
-    int8_t *const x = (int8_t *)byte_room(count * (GROUP + sizeof(float) + sizeof(int32_t)), 0);
-    float *const scales = (float *)(x + count * GROUP);
-    int32_t *const sums = (int32_t *)(scales + count);
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const ptrdiff_t k = i % t.groups * GROUP;
-        round_group(t.x + i / t.groups * t.depth + k, t.depth - k < GROUP ? t.depth - k : GROUP, x + i * GROUP, scales + i, sums + i);
-        scales[i] *= t.factor;
-    }
+    const ptrdiff_t tiles = (t.columns + OUTPUTS - 1) / OUTPUTS;
+    const few f = round_few(t, byte_room(few_bytes(t.rows * t.groups), 0));
 #pragma omp parallel for num_threads(t.columns * t.depth < WORTH ? 1 : num_threads) schedule(static)
     for (ptrdiff_t tile = 0; tile < tiles; tile++) {
         if (t.rows == 1)
-            multiply_few<F, 1>(t, tile, x, scales, sums);
+            multiply_few<F, 1>(t, tile, f.codes, f.scales, f.sums);
         else
-            multiply_few<F, 2>(t, tile, x, scales, sums);
+            multiply_few<F, 2>(t, tile, f.codes, f.scales, f.sums);
     }
 }
 
@@ -322,4 +341,34 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_rounded)(p
         multiply<eight_bits>(t, num_threads);
     else
         multiply<four_bits>(t, num_threads);
+}
+
+// The same for one row, in parts, as a plan runs it: prepare rounds x into room of 40 bytes a group, rows makes out[first … last],
+// where both are multiples of 16, or the end.
+typedef struct {
+    const uint8_t *codes;
+    const uint16_t *scales;
+    const float *bias;
+    ptrdiff_t depth, columns;
+    float factor;
+} matrix;
+
+INLINE task task_of(const void *given, const float *x, float *out) {
+    const matrix &m = *(const matrix *)given;
+    return {1, m.columns, m.depth, (m.depth + GROUP - 1) / GROUP, x, m.codes, m.scales, m.factor, m.bias, out};
+}
+
+template <class F>
+INLINE void multiply_part(const task &t, const void *prepared, ptrdiff_t first, ptrdiff_t last) {
+    const few f = few_at((void *)prepared, t.groups);
+    for (ptrdiff_t tile = first / OUTPUTS; tile * OUTPUTS < last; tile++) multiply_few<F, 1>(t, tile, f.codes, f.scales, f.sums);
+}
+
+#define EXPORTED extern "C" __attribute__((visibility("default"))) void
+EXPORTED PUBLIC(prepare_rounded)(const void *matrix, const float *x, void *prepared) { round_few(task_of(matrix, x, NULL), prepared); }
+EXPORTED PUBLIC(rows_eight)(const void *matrix, const float *x, const void *prepared, float *out, ptrdiff_t first, ptrdiff_t last) {
+    multiply_part<eight_bits>(task_of(matrix, x, out), prepared, first, last);
+}
+EXPORTED PUBLIC(rows_four)(const void *matrix, const float *x, const void *prepared, float *out, ptrdiff_t first, ptrdiff_t last) {
+    multiply_part<four_bits>(task_of(matrix, x, out), prepared, first, last);
 }

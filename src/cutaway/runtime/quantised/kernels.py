@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ctypes import c_float, c_int
 from dataclasses import dataclass
 
@@ -20,22 +20,60 @@ from torch import Tensor
 
 from ..native.build import LIBRARY, OTHERWISE
 from ..native.loader import PLACE, SIZE, SWITCH, library, supported
-from .rounding import GROUP, rounded, rounded_inputs
-from .tiles import tiled, tiled_pairs, tiled_scales
+from .rounding import GROUP, TRIED, factor_of, rounded, rounded_inputs
+from .tiles import OUTPUTS, QUAD, tiled, tiled_pairs, tiled_scales
 
 INTEGERS = (*[SIZE] * 3, *[PLACE] * 3, c_float, *[PLACE] * 2, c_int, c_int)
+ROUNDING = (SIZE, SIZE, PLACE, c_float, PLACE, c_int, PLACE, PLACE, c_int, c_int)
 HALVES = (*[SIZE] * 3, *[PLACE] * 4, c_int)
 LADDER = ("avx2", "avx512", "avx512vnni", "avx512bf16")  # what a processor may have, in the order of asking
 FURTHER = {"avx512vnni": 0, "avx512bf16": 1}  # which the library's own `has` answers for
+PARTS = {"integers": ("prepare_rounded", "rows_eight", "rows_four"), "halves": ("prepare_halves", "rows_halves")}
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One unit's product. instructions: of which set."""
+    """One unit's product. instructions: of which set. parts: the same for one row, in parts (see `OneRow`), by their names."""
 
     function: Callable[..., None]
     instructions: str
+    parts: Mapping[str, int]
+
+
+class IntegerMatrix(ctypes.Structure):
+    """A matrix of 8 or 4 bits and its bias, as `rows_eight` and `rows_four` read it."""
+
+    _fields_ = (
+        *((name, PLACE) for name in ("codes", "scales", "bias")),
+        ("depth", SIZE),
+        ("columns", SIZE),
+        ("factor", c_float),
+    )
+
+
+class HalfMatrix(ctypes.Structure):
+    """A matrix in bf16 and its bias, as `rows_halves` reads it."""
+
+    _fields_ = (("weights", PLACE), ("bias", PLACE), ("depth", SIZE), ("columns", SIZE))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneRow:
+    """The product with one row of x, in parts, for whoever runs it without Python.
+
+    prepare(matrix, x, prepared) rounds x into `prepared_bytes` of memory; rows(matrix, x, prepared, out, first, last) then makes
+    out[first … last], multiples of `step` or the end. Both are addresses of C functions, and every tensor here must stay alive.
+    """
+
+    d_in: int
+    d_out: int
+    rows: int
+    prepare: int
+    prepared_bytes: int
+    matrix: ctypes.Structure
+    tensors: tuple[Tensor, ...]
+    step: int = OUTPUTS
 
 
 @functools.cache
@@ -64,7 +102,7 @@ def multiply_integers(
         codes.data_ptr(),
         scales.data_ptr(),
         factor,
-        None if bias is None else bias.data_ptr(),
+        _place(bias),
         out.data_ptr(),
         8 if codes.dtype is torch.int8 else 4,
         torch.get_num_threads(),
@@ -82,17 +120,64 @@ def multiply_halves(kernel: Product, x: Tensor, pairs: Tensor, d_out: int, bias:
         d_in,
         x.data_ptr(),
         pairs.data_ptr(),
-        None if bias is None else bias.data_ptr(),
+        _place(bias),
         out.data_ptr(),
         torch.get_num_threads(),
     )
     return out
 
 
-def serves(x: Tensor, bias: Tensor | None) -> bool:
-    """Whether the products take these: fp32, on a processor, with an input at least, and not under mixed precision."""
-    is_plain = x.dtype is torch.float32 and x.is_cpu and x.shape[-1] > 0 and not torch.is_autocast_enabled("cpu")
-    return is_plain and (bias is None or (bias.dtype is torch.float32 and bias.is_cpu and bias.is_contiguous()))
+def rounded_tiles(weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
+    """As `rounded`, in tiles: codes, scales and factor. weight: [d_out, d_in]. Slow twin: `rounded`, then `tiled`."""
+    base = library()
+    if isinstance(base, str) or not sets() or not weight.is_cpu:
+        found = rounded(weight, bits)
+        return tiled(found.codes, bits), tiled_scales(found.scales), found.factor
+    function = ctypes.CDLL(str(LIBRARY)).cutaway_round_weights_avx2
+    function.argtypes, function.restype = ROUNDING, None
+    factor, weight = factor_of(weight, bits), weight.float().contiguous()
+    (d_out, d_in), tried = weight.shape, torch.tensor(TRIED[bits])
+    tiles, groups = -(-d_out // OUTPUTS), -(-d_in // GROUP)
+    codes = torch.empty(tiles, groups, bits, OUTPUTS, QUAD, dtype=torch.int8 if bits == 8 else torch.uint8)
+    scales = torch.empty(tiles, groups, OUTPUTS, dtype=torch.float16)
+    places = weight.data_ptr(), 1 / factor, tried.data_ptr(), len(tried), codes.data_ptr(), scales.data_ptr()
+    function(d_out, d_in, *places, bits, torch.get_num_threads())
+    return codes, scales, factor
+
+
+def one_row_of_integers(
+    kernel: Product, codes: Tensor, scales: Tensor, factor: float, shape: tuple[int, int], bias: Tensor | None
+) -> OneRow:
+    """shape: d_out and d_in; the rest as of `multiply_integers`."""
+    d_out, d_in = shape
+    return OneRow(
+        d_in=d_in,
+        d_out=d_out,
+        rows=kernel.parts["rows_eight" if codes.dtype is torch.int8 else "rows_four"],
+        prepare=kernel.parts["prepare_rounded"],
+        prepared_bytes=-(-d_in // GROUP) * (GROUP + 8),
+        matrix=IntegerMatrix(codes.data_ptr(), scales.data_ptr(), _place(bias), d_in, d_out, factor),
+        tensors=(codes, scales) if bias is None else (codes, scales, bias),
+    )
+
+
+def one_row_of_halves(kernel: Product, pairs: Tensor, shape: tuple[int, int], bias: Tensor | None) -> OneRow:
+    """shape: d_out and d_in; the rest as of `multiply_halves`."""
+    d_out, d_in = shape
+    return OneRow(
+        d_in=d_in,
+        d_out=d_out,
+        rows=kernel.parts["rows_halves"],
+        prepare=kernel.parts["prepare_halves"],
+        prepared_bytes=-(-d_in // 2) * 8,
+        matrix=HalfMatrix(pairs.data_ptr(), _place(bias), d_in, d_out),
+        tensors=(pairs,) if bias is None else (pairs, bias),
+    )
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the products take this: fp32, on a processor, and not under mixed precision."""
+    return x.dtype is torch.float32 and x.is_cpu and not torch.is_autocast_enabled("cpu")
 
 
 def sets() -> list[str]:
@@ -115,9 +200,20 @@ def _best(unit: str, name: str, signature: tuple[type, ...], computes: Callable[
         if instructions in OTHERWISE[unit]:
             function = loaded[f"cutaway_{name}_{instructions}"]
             function.argtypes, function.restype = signature, None
-            if computes(found := Product(function, instructions)):
+            parts = {part: _address(loaded[f"cutaway_{part}_{instructions}"]) for part in PARTS[unit]}
+            if computes(found := Product(function, instructions, parts)):
                 return found
     return f"this processor has no instruction set that {unit} are multiplied with, or the self-test of each failed"
+
+
+def _place(bias: Tensor | None) -> int | None:
+    return None if bias is None else bias.data_ptr()
+
+
+def _address(function: object) -> int:
+    place = ctypes.cast(function, PLACE).value  # type: ignore[arg-type]
+    assert place, "a function of the library"
+    return place
 
 
 def _multiplies_integers(kernel: Product) -> bool:

@@ -1,7 +1,7 @@
 """Projections with rounded weights, behind the seam of `Projection`. In: x in fp32 and the call. Out: x · Wᵀ + b in fp32.
 
-W is what the codes stand for. At 8 and 4 bits x is rounded as well, each row by itself, 32 inputs at a time, to −127 … 127 times a
-scale (as llama.cpp multiplies Q8_0 and Q4_0): products are then of small whole numbers. At 16 bits W is bf16, and x stays as it is.
+W is what the codes stand for. At 8 and 4 bits x is rounded as well, each row by itself, 32 inputs at a time, to −127 … 127 times
+a scale (as llama.cpp multiplies Q8_0 and Q4_0): products are then of small whole numbers. At 16 bits W is bf16, and x stays.
 
 Slow twins: `slow`, which multiplies by the whole `weight` in fp32, and `in_full`, the same without rounding x. Where the native
 kernels do not run, `slow` serves a stretch of W at a time, so that what is held stays small.
@@ -18,14 +18,17 @@ from torch import Tensor, nn
 from ...model.call import Call
 from ...model.projection import Projection
 from . import kernels
-from .rounding import GROUP, rounded, rounded_inputs
-from .tiles import OUTPUTS, tiled, tiled_pairs, tiled_scales, untiled, untiled_pairs, untiled_scales
+from .rounding import GROUP, rounded_inputs
+from .tiles import OUTPUTS, tiled_pairs, untiled, untiled_pairs, untiled_scales
 
 STRETCH = 2**18  # numbers of W that are held in full precision at a time
 
 
 class QuantisedProjection(Projection):
-    """A projection whose weight is kept in `bits`. Its bias is the one that it replaces."""
+    """A projection whose weight is kept in `bits`. Its bias is that of the one which it replaces.
+
+    What it keeps is of whole types, bits of fp16 and bf16 too: a model that is moved to another type leaves it as it is.
+    """
 
     is_quantised = True
     bits: int
@@ -46,9 +49,17 @@ class QuantisedProjection(Projection):
             return self.slow(x)
         return self.fast(x)
 
+    def one_row(self) -> kernels.OneRow | None:
+        """The product with one row in native parts, or None where no kernel runs."""
+        raise NotImplementedError
+
     def fast(self, x: Tensor) -> Tensor:
         """By the native kernel, or a stretch of W at a time."""
         raise NotImplementedError
+
+    def is_native(self, held: Tensor) -> bool:
+        """Whether what it holds is where and what the kernels read. held: its codes."""
+        return held.is_cpu and (self.bias is None or self.bias.dtype is torch.float32)
 
     def slow(self, x: Tensor) -> Tensor:
         """The slow twin of `forward`. The gradient of x is that of the product, as if x were not rounded."""
@@ -95,17 +106,26 @@ class IntegerProjection(QuantisedProjection):
 
     def __init__(self, original: Projection, bits: int) -> None:
         super().__init__(original)
-        found = rounded(original.weight.detach(), bits)
-        self.bits, self.factor = bits, found.factor
-        self.register_buffer("codes", tiled(found.codes, bits))
-        self.register_buffer("scales", tiled_scales(found.scales))
+        codes, scales, self.factor = kernels.rounded_tiles(original.weight.detach(), bits)
+        self.bits = bits
+        self.register_buffer("codes", codes)
+        self.register_buffer("scales", scales.view(torch.int16))
 
     def fast(self, x: Tensor) -> Tensor:
         """By `kernels.integers` where it runs."""
         kernel = kernels.integers()
-        if isinstance(kernel, str) or not (kernels.serves(x, self.bias) and self.codes.is_cpu):
+        if isinstance(kernel, str) or not (kernels.serves(x) and self.is_native(self.codes)):
             return self.streamed(x)
         return kernels.multiply_integers(kernel, x, self.codes, self.scales, self.factor, self.d_out, self.bias)
+
+    def one_row(self) -> kernels.OneRow | None:
+        """By `kernels.integers` where it runs."""
+        kernel = kernels.integers()
+        if isinstance(kernel, str) or not self.is_native(self.codes):
+            return None
+        return kernels.one_row_of_integers(
+            kernel, self.codes, self.scales, self.factor, (self.d_out, self.d_in), self.bias
+        )
 
     def seen(self, x: Tensor) -> Tensor:
         """x, 32 inputs at a time, as whole numbers times a scale."""
@@ -114,7 +134,7 @@ class IntegerProjection(QuantisedProjection):
     def numbers(self, tiles: slice) -> Tensor:
         """Codes times scales."""
         codes = untiled(self.codes[tiles], self.bits).float().unflatten(1, (-1, GROUP))
-        scales = untiled_scales(self.scales[tiles]).float() * self.factor
+        scales = untiled_scales(self.scales[tiles].view(torch.float16)).float() * self.factor
         return (codes * scales.unsqueeze(2)).flatten(1)
 
 
@@ -126,15 +146,22 @@ class HalfProjection(QuantisedProjection):
 
     def __init__(self, original: Projection) -> None:
         super().__init__(original)
-        self.register_buffer("pairs", tiled_pairs(original.weight.detach().bfloat16()))
+        self.register_buffer("pairs", tiled_pairs(original.weight.detach().bfloat16()).view(torch.int16))
 
     def fast(self, x: Tensor) -> Tensor:
         """By `kernels.halves` where it runs."""
         kernel = kernels.halves()
-        if isinstance(kernel, str) or not (kernels.serves(x, self.bias) and self.pairs.is_cpu):
+        if isinstance(kernel, str) or not (kernels.serves(x) and self.is_native(self.pairs)):
             return self.streamed(x)
         return kernels.multiply_halves(kernel, x, self.pairs, self.d_out, self.bias)
 
+    def one_row(self) -> kernels.OneRow | None:
+        """By `kernels.halves` where it runs."""
+        kernel = kernels.halves()
+        if isinstance(kernel, str) or not self.is_native(self.pairs):
+            return None
+        return kernels.one_row_of_halves(kernel, self.pairs, (self.d_out, self.d_in), self.bias)
+
     def numbers(self, tiles: slice) -> Tensor:
         """The weights as they are."""
-        return untiled_pairs(self.pairs[tiles]).float()
+        return untiled_pairs(self.pairs[tiles].view(torch.bfloat16)).float()

@@ -3,8 +3,8 @@
     w ≈ factor · scale · code        code: −127 … 127 at 8 bits, −8 … 7 at 4; scale: fp16, one per row and 32 inputs
 
 A code is the nearest to w / scale, so the scale alone is sought: of a handful of candidates, and of the one that least squares
-gives to each of their codes, s = Σ w c / Σ c², the one with the smallest squared error is kept, after its rounding to fp16. Among
-the candidates are those of llama.cpp's formats (Q8_0: the largest / 127; Q4_0: the largest / −8), so a matrix that was read from
+gives to each of their codes, s = Σ w c / Σ c², the one with the smallest squared error is kept, after its rounding to fp16. The
+first candidate is that of llama.cpp's format (Q8_0: the largest / 127; Q4_0: the largest / −8), so a matrix that was read from
 such blocks is found again without an error. factor is a power of two that keeps all scales of a matrix within fp16.
 """
 
@@ -23,8 +23,8 @@ GROUP = 32  # inputs that share a scale
 LIMITS = {8: (-127, 127), 4: (-8, 7)}  # codes
 # What the largest number of a group is taken for. At 4 bits the range has one more code below zero than above it.
 TRIED = {
-    8: (127.0, 126.0, 125.0, 123.5, 122.0),
-    4: (-8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 7.0, 6.0, -9.0, -8.5, -7.5, -6.5, 8.0, 7.5, 6.5),
+    8: (127.0, 125.5, 123.5),
+    4: (-8.0, -7.0, -9.0, 7.0, 8.0, -7.5, -8.5, 7.5, -6.0, 6.0, -5.0, 5.0),
 }
 LARGEST = 2.0**15  # the scales of a matrix, over its factor, stay below: fp16 ends at 65,504
 SMALLEST_FACTOR = 2.0**-100  # below, a factor times a scale would leave fp32
@@ -49,10 +49,7 @@ class Rounded:
 @torch.no_grad()
 def rounded(weight: Tensor, bits: int) -> Rounded:
     """weight: [d_out, d_in], of any floating type. bits: 8 or 4. Raises CutawayError for a weight that is not finite."""
-    largest = float(weight.abs().max()) if weight.numel() else 0.0
-    if not math.isfinite(largest):
-        raise CutawayError("A weight is not finite, and has no rounding to 8 or 4 bits. The checkpoint is damaged.")
-    factor = _factor(largest / min(abs(tried) for tried in TRIED[bits]))
+    factor = factor_of(weight, bits)
     d_out, d_in = weight.shape
     codes = torch.empty(d_out, d_in, dtype=torch.int8, device=weight.device)
     scales = torch.empty(d_out, -(-d_in // GROUP), dtype=torch.float16, device=weight.device)
@@ -67,7 +64,10 @@ def rounded(weight: Tensor, bits: int) -> Rounded:
 
 @torch.no_grad()
 def rounded_inputs(x: Tensor) -> Tensor:
-    """x: [..., d_in] -> x as whole numbers −127 … 127 times the largest of 32 inputs / 127. What is not finite makes its group NaN."""
+    """x: [..., d_in] -> x as whole numbers −127 … 127 times a scale, the largest of 32 inputs / 127.
+
+    What is not finite makes its group NaN.
+    """
     groups = F.pad(x.detach().float(), (0, -x.shape[-1] % GROUP)).unflatten(-1, (-1, GROUP))
     largest = groups.abs().amax(-1, keepdim=True)
     most = torch.full_like(largest, LIMITS[8][1])  # a number over a tensor would be rounded twice
@@ -77,7 +77,12 @@ def rounded_inputs(x: Tensor) -> Tensor:
     return (codes * scales).flatten(-2)[..., : x.shape[-1]].to(x.dtype)
 
 
-def _factor(largest_scale: float) -> float:
+def factor_of(weight: Tensor, bits: int) -> float:
+    """A power of two over which every scale that may be found lies within fp16. Raises CutawayError as `rounded` does."""
+    largest = float(weight.abs().max()) if weight.numel() else 0.0
+    if not math.isfinite(largest):
+        raise CutawayError("A weight is not finite, and has no rounding to 8 or 4 bits. The checkpoint is damaged.")
+    largest_scale = largest / min(abs(tried) for tried in TRIED[bits])
     if largest_scale == 0:
         return 1.0
     return max(2.0 ** (math.frexp(largest_scale)[1] - math.frexp(LARGEST)[1] + 1), SMALLEST_FACTOR)
@@ -103,6 +108,6 @@ def _search(groups: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 def _coded(groups: Tensor, scales: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """The nearest codes of these scales, and the squared error of each group."""
     steps = scales.unsqueeze(2)
-    codes = (groups / torch.where(steps == 0, torch.ones_like(steps), steps)).round().clamp(*LIMITS[bits])
-    codes = torch.where(steps == 0, torch.zeros_like(codes), codes)
+    inverse = torch.where(steps == 0, torch.zeros_like(steps), steps.reciprocal())
+    codes = (groups * inverse).round().clamp(*LIMITS[bits])
     return codes, (groups - codes * steps).square().sum(2)

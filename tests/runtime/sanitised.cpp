@@ -1,0 +1,71 @@
+// The products with rounded weights over ragged shapes, in memory that ends where the tensors end; to be compiled with the
+// sanitizers. One row by itself must be what it is among others: the two run different lines.
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+extern "C" {
+void cutaway_product_rounded_here(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float *, const uint8_t *, const uint16_t *, float, const float *,
+                                  float *, int, int);
+void cutaway_product_halves_here(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float *, const uint16_t *, const float *, float *, int);
+void cutaway_round_weights_here(ptrdiff_t, ptrdiff_t, const float *, float, const float *, int, uint8_t *, uint16_t *, int, int);
+}
+
+static uint32_t state = 1;
+static float drawn() { return (int32_t)(state = state * 1664525u + 1013904223u) / 2147483648.0f; }
+
+template <typename T>
+struct room {  // of exactly so many numbers
+    T *at;
+    explicit room(size_t count) { if (posix_memalign((void **)&at, 64, count * sizeof(T))) exit(2); }
+    ~room() { free(at); }
+};
+
+static int differs(const float *one, const float *other, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++)
+        if (!(fabsf(one[i] - other[i]) <= 1e-4f * (1 + fabsf(other[i])))) return printf("%g is not %g\n", one[i], other[i]);
+    return 0;
+}
+
+static int check(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, int bits) {
+    const ptrdiff_t tiles = (columns + 15) / 16, groups = (depth + 31) / 32, pairs = (depth + 1) / 2;
+    room<float> x(rows * depth), weight(columns * depth), bias(columns), out(rows * columns), one(columns);
+    room<uint8_t> codes(tiles * groups * 64 * bits);
+    room<uint16_t> scales(tiles * groups * 16), halves(tiles * pairs * 32);
+    const float tried[] = {bits == 8 ? 127.0f : -8.0f, bits == 8 ? 125.0f : 7.0f};
+    for (ptrdiff_t i = 0; i < rows * depth; i++) x.at[i] = drawn();
+    for (ptrdiff_t i = 0; i < columns * depth; i++) weight.at[i] = drawn();
+    for (ptrdiff_t i = 0; i < columns; i++) bias.at[i] = drawn();
+    for (ptrdiff_t i = 0; i < tiles * pairs * 32; i++) {
+        union { float number; uint32_t bits; } each = {drawn()};
+        halves.at[i] = each.bits >> 16;
+    }
+    cutaway_round_weights_here(columns, depth, weight.at, 1, tried, 2, codes.at, scales.at, bits, 2);
+    cutaway_product_rounded_here(rows, columns, depth, x.at, codes.at, scales.at, 1, bias.at, out.at, bits, 2);
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        cutaway_product_rounded_here(1, columns, depth, x.at + r * depth, codes.at, scales.at, 1, bias.at, one.at, bits, 1);
+        if (differs(one.at, out.at + r * columns, columns)) return 1;
+    }
+    for (ptrdiff_t i = 0; i < tiles * groups * 64 * bits; i++) codes.at[i] = (uint8_t)(127.5f * drawn() + 127.5f);  // also −128
+    cutaway_product_rounded_here(rows, columns, depth, x.at, codes.at, scales.at, 1, NULL, out.at, bits, 2);
+    if (depth % 2) return 0;  // what fills up a pair is zero, and was drawn here
+    cutaway_product_halves_here(rows, columns, depth, x.at, halves.at, bias.at, out.at, 2);
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        cutaway_product_halves_here(1, columns, depth, x.at + r * depth, halves.at, bias.at, one.at, 1);
+        if (differs(one.at, out.at + r * columns, columns)) return 1;
+    }
+    return 0;
+}
+
+int main() {
+    const ptrdiff_t all[] = {1, 2, 3, 8, 9, 14}, columns[] = {1, 7, 16, 35}, depths[] = {1, 2, 31, 32, 66};
+    for (ptrdiff_t rows : all)
+        for (ptrdiff_t wide : columns)
+            for (ptrdiff_t depth : depths)
+                for (int bits = 4; bits <= 8; bits += 4)
+                    if (check(rows, wide, depth, bits)) return 1;
+    printf("sound\n");
+    return 0;
+}
