@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -21,6 +21,7 @@ from ..model.call import Attend, Call, Memory, Watch
 from ..model.transformer import Transformer
 from ..model.visibility import Tokens, causal, full, join
 from ..runtime.attend import fused
+from ..runtime.plans import Planner
 from ..runtime.stores import KVStore, PackedStore
 
 Read = Literal["last", "all", "none"] | Sequence[int]
@@ -41,15 +42,18 @@ class Session:
         attend: Attend | None = fused,
         dtype: torch.dtype | None = None,
         watch: Watch | None = None,
+        is_planned: bool = True,
     ) -> None:
         """Open an empty sequence.
 
         source_ids: what an encoder reads; needed by, and only by, encoder-decoders. attend: the kernel, None for the readable
-        softmax. dtype: of the stored keys and values: None for the model's own, autocast's under autocast.
+        softmax. dtype: of the stored keys and values: None for the model's own, autocast's under autocast. is_planned: whether
+        single tokens may run by a recorded plan (`runtime.plans`), which gives equal tokens sooner, where the model has one.
         Raises CutawayError for a source that is missing, unwanted, empty, too long or outside the vocabulary.
         """
         self.model, self.attend, self.watch = model, attend, watch
         self.device = model.token.weight.device
+        self.planner = Planner() if is_planned else None
         self.ids: list[int] = []
         with self.device:
             self.store = KVStore(model.config.main, dtype=dtype or model.token.weight.dtype)
@@ -110,7 +114,7 @@ class Session:
         limit = places(self.model.config.main, self.model)
         if tokens is None:
             check_places(self.length + len(ids), limit)
-            return Piece(self, ids, causal(len(ids), self.length, device=self.device), rows)
+            return Piece(self, ids, None, rows)
         if len(tokens) != len(ids):
             raise CutawayError(
                 f"A step has {len(ids)} ids and visibility for {len(tokens)} tokens. Both must be equal."
@@ -130,12 +134,25 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one session puts into a pass. rows: indices of ids whose logits are read, increasing."""
+    """What one session puts into a pass. tokens: as in `extend`; rows: indices of ids whose logits are read, increasing."""
 
     session: Session
     ids: Sequence[int]
-    tokens: Tokens
+    tokens: Tokens | None
     rows: Sequence[int]
+
+    @property
+    def visibility(self) -> Tokens:
+        """Who its tokens are and what they see: where it was left out, the causal continuation."""
+        session = self.session
+        return causal(len(self.ids), session.length, device=session.device) if self.tokens is None else self.tokens
+
+    @property
+    def planner(self) -> Planner | None:
+        """Whoever knows its session's plan, if a plan may run it: one causal token that nobody watches, by the usual kernel."""
+        session = self.session
+        is_usual = session.watch is None and session.memory is None and session.attend is fused
+        return session.planner if is_usual and self.tokens is None and len(self.ids) == 1 else None
 
 
 def forward(pieces: Sequence[Piece]) -> list[Tensor]:
@@ -220,7 +237,20 @@ def check_places(needed: int, limit: int | None) -> None:
 
 
 def _forward(pieces: Sequence[Piece]) -> list[Tensor]:
-    session, parts = pieces[0].session, [piece.tokens for piece in pieces]
+    piece = pieces[0]
+    session, planner = piece.session, piece.planner if len(pieces) == 1 else None
+    if planner is None:
+        return _readable(pieces)
+    logits = planner.run(session.model, piece.ids[0], session.store, has_logits=bool(piece.rows))
+    if logits is not None:
+        return [logits]
+    (logits,) = _readable([replace(piece, rows=(0,))])
+    logits = planner.learn(session.model, piece.ids[0], session.store, logits)
+    return [logits[: len(piece.rows)]]
+
+
+def _readable(pieces: Sequence[Piece]) -> list[Tensor]:
+    session, parts = pieces[0].session, [piece.visibility for piece in pieces]
     ids = torch.tensor([[token_id for piece in pieces for token_id in piece.ids]], device=session.device)
     if len(pieces) == 1:
         call = Call(parts[0], session.attend, session.store, session.memory, session.watch)

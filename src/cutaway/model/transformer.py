@@ -137,7 +137,8 @@ class Stack(nn.Module):
         window, sinks = self.config.layer_types[name].window, self.config.attention.sinks
         if slot(name) in self.bias:
             bias = self.bias[slot(name)](queries, keys)
-            return Frame(queries, keys, None, allow(queries, keys, window, sinks).unsqueeze(1), bias)
+            mask = allow(queries, keys, window, sinks).unsqueeze(1)
+            return Frame(queries, keys, None, mask, bias, window=window, sinks=sinks)
         frame = make_frame(queries, keys, window, sinks)
         if slot(name) in self.rotary:
             frame.cos, frame.sin = self.rotary[slot(name)](queries.position)

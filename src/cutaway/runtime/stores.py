@@ -47,6 +47,12 @@ class KVStore:
         flag = "causal" if self.causal_length == end else tokens.flag if self.start == 0 else None
         return Tokens(self.fields[:, :, :end], flag)
 
+    def begin_next(self) -> None:
+        """As `begin` of one more causal token, whose keys, values and visibility a plan writes itself."""
+        self.start, end = self.length, self.length + 1
+        self._reserve(end)
+        self.length = self.causal_length = end
+
     def layer(self, index: int) -> KVSlot:
         """The slot of one layer, for the pass that `begin` opened."""
         return KVSlot(self.values[index, 0], self.values[index, 1], self.start, self.length)

@@ -56,10 +56,11 @@ INLINE float inner_product(ptrdiff_t count, const float *x, const float *y) {
     return rest;
 }
 
-// e^x to about 1 ulp: 2^n · e^r with r in ±ln 2 / 2, a polynomial of degree 6 (Cephes). Below −87 it is 0, above 88 held.
+// e^x to about 1 ulp: 2^n · e^r with r in ±ln 2 / 2, a polynomial of degree 6 (Cephes). Below −87 it is 0, above 88 held. What is
+// no number stays none: a comparison with it is false, and the second is then taken.
 INLINE vector exponential(vector x) {
     integers is_tiny = x < all(-87.0f);
-    x = most(least(x, all(88.0f)), all(-87.0f));
+    x = most(all(-87.0f), least(all(88.0f), x));
     vector n = x * 1.44269504088896341f + 12582912.0f;  // rounds to the nearest integer
     n -= 12582912.0f;
     vector r = x - n * 0.693359375f;

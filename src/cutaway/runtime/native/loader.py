@@ -28,6 +28,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gelu_backward": (SIZE, PLACE, PLACE, PLACE, c_int),
     "attention": (PLACE, *[PLACE] * 4, PLACE),
     "attention_backward": (PLACE, *[PLACE] * 4, PLACE, *[PLACE] * 4),
+    "replay": (PLACE, SIZE, PLACE, c_int),
+    "rows_dense": (PLACE, PLACE, PLACE, PLACE, SIZE, SIZE),
 }
 
 
@@ -59,6 +61,8 @@ class Library:
         self.gelu_backward = _function(loaded, "gelu_backward", instructions)
         self.attention = _function(loaded, "attention", instructions)
         self.attention_backward = _function(loaded, "attention_backward", instructions)
+        self.replay = _function(loaded, "replay", instructions)
+        self.rows_dense = _function(loaded, "rows_dense", instructions)
 
 
 @functools.cache

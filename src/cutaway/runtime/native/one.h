@@ -1,0 +1,118 @@
+// What one token goes through between two matrices: norms, rotary positions, activations, attention over the keys so far.
+#pragma once
+#include "few.h"
+#include "gemm.h"
+
+// out[i] = f(a[i], b[i]) for first <= i < last; the rest of a vector by the same function.
+template <typename FUNCTION>
+INLINE void combine(ptrdiff_t first, ptrdiff_t last, const float *a, const float *b, float *out, FUNCTION f) {
+    ptrdiff_t i = first;
+    for (; i + LANES <= last; i += LANES) store(out + i, f(load(a + i), load(b + i)));
+    for (; i < last; i++) out[i] = f(all(a[i]), all(b[i]))[0];
+}
+
+template <typename FUNCTION>
+INLINE void change(ptrdiff_t first, ptrdiff_t last, const float *a, float *out, FUNCTION f) {
+    combine(first, last, a, a, out, [f](vector x, vector) { return f(x); });
+}
+
+INLINE vector choose(integers where, vector x, vector y) { return (vector)(((integers)x & where) | ((integers)y & ~where)); }
+
+// tanh: an odd polynomial near 0 (Cephes), else 1 − 2 / (1 + e^2x).
+INLINE vector hyperbolic_tangent(vector x) {
+    const vector square = x * x;
+    vector p = all(-5.70498872745e-3f);
+    p = p * square + 2.06390887954e-2f;
+    p = p * square - 5.37397155531e-2f;
+    p = p * square + 1.33314422036e-1f;
+    p = p * square - 3.33332819422e-1f;
+    return choose(square < all(0.390625f), p * square * x + x, 1.0f - 2.0f / (1.0f + exponential(2.0f * x)));
+}
+
+// erf as a quotient of polynomials on ±4, where it is ±1 in fp32 (Eigen's).
+INLINE vector error_function(vector x) {
+    x = most(all(-4.0f), least(all(4.0f), x));
+    const vector square = x * x;
+    vector p = all(-2.72614225801306e-10f);
+    p = p * square + 2.77068142495902e-08f;
+    p = p * square - 2.10102402082508e-06f;
+    p = p * square - 5.69250639462346e-05f;
+    p = p * square - 7.34990630326855e-04f;
+    p = p * square - 2.95459980854025e-03f;
+    p = p * square - 1.60960333262415e-02f;
+    vector q = all(-1.45660718464996e-05f);
+    q = q * square - 2.13374055278905e-04f;
+    q = q * square - 1.68282697438203e-03f;
+    q = q * square - 7.37332916720468e-03f;
+    q = q * square - 1.42647390514189e-02f;
+    return x * p / q;
+}
+
+INLINE vector gelu_by_erf(vector x) { return 0.5f * x * (1.0f + error_function(x * 0.70710678118654752f)); }
+INLINE vector gelu_by_tanh(vector x) {
+    return x / (1.0f + exponential(-1.5957691216057308f * x * (1.0f + 0.044715f * x * x)));
+}
+INLINE vector silu(vector x) { return x / (1.0f + exponential(-x)); }
+
+// (x − mean) / sqrt(variance + eps) · weight (+ bias), of one row.
+INLINE void layer_norm(ptrdiff_t width, const float *x, const float *weight, const float *bias, float eps, float *out) {
+    vector sum = all(0);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= width; i += LANES) sum += load(x + i);
+    float total = sum_of(sum);
+    for (; i < width; i++) total += x[i];
+    const float mean = total / width;
+    vector squares = all(0);
+    for (i = 0; i + LANES <= width; i += LANES) {
+        const vector off = load(x + i) - mean;
+        squares += off * off;
+    }
+    float rest = sum_of(squares);
+    for (; i < width; i++) rest += (x[i] - mean) * (x[i] - mean);
+    const float scale = 1.0f / sqrtf(rest / width + eps);
+    combine(0, width, x, weight, out, [=](vector a, vector w) { return (a - mean) * scale * w; });
+    if (bias) combine(0, width, out, bias, out, [](vector a, vector b) { return a + b; });
+}
+
+// x / sqrt(mean(x²) + eps) · (weight + offset), of one row.
+INLINE void rms_norm(ptrdiff_t width, const float *x, const float *weight, float offset, float eps, float *out) {
+    const float scale = 1.0f / sqrtf(inner_product(width, x, x) / width + eps);
+    combine(0, width, x, weight, out, [=](vector a, vector w) { return a * scale * (w + offset); });
+}
+
+// The first 2 · pairs numbers of a head turned: pairs are (i, i + pairs), or (2i, 2i + 1) when interleaved.
+INLINE void rotate(ptrdiff_t width, ptrdiff_t pairs, ptrdiff_t is_interleaved, const float *x, const float *cos, const float *sin,
+                   float *out) {
+    const ptrdiff_t step = is_interleaved ? 2 : 1, apart = is_interleaved ? 1 : pairs;
+    for (ptrdiff_t i = 0; i < pairs; i++) {
+        const float first = x[i * step], second = x[i * step + apart];
+        out[i * step] = first * cos[i] - second * sin[i];
+        out[i * step + apart] = second * cos[i] + first * sin[i];
+    }
+    for (ptrdiff_t i = 2 * pairs; i < width; i++) out[i] = x[i];
+}
+
+// Σ weights[j] · rows[j] over `count` rows, `stride` apart; added to what is in out.
+INLINE void add_rows(ptrdiff_t count, const float *weights, const float *rows, ptrdiff_t stride, ptrdiff_t width, float *out) {
+    ptrdiff_t d = 0;
+    for (; d + 4 * LANES <= width; d += 4 * LANES) {
+        vector sums[4];
+        for (int part = 0; part < 4; part++) sums[part] = load(out + d + part * LANES);
+        for (ptrdiff_t j = 0; j < count; j++)
+#pragma GCC unroll 4
+            for (int part = 0; part < 4; part++) sums[part] += weights[j] * load(rows + j * stride + d + part * LANES);
+        for (int part = 0; part < 4; part++) store(out + d + part * LANES, sums[part]);
+    }
+    for (; d + LANES <= width; d += LANES) {
+        vector even = load(out + d), odd = all(0);
+        ptrdiff_t j = 0;
+        for (; j + 2 <= count; j += 2) {
+            even += weights[j] * load(rows + j * stride + d);
+            odd += weights[j + 1] * load(rows + (j + 1) * stride + d);
+        }
+        if (j < count) even += weights[j] * load(rows + j * stride + d);
+        store(out + d, even + odd);
+    }
+    for (; d < width; d++)
+        for (ptrdiff_t j = 0; j < count; j++) out[d] += weights[j] * rows[j * stride + d];
+}

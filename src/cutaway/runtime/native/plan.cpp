@@ -1,0 +1,260 @@
+// A recorded plan: one token through a whole model, as a list of operations over fixed buffers, replayed by one call.
+//
+// Short vectors are made by every thread for itself, in memory of its own, so that threads wait for each other only where the rows
+// of a matrix, the heads of attention or a long vector were shared among them. What is computed does not depend on their number.
+#include <omp.h>
+
+#include "one.h"
+
+// Where a vector lies: with every thread (own: floats from one thread's to the next's), or once (own 0). data NULL: the result.
+typedef struct {
+    float *data;
+    ptrdiff_t own;
+} place;
+
+// Rows first … last of a matrix times x. prepare, where given, is called by every thread before, with memory of its own.
+typedef void (*prepare_function)(const void *matrix, const float *x, void *prepared);
+typedef void (*rows_function)(const void *matrix, const float *x, const void *prepared, float *out, ptrdiff_t first, ptrdiff_t last);
+
+enum kind { LOOK_UP, ADD, MULTIPLY, SCALE, TANH, CLAMP, ACTIVATE, LAYER_NORM, RMS_NORM, ANGLES, ROTATE, PRODUCT, ATTEND };
+enum activation { GELU, GELU_TANH, RELU, RELU_SQUARED, SILU };
+enum bias_kind { NO_BIAS, SLOPES, BUCKETS };
+
+typedef struct {
+    int32_t kind, variant;
+    int32_t waits;      // for what other threads made
+    int32_t is_shared;  // each thread makes a part of the result
+    ptrdiff_t size, count;
+    place a, b, c, out;
+    const float *weight, *bias;
+    float numbers[2];
+    ptrdiff_t wholes[6];
+    const void *more;
+    prepare_function prepare;
+    rows_function rows;
+} op;
+
+// What differs from token to token. fields: [6, 1, capacity], the visibility of the keys; values: [layer, 2, 1, kv_head, capacity, …].
+typedef struct {
+    ptrdiff_t token, position, capacity;
+    float *values;
+    int64_t *fields;
+    float *result;
+} step;
+
+typedef struct {
+    const step *now;
+    ptrdiff_t me, threads;
+} worker;
+
+INLINE float *at(const worker &w, const place &p) { return p.data ? p.data + p.own * w.me : w.now->result; }
+
+// The part of `size` that a thread makes, a multiple of `whole` but for the last.
+INLINE void share(const worker &w, ptrdiff_t size, ptrdiff_t whole, ptrdiff_t *first, ptrdiff_t *last) {
+    const ptrdiff_t parts = (size + whole - 1) / whole;
+    *first = parts * w.me / w.threads * whole;
+    *last = parts * (w.me + 1) / w.threads * whole;
+    if (*last > size) *last = size;
+}
+
+static void activate(int kind, ptrdiff_t first, ptrdiff_t last, const float *x, float *out) {
+    const vector zero = all(0);
+    switch (kind) {
+        case GELU: return change(first, last, x, out, gelu_by_erf);
+        case GELU_TANH: return change(first, last, x, out, gelu_by_tanh);
+        case RELU: return change(first, last, x, out, [=](vector a) { return most(zero, a); });
+        case RELU_SQUARED: return change(first, last, x, out, [=](vector a) { return most(zero, a) * most(zero, a); });
+        case SILU: return change(first, last, x, out, silu);
+    }
+}
+
+static void by_number(const op &o, const worker &w) {
+    const float *const a = at(w, o.a), *const b = at(w, o.b), one = o.numbers[0], other = o.numbers[1];
+    float *const out = at(w, o.out);
+    ptrdiff_t first = 0, last = o.size;
+    if (o.is_shared) share(w, o.size, LANES, &first, &last);
+    switch (o.kind) {
+        case ADD: return combine(first, last, a, b, out, [](vector x, vector y) { return x + y; });
+        case MULTIPLY: return combine(first, last, a, b, out, [](vector x, vector y) { return x * y; });
+        case SCALE: return change(first, last, a, out, [=](vector x) { return x * one; });
+        case TANH: return change(first, last, a, out, hyperbolic_tangent);
+        case CLAMP: return change(first, last, a, out, [=](vector x) { return most(all(one), least(all(other), x)); });
+        case ACTIVATE: return activate(o.variant, first, last, a, out);
+    }
+}
+
+// weight: [row, size]. variant 0: the row of the token, 1: of its position, `wholes[0]` rows further.
+static void look_up(const op &o, const worker &w) {
+    const ptrdiff_t row = o.variant == 0 ? w.now->token : w.now->position + o.wholes[0];
+    const float *const from = o.weight + row * o.size, scale = o.numbers[0];
+    change(0, o.size, from, at(w, o.out), [=](vector x) { return x * scale; });
+}
+
+static void normalise(const op &o, const worker &w) {
+    const float *const x = at(w, o.a);
+    float *const out = at(w, o.out);
+    for (ptrdiff_t i = 0; i < o.count; i++)
+        if (o.kind == LAYER_NORM)
+            layer_norm(o.size, x + i * o.size, o.weight, o.bias, o.numbers[0], out + i * o.size);
+        else
+            rms_norm(o.size, x + i * o.size, o.weight, o.numbers[1], o.numbers[0], out + i * o.size);
+}
+
+// cos and sin, side by side, of the position times each frequency (weight).
+static void angles(const op &o, const worker &w) {
+    float *const out = at(w, o.out);
+    for (ptrdiff_t i = 0; i < o.size; i++) {
+        const float angle = (float)w.now->position * o.weight[i];
+        out[i] = cosf(angle) * o.numbers[0];
+        out[o.size + i] = sinf(angle) * o.numbers[0];
+    }
+}
+
+static void rotate_heads(const op &o, const worker &w) {
+    const ptrdiff_t pairs = o.wholes[0];
+    const float *const x = at(w, o.a), *const cos = at(w, o.b);
+    float *const out = at(w, o.out);
+    for (ptrdiff_t i = 0; i < o.count; i++)
+        rotate(o.size, pairs, o.variant, x + i * o.size, cos, cos + pairs, out + i * o.size);
+}
+
+static void multiply(const op &o, const worker &w) {
+    ptrdiff_t first, last;
+    share(w, o.size, o.wholes[0], &first, &last);
+    const float *const x = at(w, o.a);
+    void *const prepared = o.prepare ? at(w, o.c) : NULL;
+    if (o.prepare) o.prepare(o.more, x, prepared);
+    if (first < last) o.rows(o.more, x, prepared, at(w, o.out), first, last);
+}
+
+// wholes: heads, key-value heads, layer, window (0: none), sinks, greatest distance of a bucket. a, b, c: query, key, value.
+#define HEADS 0
+#define KV_HEADS 1
+#define LAYER 2
+#define WINDOW 3
+#define SINKS 4
+#define FARTHEST 5
+
+INLINE ptrdiff_t bucket_of(const op &o, ptrdiff_t distance) {
+    const ptrdiff_t farthest = o.wholes[FARTHEST];
+    const ptrdiff_t held = distance > farthest ? farthest : distance < -farthest ? -farthest : distance;
+    return ((const int32_t *)o.more)[held + farthest];
+}
+
+// The score bias of a head, and the window: by positions, as they stand beside the keys.
+static void hide_and_bias(const op &o, const worker &w, ptrdiff_t head, ptrdiff_t keys, float *scores) {
+    if (o.variant == NO_BIAS && o.wholes[WINDOW] == 0) return;
+    const int64_t *const positions = w.now->fields + 5 * w.now->capacity;
+    for (ptrdiff_t j = 0; j < keys; j++) {
+        const ptrdiff_t position = j + 1 < keys ? positions[j] : w.now->position, distance = position - w.now->position;
+        const ptrdiff_t apart = distance < 0 ? -distance : distance;
+        if (o.variant == SLOPES) scores[j] -= o.bias[head] * apart;
+        if (o.variant == BUCKETS) scores[j] += o.bias[bucket_of(o, distance) * o.wholes[HEADS] + head];
+        if (o.wholes[WINDOW] && apart >= o.wholes[WINDOW] && position >= o.wholes[SINKS]) scores[j] = -INFINITY;
+    }
+}
+
+// scores -> e^(score − most); their sum comes back. padded: `count` up to a multiple of LANES, the rest is written.
+INLINE float soften(ptrdiff_t count, float *scores) {
+    const ptrdiff_t padded = up_to(count, LANES);
+    for (ptrdiff_t j = count; j < padded; j++) scores[j] = -INFINITY;
+    vector high = load(scores), sum = all(0);
+    for (ptrdiff_t j = LANES; j < padded; j += LANES) high = most(high, load(scores + j));
+    const float top = most_of(high);
+    for (ptrdiff_t j = 0; j < padded; j += LANES) {
+        const vector part = exponential(load(scores + j) - top);
+        store(scores + j, part);
+        sum += part;
+    }
+    return sum_of(sum);
+}
+
+// One head over the keys before this token, which lie in the store, and its own.
+static void attend_head(const op &o, const worker &w, ptrdiff_t head, const float *keys, const float *values, const float *k,
+                        const float *v, float *scores) {
+    const ptrdiff_t before = w.now->position, width = o.size;
+    const float *const q = at(w, o.a) + head * width;
+    float *const out = at(w, o.out) + head * width, scale = o.numbers[0], cap = o.numbers[1];
+    for (ptrdiff_t j = 0; j < before; j += AT_ONCE)
+        multiply_row(width, q, keys + j * width, width, before - j < AT_ONCE ? before - j : AT_ONCE, scores + j);
+    float last[AT_ONCE];
+    multiply_row(width, q, k, width, 1, last);
+    scores[before] = last[0];
+    change(0, before + 1, scores, scores, [=](vector x) { return x * scale; });
+    if (cap > 0) change(0, before + 1, scores, scores, [=](vector x) { return hyperbolic_tangent(x / cap) * cap; });
+    hide_and_bias(o, w, head, before + 1, scores);
+    const float sum = soften(before + 1, scores);
+    const float own = scores[before];
+    change(0, width, v, out, [=](vector x) { return x * own; });
+    add_rows(before, scores, values, width, width, out);
+    change(0, width, out, out, [=](vector x) { return x / sum; });
+}
+
+// Each thread has a part of the heads. The first head of a group puts the group's key and value into the store.
+static void attend(const op &o, const worker &w) {
+    const ptrdiff_t heads = o.wholes[HEADS], kv_heads = o.wholes[KV_HEADS], group = heads / kv_heads, width = o.size;
+    const ptrdiff_t stride = w.now->capacity * width, before = w.now->position;
+    float *const keys = w.now->values + o.wholes[LAYER] * 2 * kv_heads * stride, *const values = keys + kv_heads * stride;
+    float *const scores = room_for((size_t)up_to(before + 1, LANES) + AT_ONCE, 0);
+    ptrdiff_t head, last;
+    share(w, heads, 1, &head, &last);
+    for (; head < last; head++) {
+        const ptrdiff_t kv = head / group;
+        const float *const k = at(w, o.b) + kv * width, *const v = at(w, o.c) + kv * width;
+        float *const key_head = keys + kv * stride, *const value_head = values + kv * stride;
+        attend_head(o, w, head, key_head, value_head, k, v, scores);
+        if (head % group) continue;
+        memcpy(key_head + before * width, k, width * sizeof(float));
+        memcpy(value_head + before * width, v, width * sizeof(float));
+    }
+}
+
+static void run(const op &o, const worker &w) {
+    switch (o.kind) {
+        case LOOK_UP: return look_up(o, w);
+        case LAYER_NORM:
+        case RMS_NORM: return normalise(o, w);
+        case ANGLES: return angles(o, w);
+        case ROTATE: return rotate_heads(o, w);
+        case PRODUCT: return multiply(o, w);
+        case ATTEND: return attend(o, w);
+        default: return by_number(o, w);
+    }
+}
+
+// The next token stands among the keys: causal, at its position, in the one segment.
+static void note_token(const step &now) {
+    const int64_t fields[] = {now.position, now.position, -1, 0, 0, now.position};
+    for (int field = 0; now.fields && field < 6; field++) now.fields[field * now.capacity + now.position] = fields[field];
+}
+
+extern "C" __attribute__((visibility("default"))) void PUBLIC(replay)(const op *ops, ptrdiff_t count, const step *now, int num_threads) {
+    note_token(*now);
+#pragma omp parallel num_threads(num_threads)
+    {
+        const worker w = {now, omp_get_thread_num(), omp_get_num_threads()};
+        for (ptrdiff_t i = 0; i < count; i++) {
+            if (ops[i].waits) {
+#pragma omp barrier
+            }
+            run(ops[i], w);
+        }
+    }
+}
+
+typedef struct {
+    const float *weight, *bias;
+    ptrdiff_t depth, columns;
+} dense;
+
+// Rows of a matrix in full precision, as `product_few` makes them.
+extern "C" __attribute__((visibility("default"))) void PUBLIC(rows_dense)(const void *matrix, const float *x, const void *prepared,
+                                                                          float *out, ptrdiff_t first, ptrdiff_t last) {
+    const dense m = *(const dense *)matrix;
+    for (ptrdiff_t j = first; j < last; j += AT_ONCE) {
+        const ptrdiff_t count = last - j < AT_ONCE ? last - j : AT_ONCE;
+        float sums[AT_ONCE];
+        multiply_row(m.depth, x, m.weight + j * m.depth, m.depth, count, sums);
+        for (ptrdiff_t c = 0; c < count; c++) out[j + c] = sums[c] + (m.bias ? m.bias[j + c] : 0);
+    }
+}

@@ -1,0 +1,82 @@
+"""When a plan is recorded, admitted and dropped. In: a token of a session. Out: its logits, or word that the readable pass runs.
+
+A plan is admitted by its first token: the readable pass has run, the plan runs the same token, and both must agree. What the plan
+computed is then what counts, so that equal passes give equal bits, whoever recorded when. It is dropped when the model changes
+under it, and recorded anew.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ...model.transformer import Transformer
+from ..stores import KVStore
+from .plan import Plan
+from .recorder import record
+from .room import is_plain, next_room, room_at
+
+TOLERANCE = 1e-3  # of the largest number: far above what rounding does, far below what another computation would
+PLANS: WeakKeyDictionary[Transformer, Plan] = WeakKeyDictionary()
+
+
+class Planner:
+    """The plans of one session's model. reason: why there is none; a session that has been refused asks no more."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def run(self, model: Transformer, token_id: int, store: object, *, has_logits: bool) -> Tensor | None:
+        """One more causal token by the model's plan: logits [read, vocab]. None where the readable pass runs."""
+        if self.reason is not None or not is_plain(store) or not is_ordinary(model):
+            return None
+        plan = PLANS.get(model)
+        if plan is None:
+            return None
+        if plan.num_threads != torch.get_num_threads() or not plan.guard.holds:
+            PLANS.pop(model, None)
+            return None
+        assert isinstance(store, KVStore), "is_plain"
+        return plan.run(token_id, next_room(store), has_logits=has_logits)
+
+    def learn(self, model: Transformer, token_id: int, store: object, logits: Tensor) -> Tensor:
+        """Record a plan and admit it, if `run` had none. token_id, logits: of the readable pass; its token is the store's last.
+
+        Returns logits [read, vocab]: the plan's, if it was admitted.
+        """
+        if self.reason is not None or not is_plain(store) or not is_ordinary(model):
+            return logits
+        plan = record(model, torch.get_num_threads())
+        if isinstance(plan, str):
+            self.reason = plan
+            return logits
+        assert isinstance(store, KVStore), "is_plain"
+        found = admitted(plan, token_id, store, logits)
+        if found is None:
+            self.reason = "It has no plan: on its first token, the plan gave other numbers than the readable pass."
+            return logits
+        PLANS[model] = plan
+        return found
+
+
+def is_ordinary(model: Transformer) -> bool:
+    """Whether a pass computes what plans compute: not in training mode, and in full precision."""
+    return not model.training and not torch.is_autocast_enabled("cpu")
+
+
+def admitted(plan: Plan, token_id: int, store: KVStore, logits: Tensor) -> Tensor | None:
+    """The plan's logits of the store's last token, if it gives the readable pass's numbers; else None, and the store stays."""
+    place = store.length - 1
+    before = store.values[..., place, :].clone()
+    found = plan.run(token_id, room_at(store, place), has_logits=True)
+    if close(found, logits) and close(store.values[..., place, :], before):
+        return found
+    store.values[..., place, :] = before
+    return None
+
+
+def close(ours: Tensor, theirs: Tensor) -> bool:
+    """Within the tolerance, and numbers."""
+    return bool((ours - theirs).abs().max() <= TOLERANCE * max(1.0, float(theirs.abs().max())))
