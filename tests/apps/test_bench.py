@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from cutaway.apps.bench import measure as measuring
+from cutaway.apps.bench import replayed
 from cutaway.apps.bench.measure import Work, measure
 from cutaway.apps.bench.precision import BITS, in_bits, num_bytes, peak_of_products
 from cutaway.apps.bench.shapes import SHAPES, config_of, random_model
@@ -18,7 +20,13 @@ from cutaway.apps.bench.stopwatch import Stopwatch
 from cutaway.apps.cli import main
 from cutaway.cost import bytes_per_generated_token, bytes_per_weight, flops_per_token, num_parameters
 from cutaway.decode import Session
+from cutaway.model import Transformer
+from cutaway.runtime.plans import Plan
+from cutaway.runtime.plans.planner import PLANS
+from cutaway.runtime.plans.program import Kind, Step
+from cutaway.runtime.plans.room import room_at
 from cutaway.runtime.roofline import Machine
+from tests import tiny
 from tests.apps.test_cli import Capture, ask
 
 SMALL = "2,16,2,1,24,31"
@@ -120,17 +128,56 @@ def test_a_kernel_that_is_timed_computes_the_same() -> None:
     model, watch = random_model(config_of(SMALL)), Stopwatch()
     plain, timed = Session(model), Session(model, attend=watch.attend)
     for ids in ([1, 2, 3], [4], [5]):
-        assert torch.equal(plain.extend(ids), timed.extend(ids))
+        tiny.assert_close(timed.extend(ids), plain.extend(ids))
 
 
-def test_parts_never_exceed_what_was_measured() -> None:
-    """A pass that is replayed sooner than its leaves run one by one: they are scaled, and nothing is left over."""
+@pytest.mark.parametrize("is_planned", [True, False])
+def test_parts_never_exceed_what_was_measured(is_planned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that alone would take longer than the whole are scaled, and nothing is left over."""
+    if not is_planned:
+        monkeypatch.setattr(measuring, "seconds_of_parts", lambda *_: None)
     model = random_model(config_of(SMALL))
-    parts = measuring._parts(model, [1, 2, 3], 4, 1e-9)
+    parts = measuring.parts_of(model, [1, 2, 3], 4, 1e-9)
     assert sum(parts.values()) == pytest.approx(1e-9)
     assert parts["dispatch"] == pytest.approx(0, abs=1e-15)
-    parts = measuring._parts(model, [1, 2, 3], 4, 1e3)
+    parts = measuring.parts_of(model, [1, 2, 3], 4, 1e3)
     assert parts["dispatch"] > 999
+    assert ("cache" in parts) == (not is_planned or has_no_plan(model))
+
+
+def has_no_plan(model: Transformer) -> bool:
+    """Without the native kernels there is none."""
+    return model not in PLANS
+
+
+def test_a_replay_without_some_operations_is_the_rest_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kind is left out in turn, each the same number of times, and what is saved is what a clock says."""
+    model = random_model(config_of(SMALL))
+    session = Session(model)
+    session.extend([1, 2, 3])
+    session.extend([4])
+    plan = PLANS.get(model)
+    if plan is None:
+        pytest.skip("there are no native kernels here, and so no plans")
+    left: list[tuple[Kind, ...]] = []
+
+    def without(_: Plan, kinds: tuple[Kind, ...], __: object) -> Callable[[], None]:
+        return lambda: left.append(kinds)
+
+    seconds = {(): 10.0, **{kinds: 10.0 - index for index, kinds in enumerate(replayed.PARTS.values(), 1)}}
+    monkeypatch.setattr(replayed, "_timed", lambda replay: (replay(), seconds[left[-1]])[1])
+    whole = replayed.replay_without
+    monkeypatch.setattr(replayed, "replay_without", without)
+    assert replayed.seconds_of_parts(session, 4) == {"weights": 1.0, "attention": 2.0, "norms": 3.0}
+    assert left == [(), *replayed.PARTS.values()] * replayed.TURNS
+    room = room_at(session.store, 3)
+    wanted, found = plan.run(4, room, has_logits=True), torch.empty(1, 31)
+    whole(plan, (), Step(4, room.position, room.capacity, room.values, room.fields, found.data_ptr()))()
+    assert torch.equal(found, wanted), "with nothing left out it is the plan itself"
+    kinds = [op.kind for op in plan.program.ops]
+    assert kinds.count(Kind.PRODUCT) == 2 * 7 + 1
+    assert kinds.count(Kind.ATTEND) == 2
+    assert kinds.count(Kind.RMS_NORM) == 2 * 2 + 1
 
 
 def test_the_roofline_is_drawn(tmp_path: Path) -> None:

@@ -25,6 +25,6 @@ def static_session(
         raise CutawayError(f"capacity is {capacity}. It must be at least 1 token.")
     weight = model.token.weight
     store = StaticStore(model.config.main, capacity=capacity, dtype=dtype or weight.dtype, device=weight.device)
-    session = Session(Graphed(model, store, backend=backend))
+    session = Session(Graphed(model, store, backend=backend), is_planned=False)  # its steps are recorded already
     session.store = store  # type: ignore[assignment]
     return session

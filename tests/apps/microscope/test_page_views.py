@@ -52,7 +52,7 @@ def test_memory_is_measured_when_asked(tab: Page, server: Serving) -> None:
     tab.settle()
     shown = tab.value(panel)
     assert "One text with its cache, in 8 bits" in shown
-    for part in ("weights ", "cache ", "attention ", "norms ", "sampling ", "dispatch "):
+    for part in ("weights ", "attention ", "norms ", "sampling ", "dispatch "):
         assert part in shown, part
     assert tab.value("document.querySelectorAll('[data-measure]').length") == 0
     tab.value("microscope.context.set({bits: 32})")

@@ -20,9 +20,9 @@ from ...cost import bytes_per_generated_token, bytes_per_pass, cache_bytes, flop
 from ...decode import Sampling, Session, autoregressive, choose, run
 from ...errors import CutawayError
 from ...model import Transformer
-from ...model.call import Attend
 from ...runtime.roofline import Machine
 from .precision import Precision, in_bits
+from .replayed import seconds_of_parts
 from .stopwatch import Stopwatch
 
 REPETITIONS = 5
@@ -122,7 +122,7 @@ def measure(
     turns = [take_turn(model, ids, num_written) for _ in range(repetitions)]
     kept = kept_size(model)
     found = summary(model.config, precision, machine, turns, num_prompt, kept)
-    parts = _parts(model, ids, num_written, found.decode.seconds)
+    parts = parts_of(model, ids, num_written, found.decode.seconds)
     return Measured(**{**vars(found), "parts": parts})
 
 
@@ -210,33 +210,38 @@ def check(config: ModelConfig, num_prompt: int, num_written: int) -> None:
         )
 
 
-def _parts(model: Transformer, ids: Sequence[int], num_written: int, seconds: float) -> dict[str, float]:
-    """Passes over one token once more, leaf by leaf: seconds of one, the medians; what is over of those measured is dispatch.
+def parts_of(model: Transformer, ids: Sequence[int], num_written: int, seconds: float) -> dict[str, float]:
+    """Seconds of a written token by what they were taken for. seconds: of one, as it was measured.
 
-    Where a recorded pass replays the leaves sooner than they run one by one, they are scaled to what it took in all.
+    Of a model with a recorded plan by leaving operations out of its replay (replayed.py), else by timing every leaf of passes
+    that run once more. What is over is dispatch; parts that alone would take longer than the whole are scaled to it.
     """
     source = list(ids) if model.config.has_cross else None
-    watch = Stopwatch(_attend_of(model, source))
-    session = Session(model, source_ids=source, attend=watch.attend)
-    logits = session.extend(ids if source is None else ids[:1])
-    counted: list[dict[str, float]] = []
-    with watch.watching(model):
-        for index in range(num_written):
-            watch.forget()
-            logits = session.extend([ids[index % len(ids)]])
-            counted.append(watch.seconds)
-    parts = {name: statistics.median(each[name] for each in counted) for name in counted[0]}
-    parts["sampling"] = _seconds_to_choose(logits[-1], session)
+    session = Session(model, source_ids=source)
+    session.extend(ids if source is None else ids[:1])
+    logits = session.extend(ids[:1])
+    parts = {"sampling": _seconds_to_choose(logits[-1], session)}
+    parts = {**(seconds_of_parts(session, ids[0]) or _leaf_by_leaf(model, ids, source, num_written)), **parts}
     scale = min(1.0, seconds / sum(parts.values()))
     parts = {name: scale * each for name, each in parts.items()}
     return {**parts, "dispatch": max(0.0, seconds - sum(parts.values()))}
 
 
-def _attend_of(model: Transformer, source: Sequence[int] | None) -> Attend:
-    """The kernel that a session takes by itself."""
-    found = Session(model, source_ids=source).attend
-    assert found is not None, "sessions have a kernel unless they are told otherwise"
-    return found
+def _leaf_by_leaf(
+    model: Transformer, ids: Sequence[int], source: list[int] | None, num_written: int
+) -> dict[str, float]:
+    usual = Session(model, source_ids=source).attend
+    assert usual is not None, "sessions have a kernel unless they are told otherwise"
+    watch = Stopwatch(usual)
+    session = Session(model, source_ids=source, attend=watch.attend)
+    session.extend(ids if source is None else ids[:1])
+    counted: list[dict[str, float]] = []
+    with watch.watching(model):
+        for index in range(num_written):
+            watch.forget()
+            session.extend([ids[index % len(ids)]])
+            counted.append(watch.seconds)
+    return {name: statistics.median(each[name] for each in counted) for name in counted[0]}
 
 
 def _seconds_to_choose(row: Tensor, session: Session) -> float:

@@ -15,7 +15,7 @@ from ...lens.result import Result
 from ...lens.sheet import MARGIN, Sheet
 
 WIDTH, HEIGHT, LEFT = 620.0, 300.0, 64.0
-LINE = 15.0  # from one label to the next, where they would meet
+LINE, LABEL = 15.0, 130.0  # a label: how high, how wide
 GIGA = 1e9
 
 
@@ -49,23 +49,28 @@ class Roofline(Result):
         sheet = Sheet(width=round(LEFT + WIDTH) + 2 * MARGIN + 60, theme=theme)
         top = sheet.title(
             f"How near {self.model} comes to what this machine can do",
-            f"Memory {self.read / GIGA:,.1f} GB/s, arithmetic {self.peak / GIGA:,.0f} GFLOP/s at most, both measured.",
+            f"Memory {self.read / GIGA:,.1f} GB/s, arithmetic {self.peak / GIGA:,.0f} GFLOP/s at most, both measured. "
+            "At each dot: its share of the limit.",
         )
         frame = _Frame(self, MARGIN + LEFT, top + 26)
         frame.axes(sheet)
         for peak in set(self.peaks.values()):
             roof = [(frame.low, frame.low * self.read), (peak / self.read, peak), (frame.high, peak)]
             sheet.line(*frame.path(roof), sheet.paper.ink_3)
-        lowest = -math.inf  # label so far
+        dots, labels = [frame.place(point) for point in self.points], list[tuple[float, float]]()
         for point in sorted(self.points, key=lambda point: -point.rate):
             most = min(self.peaks[point.bits], point.intensity * self.read)
             sheet.line(*frame.path([(point.intensity, point.rate), (point.intensity, most)]), sheet.paper.rule_2)
-            (x,), (y,) = frame.path([(point.intensity, point.rate)])
+            x, y = frame.place(point)
             sheet.dots([x], [y], sheet.shade("computed", 0.7), size=9)
-            words = f"{point.name}: {chance(point.share)} of the limit"
-            is_right = x > frame.left + WIDTH / 2
-            lowest = max(y, lowest + LINE)
-            sheet.text(x - 10 if is_right else x + 10, lowest, words, align="right" if is_right else "left")
+            left = min(x + 10, frame.left + WIDTH - LABEL)
+            y += LINE if left < x else 0
+            while any(abs(y - high) < LINE and left - 8 < at < left + LABEL for at, high in dots) or any(
+                abs(y - high) < LINE and abs(left - at) < LABEL for at, high in labels
+            ):
+                y += LINE
+            labels.append((left, y))
+            sheet.text(left, y, f"{point.name}: {chance(point.share)}")
         sheet.reach(frame.top + HEIGHT + 44)
         return sheet
 
@@ -87,6 +92,11 @@ class _Frame:
         """Pixels of places (operations a byte, operations a second)."""
         xs = [self.left + WIDTH * _part(x, self.low, self.high) for x, _ in places]
         return xs, [self.top + HEIGHT * (1 - _part(y, self.least, self.most)) for _, y in places]
+
+    def place(self, point: Point) -> tuple[float, float]:
+        """Pixels of its dot."""
+        (x,), (y,) = self.path([(point.intensity, point.rate)])
+        return x, y
 
     def axes(self, sheet: Sheet) -> None:
         """Lines at powers of ten, with their values."""

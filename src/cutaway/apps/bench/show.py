@@ -21,7 +21,7 @@ BAR = 24
 PARTS = {
     "weights": "every matrix, read once",
     "cache": "keys and values, written",
-    "attention": "keys and values read, softmax",
+    "attention": "keys and values, read and weighed",
     "norms": "every vector, rescaled",
     "sampling": "the token is chosen",
     "dispatch": "the rest: activations, rotations, calls",
