@@ -19,6 +19,7 @@ import microscope
 import opening
 import report
 import shakespeare
+import speed
 import startup
 import taps
 import training
@@ -30,6 +31,7 @@ FIGURES = {
     "shakespeare-large": shakespeare.measure_large,
     "startup": startup.measure,
     "generate": generate.measure,
+    "speed": speed.measure,
     "taps": taps.measure,
     "capture": capture.measure,
     "opening": opening.measure,

@@ -13,6 +13,8 @@ from dataclasses import astuple, dataclass
 from .config import ModelConfig, NormConfig, StackConfig
 from .errors import CutawayError
 
+GROUP, SCALE = 32, 2  # weights that share a scale, and its bytes: `runtime.quantise`
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
@@ -75,6 +77,11 @@ def num_parameters(config: ModelConfig) -> int:
 def memory_bytes(config: ModelConfig, bytes_per_weight: float = 4.0) -> float:
     """Bytes of the weights alone: what a checkpoint weighs, and what the model occupies before it runs."""
     return num_parameters(config) * bytes_per_weight
+
+
+def bytes_per_weight(bits: int) -> float:
+    """Bytes of a weight that is kept in so many bits, and its share of a scale: below 16 bits, 32 of a row have one of fp16."""
+    return bits / 8 + (SCALE / GROUP if bits < 16 else 0)
 
 
 def flops_per_token(config: ModelConfig, context: int, *, training: bool = False) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ def test_the_bandwidth_is_one_that_machines_have() -> None:
 
 def test_what_ends_first_is_the_limit() -> None:
     machine = Machine(read=10.0, peak=100.0, cache=None, cores=2, threads=2)
-    assert machine.ridge == 10.0
+    assert machine.ridge() == 10.0
     assert machine.seconds(50.0, 20.0) == 2.0, "memory"
     assert machine.seconds(500.0, 20.0) == 5.0, "arithmetic"
 
@@ -43,3 +45,26 @@ def test_a_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.read, found.threads) == (2e9, torch.get_num_threads())
     assert found.cores >= 1
     assert found.cache is None or 2**14 < found.cache < 2**34
+
+
+def test_vector_instructions_are_those_that_the_system_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "cpuinfo"
+    monkeypatch.setattr(roofline, "PROCESSOR", told)
+    assert roofline.instruction_sets() == ()
+    told.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni avx512f sse\n\nflags\t: amx_int8\n", "utf-8")
+    assert roofline.instruction_sets() == ("avx2", "avx512f", "avx512_vnni")
+    told.write_text("Features\t: fp asimd i8mm\n", "utf-8")
+    assert roofline.instruction_sets() == ("asimd", "i8mm")
+
+
+def test_narrow_numbers_are_measured_where_they_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {torch.float32: 100.0, torch.bfloat16: 240.0, torch.int8: 20.0}
+    monkeypatch.setattr(roofline, "read_bandwidth", lambda **_: 2e9)
+    monkeypatch.setattr(roofline, "peak_flops", lambda dtype=torch.float32, **_: rates[dtype])
+    found = measure_machine(seconds=0.0)
+    assert (found.peak, dict(found.narrow)) == (100.0, {16: 240.0})
+    assert [found.peak_of(bits) for bits in (32, 16, 8)] == [100.0, 240.0, 240.0]
+
+
+def test_small_whole_numbers_have_a_peak_too() -> None:
+    assert 1e5 < peak_flops(torch.int8, size=64, seconds=0.01) < 1e16

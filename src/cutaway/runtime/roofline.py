@@ -9,8 +9,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,13 +20,20 @@ READ_BYTES = 2**28  # more than a processor's caches hold
 SECONDS = 0.3  # of one measurement
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 MEMORY = Path("/proc/meminfo")
+PROCESSOR = Path("/proc/cpuinfo")
+VECTORS = (  # that products of matrices use, as Linux names them: x86, then ARM
+    *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("asimd", "asimddp", "bf16", "i8mm", "sve"),
+)
+TRIED = 256  # rows and columns of a product that shows whether a type of numbers is worth measuring
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """read: bytes a second. peak: fp32 operations a second. cache: bytes of the largest cache, None where nobody says.
 
-    cores: that this process may use; threads: that torch uses.
+    cores: that this process may use; threads: that torch uses. narrow: operations a second with numbers of so many bits, where
+    they were measured. instructions: the sets of vector instructions that the processor has.
     """
 
     read: float
@@ -34,25 +41,34 @@ class Machine:
     cache: int | None
     cores: int
     threads: int
+    narrow: Mapping[int, float] = field(default_factory=dict)
+    instructions: tuple[str, ...] = ()
 
-    @property
-    def ridge(self) -> float:
+    def peak_of(self, bits: int = 32) -> float:
+        """Operations a second where numbers have `bits` bits or more: narrow ones may be multiplied as wide ones."""
+        return max([self.peak, *(rate for width, rate in self.narrow.items() if width >= bits)])
+
+    def ridge(self, bits: int = 32) -> float:
         """Operations a byte from which on arithmetic is the limit."""
-        return self.peak / self.read
+        return self.peak_of(bits) / self.read
 
-    def seconds(self, flops: float, num_bytes: float) -> float:
+    def seconds(self, flops: float, num_bytes: float, bits: int = 32) -> float:
         """The least time of a computation."""
-        return max(flops / self.peak, num_bytes / self.read)
+        return max(flops / self.peak_of(bits), num_bytes / self.read)
 
 
 def measure_machine(seconds: float = SECONDS) -> Machine:
-    """Measure this machine, which takes about three times `seconds`."""
+    """Measure this machine, which takes about three times `seconds`, and longer where it is fast in bf16 or int8."""
+    peak = max(peak_flops(size=size, seconds=seconds) for size in (768, 1536))
+    found = {bits: _narrow_peak(dtype, peak, seconds) for bits, dtype in ((16, torch.bfloat16), (8, torch.int8))}
     return Machine(
         read=read_bandwidth(seconds=seconds),
-        peak=max(peak_flops(size=size, seconds=seconds) for size in (768, 1536)),
+        peak=peak,
         cache=largest_cache(),
         cores=num_cores(),
         threads=torch.get_num_threads(),
+        narrow={bits: rate for bits, rate in found.items() if rate is not None},
+        instructions=instruction_sets(),
     )
 
 
@@ -67,13 +83,14 @@ def peak_flops(
 ) -> float:
     """Operations a second: the fastest of some products of one square matrix with another.
 
-    size: of the square; None: 1,024 on a processor, 8,192 elsewhere, which takes so much to be busy.
+    size: of the square; None: 1,024 on a processor, 8,192 elsewhere, which takes so much to be busy. int8 is summed in 32 bits.
     """
     size = size or (1024 if device == CPU else 8192)
     left, right = torch.ones(2, size, size, dtype=dtype, device=device)
+    multiply = torch._int_mm if dtype is torch.int8 else torch.mm
 
     def work() -> float:
-        return (left @ right)[0, 0].item()  # which waits for the device
+        return multiply(left, right)[0, 0].item()  # which waits for the device
 
     return 2 * size**3 / fastest(work, seconds=seconds)
 
@@ -86,6 +103,25 @@ def fastest(work: Callable[[], object], *, seconds: float = SECONDS, most: float
         work()
         best, number = min(best, time.perf_counter() - started), number + 1
     return best
+
+
+def _narrow_peak(dtype: torch.dtype, peak: float, seconds: float) -> float | None:
+    """The rate of narrow numbers, or None where a small product says that a processor without their instructions is at work."""
+    try:
+        tried = peak_flops(dtype, size=TRIED, seconds=seconds / 10)
+    except (RuntimeError, NotImplementedError):  # torch has no such product here
+        return None
+    return peak_flops(dtype, seconds=seconds) if tried > peak / 2 else None
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The vector instructions that this processor has, of those that products use; empty where the system does not tell."""
+    try:
+        lines = [line.partition(":") for line in PROCESSOR.read_text("utf-8").splitlines()]
+    except OSError:
+        return ()
+    flags = next((value.split() for key, _, value in lines if key.strip().lower() in ("flags", "features")), [])
+    return tuple(name for name in VECTORS if name in flags)
 
 
 def num_cores() -> int:

@@ -49,6 +49,24 @@ def test_memory_follows_bits_cache_and_batch(tab: Page, server: Serving) -> None
         before = after
 
 
+def test_memory_is_measured_when_asked(tab: Page, server: Serving) -> None:
+    tab.open(server.address + "#memory?bits=8&context=16")
+    panel = "document.querySelector('#view-memory').innerText"
+    assert "fits into the processor’s cache" in tab.value(panel)
+    assert "tokens before" not in tab.value(panel)
+    tab.value("document.querySelector('[data-measure]').click()")
+    tab.settle()
+    shown = tab.value(panel)
+    assert "One text with its cache, in 8 bits" in shown
+    for part in ("weights ", "attention ", "norms ", "sampling ", "dispatch "):
+        assert part in shown, part
+    assert tab.value("document.querySelectorAll('[data-measure]').length") == 0
+    tab.value("microscope.context.set({bits: 32})")
+    tab.settle()
+    assert "One text with its cache" not in tab.value(panel), "what was measured was another precision"
+    assert tab.value("document.querySelectorAll('[data-measure]').length") == 1
+
+
 def test_a_lesson_runs_and_its_control_changes_it(tab: Page, server: Serving) -> None:
     tab.open(server.address + "#lessons?model=stories&lesson=order")
     titles = tab.value("document.querySelectorAll('#view-lessons li').length")

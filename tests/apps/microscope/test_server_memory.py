@@ -7,15 +7,19 @@ import threading
 from typing import Any
 
 import pytest
+import torch
 
 from cutaway.apps.microscope import generating
-from cutaway.apps.microscope.asks import AskGenerate, AskMemory, AskRun
+from cutaway.apps.microscope.asks import AskGenerate, AskMemory, AskRun, AskSpeed
 from cutaway.apps.microscope.memory import activation_numbers, arithmetic_of, memory_of
 from cutaway.apps.microscope.passes import run_pass
 from cutaway.apps.microscope.shelf import Opened
-from cutaway.cost import bytes_per_generated_token, flops_per_token, num_parameters, used_weights
+from cutaway.apps.microscope.speed import speed_of
+from cutaway.cost import bytes_per_generated_token, bytes_per_weight, flops_per_token, num_parameters, used_weights
 from cutaway.decode import Sampling
+from cutaway.errors import CutawayError
 from cutaway.lm import LM
+from cutaway.runtime.roofline import Machine
 from tests import tiny
 
 from .served import TEXT, Client, one_stack, reader, served, two_stacks
@@ -134,16 +138,68 @@ def test_bytes_for_a_token_are_those_of_cost(lm: LM, bits: int) -> None:
     found = memory_of(config, AskMemory(bits=bits, context=context), 1e9)
     source = context if config.has_cross else 0
     cached = 4.0 if bits == 32 else 2.0
-    expected = bytes_per_generated_token(config, context, bits / 8, cached, num_source=source)
+    size = bytes_per_weight(bits)
+    expected = bytes_per_generated_token(config, context, size, cached, num_source=source)
     assert found["weights"] + found["cache"] == pytest.approx(expected)
     assert sum(part["bytes"] for part in found["parts"]) == pytest.approx(found["per_token"])
     assert found["tokens_per_second"] == pytest.approx(1e9 / found["per_token"])
-    assert found["held"]["weights"] == num_parameters(config) * bits / 8
+    assert found["held"]["weights"] == num_parameters(config) * size
     batch = memory_of(config, AskMemory(bits=bits, context=context, batch=10), 1e9)
     assert found["per_token"] - batch["per_token"] == pytest.approx(0.9 * found["weights"])
     bare = memory_of(config, AskMemory(bits=bits, context=context, cache=False), 1e9)
     assert bare["cache"] == 0
     assert bare["activations"] == context * found["activations"]
+
+
+def test_it_says_what_fits_into_the_processors_cache() -> None:
+    config, ask = one_stack().config, AskMemory(context=20, batch=3)
+    found = memory_of(config, ask, 1e9)
+    assert (found["processor_cache"], found["fits_cache"]) == (None, False), "where nobody says how large it is"
+    of_a_pass = round(found["weights"] + 3 * found["cache"])
+    assert memory_of(config, ask, 1e9, of_a_pass)["fits_cache"] is True
+    assert memory_of(config, ask, 1e9, of_a_pass - 1)["fits_cache"] is False
+
+
+MACHINE = Machine(read=1e9, peak=1e10, cache=2**24, cores=1, threads=1)
+
+
+@pytest.mark.parametrize("lm", [one_stack(), two_stacks()], ids=["one stack", "two stacks"])
+@pytest.mark.parametrize("bits", [32, 16, 8, 4])
+def test_a_model_is_measured_and_stays_as_it_is(lm: LM, bits: int) -> None:
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    kinds = [type(module) for module in lm.model.modules()]
+    found = speed_of(Opened(lm, "tiny"), AskSpeed(bits=bits, context=10), MACHINE)
+    assert [type(module) for module in lm.model.modules()] == kinds
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lm.model.state_dict().items())
+    assert found["tokens_per_second"] == pytest.approx(1 / found["seconds"])
+    assert found["rate"] == pytest.approx(found["per_token"] / found["seconds"])
+    assert sum(part["seconds"] for part in found["parts"]) == pytest.approx(found["seconds"])
+    assert found["fits_cache"] is True
+    if bits == 32:
+        source = 10 if lm.config.has_cross else 0
+        assert found["per_token"] == bytes_per_generated_token(lm.config, found["context"], num_source=source)
+
+
+def test_what_is_not_measured() -> None:
+    with served(one_stack()) as (client, _):
+        assert client.post("/api/speed", bits=8, context=4).json["bits"] == 8
+        for ask, words in (
+            ({"bits": 5}, "bits is 5. Allowed: 32, 16, 8, 4"),
+            ({"context": 0}, "context is 0. It is 1"),
+        ):
+            found = client.post("/api/speed", **ask)
+            assert found.status == 400
+            assert words in found.json["error"]
+    with served(reader()) as (client, _):
+        assert "writes no text token by token" in client.post("/api/speed").json["error"]
+
+
+def test_a_copy_needs_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.apps.microscope.speed.available_memory", lambda: 0)
+    opened = Opened(one_stack(), "tiny")
+    with pytest.raises(CutawayError, match=r"0\.0 GB are available"):
+        speed_of(opened, AskSpeed(bits=8), MACHINE)
+    assert speed_of(opened, AskSpeed(context=3), MACHINE)["bits"] == 32, "which takes no copy"
 
 
 def test_activations_are_the_tensors_of_a_pass() -> None:

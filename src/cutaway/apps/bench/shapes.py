@@ -13,6 +13,7 @@ import torch
 from ...config import AttentionConfig, FeedForwardConfig, ModelConfig, NormConfig, PositionConfig, StackConfig
 from ...cost import memory_bytes
 from ...errors import CutawayError
+from ...lm import load, read_config
 from ...model import Transformer
 from ...runtime.kernels import accelerate
 from ...runtime.roofline import available_memory
@@ -46,10 +47,20 @@ def config_of(name: str) -> ModelConfig:
         d_model=width,
         attention=AttentionConfig(num_heads=heads, num_kv_heads=kv_heads, bias=False, output_bias=False),
         feedforward=FeedForwardConfig(d_hidden=hidden, activation="silu", is_gated=True, bias=False),
-        norm=NormConfig(kind="rms", bias=False),
+        norm=NormConfig(kind="rms"),
         position=PositionConfig(kind="rotary"),
     )
     return ModelConfig(vocab_size=vocab, context=CONTEXT, decoder=stack, is_tied=False)
+
+
+def model_of(name: str) -> Transformer:
+    """The model of a shape, a path or a name. Raises CutawayError as `random_model` and `load` do."""
+    return random_model(config_of(name)) if is_shape(name) else load(name).model
+
+
+def architecture_of(name: str) -> ModelConfig:
+    """Its config, without its weights."""
+    return config_of(name) if is_shape(name) else read_config(name)
 
 
 def random_model(config: ModelConfig) -> Transformer:

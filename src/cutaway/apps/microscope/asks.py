@@ -160,6 +160,15 @@ class AskMemory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskSpeed:
+    """How fast a model writes. bits: of a weight. context: tokens before, None: as many as are measured at the most."""
+
+    model: str | None = None
+    bits: int = 32
+    context: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AskModel:
     """A model by name, None for the one that was opened."""
 

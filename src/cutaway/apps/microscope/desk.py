@@ -7,7 +7,9 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import cached_property
 
-from ...runtime.roofline import peak_flops, read_bandwidth
+import torch
+
+from ...runtime.roofline import Machine, largest_cache, num_cores, peak_flops, read_bandwidth
 from .asks import AskRun
 from .passes import Pass, run_pass
 from .shelf import Shelf
@@ -27,7 +29,7 @@ class Desk:
     def __init__(self, shelf: Shelf, text: str = "") -> None:
         """text: what the page shows first, "" for its own example."""
         self.shelf, self.text = shelf, text
-        self._lock = threading.Lock()
+        self._lock, self.measuring = threading.Lock(), threading.Lock()
         self._runs: OrderedDict[str, Pass] = OrderedDict()
 
     def run(self, ask: AskRun) -> Pass:
@@ -56,6 +58,18 @@ class Desk:
     def peak(self) -> float:
         """Operations that this machine does in a second; measured once."""
         return peak_flops()
+
+    @cached_property
+    def cache(self) -> int | None:
+        """Bytes of the processor's largest cache, None where the system does not tell."""
+        return largest_cache()
+
+    @property
+    def machine(self) -> Machine:
+        """All of it, as `cutaway bench` has it."""
+        return Machine(
+            read=self.bandwidth, peak=self.peak, cache=self.cache, cores=num_cores(), threads=torch.get_num_threads()
+        )
 
     def find(self, name: str) -> Pass:
         """A run by its name. Raises UnknownRunError."""

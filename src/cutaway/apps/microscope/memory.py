@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from ...config import ModelConfig
-from ...cost import cache_bytes, flops_per_token, memory_bytes, used_weights
+from ...cost import bytes_per_weight, cache_bytes, flops_per_token, memory_bytes, used_weights
 from ...errors import CutawayError
 from ...lens.sites import sites
 from .asks import AskMemory
@@ -24,10 +24,15 @@ BITS = (32, 16, 8, 4)
 MOST_CONTEXT, MOST_BATCH = 2**20, 4096
 
 
-def memory_of(config: ModelConfig, ask: AskMemory, bandwidth: float) -> dict[str, Any]:
-    """The answer. bandwidth: bytes a second. Raises CutawayError for settings outside of what is allowed."""
+def memory_of(
+    config: ModelConfig, ask: AskMemory, bandwidth: float, processor_cache: int | None = None
+) -> dict[str, Any]:
+    """The answer. bandwidth: bytes a second. processor_cache: bytes, None where the system does not tell them.
+
+    Raises CutawayError for settings outside of what is allowed.
+    """
     _check(config, ask)
-    context, size = ask.context or config.context, ask.bits / 8
+    context, size = ask.context or config.context, bytes_per_weight(ask.bits)
     used = {name: count * size for name, count in vars(used_weights(config)).items()}
     weights = used_weights(config).total * size
     source, kept = context if config.has_cross else 0, (ask.cache_bits or max(16, ask.bits)) / 8
@@ -41,6 +46,7 @@ def memory_of(config: ModelConfig, ask: AskMemory, bandwidth: float) -> dict[str
         "activations": activations,
     }
     per_token = weights / ask.batch + cached + written + activations
+    read = weights + ask.batch * (cached + written)  # of one pass
     return {
         "weights": weights,
         "cache": cached + written,
@@ -51,6 +57,8 @@ def memory_of(config: ModelConfig, ask: AskMemory, bandwidth: float) -> dict[str
         "parts": [{"name": name, "bytes": count} for name, count in parts.items() if count],
         "held": {"weights": memory_bytes(config, size), "cache": ask.batch * (cached + written)},
         "context": context,
+        "processor_cache": processor_cache,
+        "fits_cache": processor_cache is not None and read <= processor_cache,
     }
 
 

@@ -23,6 +23,7 @@ from .asks import (
     AskRun,
     AskSave,
     AskSays,
+    AskSpeed,
     AskTensor,
     AskToken,
     AskUnit,
@@ -38,6 +39,7 @@ from .insides import embedding_of, head_answer, heads_answer, position_of, says_
 from .matrices import matrix_of
 from .memory import arithmetic_of, memory_of
 from .saving import saved_page
+from .speed import speed_of
 from .units import unit_of
 from .wire import Answer, Body, Lines, NotHereError, json_body, matrix_body
 from .words import texts_of
@@ -88,7 +90,13 @@ def generate(desk: Desk, ask: AskGenerate) -> Lines:
 def memory(desk: Desk, ask: AskMemory) -> Body:
     """Bytes moved for each token."""
     config = desk.shelf.config(ask.model)
-    return json_body(memory_of(config, ask, desk.bandwidth) | arithmetic_of(config, ask, desk.peak))
+    return json_body(memory_of(config, ask, desk.bandwidth, desk.cache) | arithmetic_of(config, ask, desk.peak))
+
+
+def speed(desk: Desk, ask: AskSpeed) -> Body:
+    """How fast a model writes, measured now."""
+    with desk.measuring:  # one at a time, or they would measure each other
+        return json_body(speed_of(desk.shelf.open(ask.model), ask, desk.machine))
 
 
 def save(desk: Desk, ask: AskSave) -> Body:
@@ -143,6 +151,7 @@ POSTS: Mapping[str, Route] = {
     "/api/run": (AskRun, run),
     "/api/save": (AskSave, save),
     "/api/lesson": (AskLesson, lesson),
+    "/api/speed": (AskSpeed, speed),
     "/api/generate": (AskGenerate, generate),
     "/api/rollout": (AskRollout, _of_run(rollout_of)),
     "/api/why": (AskWhy, _of_run(why_of)),

@@ -7,12 +7,13 @@ import { canvas, closest, fill, h, isNarrow, range, svg } from "../core/dom.js";
 import { fit, line, remember, write } from "../core/draw.js";
 import { readable } from "../core/reading.js";
 import { count, duration, figures, many, size } from "../core/text.js";
+import { Speed } from "./speed.js";
 
 /**
  * @typedef {{weights: number, cache: number, activations: number, per_token: number, bandwidth: number, tokens_per_second:
  *   number,
  *   parts: {name: string, bytes: number}[], held: {weights: number, cache: number}, context: number, num_layers?: number,
- *   operations?: number, peak?: number}} Cost
+ *   operations?: number, peak?: number, fits_cache?: boolean, processor_cache?: number | null}} Cost
  * @typedef {{bits: number, cache: boolean, batch: number, context: number}} Asked
  */
 
@@ -35,6 +36,8 @@ export class Memory {
     this.bytes = canvas({ role: "img" });
     this.curve = canvas({ role: "img" });
     this.bytesSay = h("p", { class: "cap" });
+    const measured = h("div", { class: "memfig" });
+    this.speed = new Speed(context, measured);
     fill(
       element,
       h("div", { class: "prompt" }, h("h1", { class: "viewtitle" }, "Memory")),
@@ -48,6 +51,7 @@ export class Memory {
       ),
       this.says,
       this.figure,
+      measured,
       h(
         "div",
         { class: "side memtwo" },
@@ -101,6 +105,7 @@ export class Memory {
     if (!cost) return;
     this.say(cost);
     this.drawTime(cost);
+    this.speed.draw(this.model(), cost);
     this.drawBytes(cost);
     const all = BATCHES.map((batch) => this.cost(batch));
     if (all.every((each) => each)) this.drawCurve(/** @type {Cost[]} */ (all));
