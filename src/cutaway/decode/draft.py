@@ -144,7 +144,10 @@ class _Follower:
         self.text, self.begin = [*session.ids, *ids], 0
 
     def drafts(self, ids: Sequence[int], place: int, most: int) -> Wishes[list[Draft]]:
-        """See `Guesser`. Nothing is guessed behind what ends a text, or where the rules leave the draft model nothing to say."""
+        """See `Guesser`. Nothing is guessed behind what ends a text or what the draft model cannot read.
+
+        Nor is it where the rules leave the draft model nothing to say.
+        """
         found = list[Draft]()
         new, most = self._unread(min(most, self.num_drafts))
         while len(found) < most:
@@ -155,7 +158,7 @@ class _Follower:
                 break
             token = self.choosing.chance.draw(spread.probabilities, place + len(found), DRAFT)
             found.append(Draft(token, spread.probability(token, place + len(found)), spread.probabilities))
-            if token in self.choosing.stops:
+            if token in self.choosing.stops or not self._can_read(token):
                 break
             new = [token]
         return found
@@ -178,9 +181,12 @@ class _Follower:
             self.begin = len(self.text) - kept
             self.small.rewind(0)
             new, room = self.text[self.begin :], self.small.room
-        if self.num_shared is not None and max(new) >= self.num_shared:
+        if not self._can_read(max(new)):
             return new, 0
         return new, most if room is None else min(most, room - len(new) + 1)
+
+    def _can_read(self, token: int) -> bool:
+        return self.num_shared is None or token < self.num_shared
 
     def _among(self, logits: Tensor) -> Tensor:
         """The logits over the ids of the model that has the say: [vocab]; none for an id that is not shared."""
