@@ -131,15 +131,19 @@ def test_greedy_keeps_the_rules_and_the_penalty(name: str, rules: Constraints) -
     assert_same(list(run(decoder)), wanted)
 
 
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(top_p=0.9, top_k=20)], ids=["greedy", "drawn"])
 @pytest.mark.parametrize("name", NAMES)
-def test_rules_that_leave_nothing_are_said_where_they_do(name: str) -> None:
+def test_rules_that_leave_nothing_are_said_where_they_do(name: str, sampling: Sampling) -> None:
+    """No token twice: after all 31, nothing is left."""
     made = lively()
-    rules = Constraints(no_repeat=1)  # no token twice: after all 31, nothing is left
-    with pytest.raises(CutawayError) as wanted:
-        plain(made, PROMPT, GREEDY, 40, constraints=rules, eos_ids=())
-    with pytest.raises(CutawayError) as found:
-        list(run(guesser(name, made)(Session(made), PROMPT, GREEDY, max_tokens=40, constraints=rules, eos_ids=())))
-    assert str(found.value) == str(wanted.value)
+    knobs: dict[str, Any] = {"constraints": Constraints(no_repeat=1), "eos_ids": ()}
+    messages = []
+    for make in (autoregressive, guesser(name, made)):
+        with pytest.raises(CutawayError) as found:
+            list(run(make(Session(made), PROMPT, sampling, max_tokens=40, **knobs)))
+        messages.append(str(found.value))
+    assert messages[0] == messages[1]
+    assert "position 31" in messages[0]
 
 
 @pytest.mark.parametrize(
