@@ -148,11 +148,10 @@ class _Follower:
 
         Nor is it where the rules leave the draft model nothing to say.
         """
-        found = list[Draft]()
+        found, before = list[Draft](), [*self.session.ids, *ids]
         new, most = self._unread(min(most, self.num_drafts))
         while len(found) < most:
             logits = (yield from ask(Step(self.small, new, is_draft=True)))[-1]
-            before = [*self.session.ids, *ids, *(each.token for each in found)]
             spread = self.choosing.spread(self._among(logits), before, place + len(found))
             if spread.is_empty:
                 break
@@ -161,6 +160,7 @@ class _Follower:
             if token in self.choosing.stops or not self._can_read(token):
                 break
             new = [token]
+            before.append(token)
         return found
 
     def round(self, ids: Sequence[int], drafts: Sequence[Draft], place: int) -> Wishes[list[Draft]]:
