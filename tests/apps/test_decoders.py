@@ -164,9 +164,10 @@ def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, 
     for kind, place in places.items():
         shown, _ = ask(capsys, "evaluate", place, text)
         found = json.loads(ask(capsys, "evaluate", place, text, "--json")[0])
-        assert ("an upper bound, by 4 draws" in shown) == (kind != "hybrid")
-        assert found["estimate"] == ("exact" if kind == "hybrid" else "bound")
-        assert (found["standard_error"] is None) == (kind == "hybrid")
+        is_exact = kind in ("next", "hybrid")
+        assert ("an upper bound, by 4 draws" in shown) == (not is_exact)
+        assert found["estimate"] == ("exact" if is_exact else "bound")
+        assert (found["standard_error"] is None) == is_exact
         assert found["bits_per_character"] > found["bits_per_byte"]
 
 
