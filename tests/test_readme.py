@@ -26,6 +26,7 @@ DOCS = (
     "lessons",
     "conversion",
     "diffusion",
+    "speculation",
 )
 PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in DOCS]
 README = (ROOT / "README.md").read_text("utf-8")

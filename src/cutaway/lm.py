@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .config import ModelConfig
-from .decode import Decoder, Engine, Event, Figures, Sampling, Session, Way, natural, run, written
+from .decode import Decoder, Engine, Event, Figures, Sampling, Session, Way, natural, opened, run, written
 from .errors import CutawayError, near
 from .lens import observe
 from .lens.observe import Change
@@ -275,11 +276,10 @@ class LM:
         way: Way | None = None,
     ) -> Decoder:
         self._check_continues()
-        way = way or Way()
-        name = way.decoder_for(self.config)
-        how, ids = sampling or Sampling(temperature=0), self.ids(prompt)
+        way, how, source = way or Way(), sampling or Sampling(temperature=0), None
+        name, ids = way.decoder_for(self.config), self.ids(prompt)
         if edits:
-            if name == "diffusion" or way.decoder == "hybrid":
+            if name == "diffusion" or way.decoder not in (None, "autoregressive"):
                 raise CutawayError(
                     f"The {name} decoder runs without edits. Leave them out, or decode autoregressively."
                 )
@@ -291,10 +291,11 @@ class LM:
             return observe.stepping(
                 self.model, reading, edits, max_tokens=max_tokens, sampling=how, eos_ids=end_ids, request=request
             )
-        if self.config.has_cross:
-            session, ids = Session(self.model, source_ids=ids), []
-        session = session or Session(self.model)
-        return natural(session, ids, how, max_tokens=max_tokens, way=way, eos_ids=end_ids, request=request)
+        text: Sequence[int] = ids
+        if session is None or self.config.has_cross:
+            session, text, source = opened(self.model, ids)
+        options: dict[str, Any] = {"max_tokens": max_tokens, "eos_ids": end_ids, "request": request}
+        return natural(session, text, how, way=way, source_ids=source, **options)
 
     def _check_continues(self) -> None:
         """Raises CutawayError for a model that continues no text."""

@@ -15,6 +15,7 @@ from tests.train import runs
 Capture = pytest.CaptureFixture[str]
 RECIPE = runs.RECIPE.replace('kind = "character"', 'kind = "byte"')
 KINDS = {
+    "next": (),
     "hybrid": ("objective.kind='hybrid'", "objective.block_size=4"),
     "diffusion": ("objective.kind='diffusion'",),
     "blocks": ("objective.kind='diffusion'", "objective.block_size=4"),
@@ -65,6 +66,40 @@ def test_the_hybrid_says_the_autoregressive_text_and_both_figures(
     assert figures["tokens_per_pass"] == 12 / figures["num_passes"]
     kinds = [event["kind"] for event in found["events"]]
     assert math.isclose(figures["acceptance"], kinds.count("accept") / kinds.count("draft"))
+
+
+@pytest.mark.parametrize("drafts", [("--drafts", "3"), ()], ids=["three", "auto"])
+@pytest.mark.parametrize("decoder", ["lookup", "draft"])
+def test_drafts_from_elsewhere_change_no_greedy_text(
+    decoder: str, drafts: tuple[str, ...], places: dict[str, str], capsys: Capture
+) -> None:
+    """The draft model is the model itself, which is always right."""
+    words = ("generate", places["next"], "The cat saw the cat", "--max-tokens", "12", "--temperature", "0")
+    plain, told = ask(capsys, *words)
+    assert not told
+    words = (*words, "--decoder", decoder, *drafts, *(("--draft-model", places["next"]) if decoder == "draft" else ()))
+    shown, told = ask(capsys, *words)
+    assert shown == plain
+    assert "12 tokens in" in told
+    assert {"lookup": "looked up in the text", "draft": "passes of the draft model"}[decoder] in told
+    assert "Autoregressive: 12 tokens in 12 passes" in told
+    assert f"The {decoder} decoder took" in told
+    found = json.loads(ask(capsys, *words, "--json")[0])
+    assert "The cat saw the cat" + found["text"] + "\n" == plain
+    figures, kinds = found["figures"], [event["kind"] for event in found["events"]]
+    assert figures["num_passes"] < 12
+    assert figures["tokens_per_pass"] == 12 / figures["num_passes"]
+    assert math.isclose(figures["acceptance"], kinds.count("accept") / kinds.count("draft"))
+    assert figures["num_drafts"] == 3 if drafts else figures["num_drafts"] in (1, 2, 4, 8, 16)
+    assert ("num_draft_passes" in figures) == (decoder == "draft")
+    assert found["autoregressive"]["num_passes"] == 12
+
+
+def test_the_same_seed_is_the_same_text_looked_up(places: dict[str, str], capsys: Capture) -> None:
+    """Also of several prompts, and up to a stop string that drafts run over."""
+    words = ("generate", places["next"], "The cat saw", "The dog", "--max-tokens", "20", "--seed", "3", "--stop", "a")
+    plain, _ = ask(capsys, *words)
+    assert ask(capsys, *words, "--decoder", "lookup", "--drafts", "6")[0] == plain
 
 
 @pytest.mark.parametrize("kind", ["diffusion", "blocks"])
@@ -129,9 +164,10 @@ def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, 
     for kind, place in places.items():
         shown, _ = ask(capsys, "evaluate", place, text)
         found = json.loads(ask(capsys, "evaluate", place, text, "--json")[0])
-        assert ("an upper bound, by 4 draws" in shown) == (kind != "hybrid")
-        assert found["estimate"] == ("exact" if kind == "hybrid" else "bound")
-        assert (found["standard_error"] is None) == (kind == "hybrid")
+        is_exact = kind in ("next", "hybrid")
+        assert ("an upper bound, by 4 draws" in shown) == (not is_exact)
+        assert found["estimate"] == ("exact" if is_exact else "bound")
+        assert (found["standard_error"] is None) == is_exact
         assert found["bits_per_character"] > found["bits_per_byte"]
 
 
@@ -150,7 +186,16 @@ def test_evaluate_says_what_is_a_bound(places: dict[str, str], capsys: Capture, 
         ("hybrid", ("--drafts", "many"), "Give a number of tokens, or auto"),
         ("hybrid", ("--drafts", "²"), "Give a number of tokens, or auto"),
         ("hybrid", ("--decoder", "magic"), "Allowed: autoregressive, diffusion, hybrid"),
-        ("diffusion", ("--drafts", "3"), "--drafts is for the hybrid decoder"),
+        ("diffusion", ("--drafts", "3"), "--drafts is for the decoders hybrid, lookup and draft"),
+        ("diffusion", ("--decoder", "lookup"), "taken token by token, its text would mean nothing"),
+        ("next", ("--drafts", "3"), "decodes by autoregressive. Leave it out, or add --decoder draft."),
+        ("next", ("--draft-model", "stories"), "--draft-model is for the draft decoder"),
+        ("next", ("--decoder", "lookup", "--two-passes"), "--two-passes is for the hybrid decoder"),
+        ("next", ("--decoder", "lookup", "--drafts", "0"), "num_drafts is 0"),
+        ("next", ("--decoder", "lookup", "--drafts", "-1"), "Give a number of tokens, or auto"),
+        ("next", ("--decoder", "draft"), "--decoder draft needs a draft model"),
+        ("next", ("--decoder", "draft", "--draft-model", "stories"), "'stories' cannot draft for"),
+        ("next", ("--decoder", "draft", "--draft-model", "nowhere"), "There is no model 'nowhere'"),
         ("diffusion", ("--decoder", "autoregressive"), "taken token by token, its text would mean nothing"),
         ("diffusion", ("--passes", "99"), "trained to fill in hidden tokens. Allowed: 1 to 9."),
         ("blocks", ("--passes", "5"), "trained to fill in hidden tokens, in blocks of 4. Allowed: 1 to 4."),

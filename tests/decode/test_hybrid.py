@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from cutaway.config import PositionConfig, StackConfig, TokenIds
 from cutaway.decode import (
@@ -24,6 +23,7 @@ from cutaway.decode import (
     replay,
     run,
 )
+from cutaway.decode.drafted import Wishes
 from cutaway.decode.rounds import Rounds
 from cutaway.decode.verify import Draft, verify
 from cutaway.errors import CutawayError
@@ -81,14 +81,14 @@ def test_greedy_stands_whatever_is_drafted(seed: int, passes: Any, monkeypatch: 
     truth = {event.position: event.new for event in wanted}
     generator = torch.Generator().manual_seed(seed)
 
-    def adversary(rounds: Any, proposals: Tensor, num_ids: int, place: int, most: int) -> list[Draft]:  # noqa: ARG001
-        if not len(proposals):
+    def adversary(rounds: Rounds, ids: Any, place: int, most: int) -> Wishes[list[Draft]]:  # noqa: ARG001
+        yield from ()
+        if rounds.proposals is None or not len(rounds.proposals):
             return []
         tokens = [truth.get(place + i) or 0 for i in range(min(most, 3))]
         lies = torch.rand(len(tokens), generator=generator) < 0.4
         return [
-            Draft((token + 1) % tiny.VOCAB if lie else token, 1.0)
-            for token, lie in zip(tokens, lies.tolist(), strict=True)
+            Draft((token + 1) % tiny.VOCAB if lie else token) for token, lie in zip(tokens, lies.tolist(), strict=True)
         ]
 
     monkeypatch.setattr(Rounds, "drafts", adversary)
@@ -162,7 +162,7 @@ def test_the_drafts_matter_to_the_enumeration() -> None:
     ways = {}
     for token in range(2):
         chance = Scripted([1])
-        verdict = verify([p, p], [Draft(token, float(q[token]), q)], chance, 0)
+        verdict = verify([p, p].__getitem__, [Draft(token, float(q[token]), q)], chance, 0)
         ways[token] = (verdict.num_accepted, chance.probability)
     assert ways[0][1] < 0.2  # 0.1 / 0.8 accepted, then a token
     assert ways[1][0] == 1  # p > q: accepted at once

@@ -9,6 +9,9 @@ import torch
 
 from cutaway.config import PositionConfig, TokenIds
 from cutaway.decode import Drafting, Sampling, Session, autoregressive, hybrid, run
+from cutaway.decode.drafted import Wishes
+from cutaway.decode.rounds import Rounds
+from cutaway.decode.verify import Draft
 from cutaway.model import Call, Tokens, Transformer, layouts, visibility
 from tests import tiny
 
@@ -58,16 +61,15 @@ def test_a_penalty_sees_the_drafts_that_stand(passes: Any) -> None:
 @pytest.mark.parametrize("is_told", [True, False], ids=["by an end id", "by whoever reads"])
 def test_the_session_holds_what_was_said_but_for_the_last_token(is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a text ends, also among drafts that stand, as the autoregressive decoder leaves it."""
-    from cutaway.decode import rounds as module
-
     made = model()
     plain = [event.new for event in run(autoregressive(Session(made), PROMPT, GREEDY, max_tokens=12))]
 
-    def right(rounds: Any, proposals: Any, num_ids: int, place: int, most: int) -> list[Any]:  # noqa: ARG001
+    def right(rounds: Rounds, ids: Any, place: int, most: int) -> Wishes[list[Draft]]:  # noqa: ARG001
+        yield from ()
         truth = plain[place - len(PROMPT) :][: min(most, 3)]
-        return [module.Draft(token or 0, 1.0) for token in truth] if len(proposals) else []
+        return [Draft(token or 0) for token in truth] if rounds.proposals is not None else []
 
-    monkeypatch.setattr(module.Rounds, "drafts", right)
+    monkeypatch.setattr(Rounds, "drafts", right)
     for number, end in enumerate(plain[:8]):
         if end in plain[:number]:
             continue

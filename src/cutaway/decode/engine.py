@@ -109,7 +109,7 @@ class Engine(Generic[Key]):
         served = {work: self._waiting.pop(work) for work, _, _ in row}
         self._waiting |= {work: live for work, live in served.items() if work.num_left}
         for live in {live.key: live for live in served.values()}.values():
-            live.figures.num_passes += 1
+            live.figures.count([work.step for work in live.works if work in served])
             if not any(work.num_left for work in live.works):
                 answers = [work.answer for work in live.works]
                 events += self._advance(live, answers if live.is_list else answers[0])

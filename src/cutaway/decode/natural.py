@@ -4,58 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ..config import ModelConfig
 from ..errors import CutawayError
+from ..model.transformer import Transformer
 from .autoregressive import autoregressive
 from .denoise import Denoising, denoise
+from .draft import Drafter, check_drafter, draft
 from .hybrid import hybrid
+from .lookup import Lookup, lookup
 from .rounds import Drafting
 from .samplers import Sampling
 from .session import Session
 from .step import Decoder
 
-DecoderName = Literal["autoregressive", "diffusion", "hybrid"]
+DecoderName = Literal["autoregressive", "diffusion", "hybrid", "lookup", "draft"]
 DECODERS: tuple[DecoderName, ...] = get_args(DecoderName)
+SETTINGS = {
+    "denoising": "diffusion", "rewritten": "diffusion", "drafting": "hybrid", "looking": "lookup", "drafter": "draft"
+}  # fmt: skip
+"""Whose each setting of a `Way` is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How a text comes to be. decoder: None for the one that the model was trained for. denoising, drafting: settings of the
-    diffusion and the hybrid decoder, None for their own. rewritten: places of the prompt that diffusion fills anew.
+    """How a text comes to be. decoder: None for the one that the model was trained for. denoising, drafting, looking: settings of
+    the decoders diffusion, hybrid and lookup, None for their own. drafter: the draft model, which the decoder draft needs.
+    rewritten: places of the prompt that diffusion fills anew.
 
-    Raises CutawayError for an unknown decoder, and settings of another one.
+    Raises CutawayError for an unknown decoder, settings of another one, and a draft model that is missing.
     """
 
     decoder: DecoderName | None = None
     denoising: Denoising | None = None
     drafting: Drafting | None = None
+    looking: Lookup | None = None
+    drafter: Drafter | None = None
     rewritten: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.decoder not in (None, *DECODERS):
             raise CutawayError(f"decoder is '{self.decoder}'. Allowed: {', '.join(DECODERS)}.")
-        foreign = {
-            "diffusion": ("drafting", self.drafting),
-            "hybrid": ("denoising", self.denoising or self.rewritten or None),
-            "autoregressive": ("denoising or drafting", self.denoising or self.drafting or self.rewritten or None),
-        }
-        name, value = foreign.get(self.decoder or "", ("", None))
-        if value is not None:
-            raise CutawayError(f"decoder is '{self.decoder}', and settings for {name} are given. Leave them out.")
+        given = [name for name in SETTINGS if getattr(self, name) not in (None, ())]
+        foreign = [name for name in given if self.decoder is not None and SETTINGS[name] != self.decoder]
+        if foreign:
+            raise CutawayError(
+                f"decoder is '{self.decoder}', and settings for {SETTINGS[foreign[0]]} are given: {foreign[0]}. Leave them out."
+            )
+        if self.decoder == "draft" and self.drafter is None:
+            raise CutawayError("decoder is 'draft', and no draft model is given. Give one: drafter=Drafter(model=…).")
 
     def decoder_for(self, config: ModelConfig) -> DecoderName:
         """The decoder's name. Raises CutawayError for one that the model was not trained for, or settings of another."""
         own = name_of(config)
         name = self.decoder or own
-        if name == "autoregressive" and own == "diffusion":
+        if name in ("autoregressive", "lookup", "draft") and own == "diffusion":
             raise CutawayError(
                 "This model was trained to fill in hidden tokens, seeing what stands before and after them; taken token by "
                 "token, its text would mean nothing. Use the diffusion decoder."
             )
         if self.decoder is None:
-            Way(decoder=name, denoising=self.denoising, drafting=self.drafting, rewritten=self.rewritten)
+            settings = {setting: getattr(self, setting) for setting in SETTINGS}
+            Way(decoder=name, **settings)
         return name
 
 
@@ -66,6 +77,13 @@ def name_of(config: ModelConfig) -> DecoderName:
     return "hybrid" if config.says_next else "diffusion"
 
 
+def opened(model: Transformer, prompt_ids: Sequence[int]) -> tuple[Session, Sequence[int], Sequence[int] | None]:
+    """A session for a prompt, what it goes on from, and its source: of an encoder-decoder, the prompt is the source."""
+    if model.config.has_cross:
+        return Session(model, source_ids=prompt_ids), (), prompt_ids
+    return Session(model), prompt_ids, None
+
+
 def natural(
     session: Session,
     prompt_ids: Sequence[int],
@@ -73,10 +91,12 @@ def natural(
     *,
     max_tokens: int,
     way: Way | None = None,
+    source_ids: Sequence[int] | None = None,
     eos_ids: Collection[int] | None = None,
     request: int = 0,
 ) -> Decoder:
-    """Continue a prompt, or fill its holes. way: None for the model's own. The rest: as of `autoregressive`.
+    """Continue a prompt, or fill its holes. way: None for the model's own. source_ids: what the session's encoder has read. The
+    rest: as of `autoregressive`.
 
     Raises CutawayError for a decoder that the model was not trained for, holes that it would not fill, and, at the first step,
     whatever the decoder refuses.
@@ -88,25 +108,15 @@ def natural(
             f"The text has holes, and the {name} decoder fills none: this model was trained to {config.taught}. Take the mask "
             "token out, or use a model of diffusion."
         )
+    options: dict[str, Any] = {"max_tokens": max_tokens, "eos_ids": eos_ids, "request": request}
     if name == "diffusion":
-        return denoise(
-            session,
-            prompt_ids,
-            sampling,
-            max_tokens=max_tokens,
-            denoising=way.denoising,
-            rewritten=way.rewritten,
-            eos_ids=eos_ids,
-            request=request,
-        )
+        return denoise(session, prompt_ids, sampling, denoising=way.denoising, rewritten=way.rewritten, **options)
     if name == "hybrid":
-        return hybrid(
-            session,
-            prompt_ids,
-            sampling,
-            max_tokens=max_tokens,
-            drafting=way.drafting,
-            eos_ids=eos_ids,
-            request=request,
-        )
-    return autoregressive(session, prompt_ids, sampling, max_tokens=max_tokens, eos_ids=eos_ids, request=request)
+        return hybrid(session, prompt_ids, sampling, drafting=way.drafting, **options)
+    if name == "lookup":
+        return lookup(session, prompt_ids, sampling, looking=way.looking, source_ids=source_ids, **options)
+    if way.drafter is not None:
+        check_drafter(session.model, way.drafter)
+        small = Session(way.drafter.model, source_ids=source_ids)
+        return draft(session, small, prompt_ids, sampling, drafter=way.drafter, **options)
+    return autoregressive(session, prompt_ids, sampling, **options)

@@ -108,16 +108,16 @@ def run_row(row: Sequence[tuple[Work, int]], pieces: Sequence[Piece]) -> None:
         work.take(size, logits)
 
 
-def execute(steps: Sequence[Step]) -> tuple[list[Tensor], int]:
-    """Run steps in as few passes as they allow. Returns each step's logits [read, vocab], and the number of passes."""
+def execute(steps: Sequence[Step]) -> tuple[list[Tensor], list[list[Step]]]:
+    """Run steps in as few passes as they allow. Returns each step's logits [read, vocab], and the steps of every pass."""
     works = make_works(steps)
-    waiting, num_passes = works, 0
+    waiting, passes = works, list[list[Step]]()
     while waiting:
         row = next_row(waiting, None)
         run_row(row, [work.piece(size) for work, size in row])
-        num_passes += 1
+        passes.append([work.step for work, _ in row])
         waiting = [work for work in waiting if work.num_left]
-    return [work.answer for work in works], num_passes
+    return [work.answer for work in works], passes
 
 
 def _fits(session: Session, head: Session) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,14 +13,14 @@ from ..config import ModelConfig
 from ..errors import CutawayError
 from ..model import layouts
 from .autoregressive import mask_id_of
-from .chance import DRAFT, Chance
-from .samplers import Sampling, distribution
+from .chance import DRAFT
+from .choosing import Choosing
+from .drafted import Wishes, judged
 from .session import Session, places
-from .step import Event, Step, ask
-from .verify import Draft, verify
+from .step import Step, ask
+from .verify import Draft
 
 Layout = Literal["one", "two"]
-Answer = Tensor | list[Tensor] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,52 +53,43 @@ def num_drafts_of(config: ModelConfig, drafting: Drafting) -> int:
 
 
 class Rounds:
-    """One pass after another over a session: certain tokens, drafts behind them, masks behind those."""
+    """One pass after another over a session: certain tokens, drafts behind them, masks behind those. A `Guesser`."""
 
-    def __init__(self, session: Session, sampling: Sampling, drafting: Drafting, chance: Chance) -> None:
+    def __init__(self, session: Session, choosing: Choosing, drafting: Drafting) -> None:
         config = session.model.config
-        self.session, self.sampling, self.chance = session, sampling, chance
+        self.session, self.choosing = session, choosing
         self.most, self.is_shifted = num_drafts_of(config, drafting), config.is_shifted
         self.mask_id, self.has_one_pass = mask_id_of(config), drafting.passes == "one"
+        self.proposals: Tensor | None = None
+        """The logits of the block of masks that counts, [mask, vocab]; None before the first pass."""
 
-    def round(
-        self, ids: Sequence[int], drafts: Sequence[Draft], place: int
-    ) -> Generator[Step | list[Step] | Event, Answer, tuple[list[Draft], Tensor]]:
-        """Run ids and drafts, and masks where it is their turn. The session then holds what stands of them.
-
-        place: of the first draft. Returns what stands, the token after it at the end, and the logits of what may follow that.
-        """
+    def round(self, ids: Sequence[int], drafts: Sequence[Draft], place: int) -> Wishes[list[Draft]]:
+        """Run ids and drafts, and masks where it is their turn: see `Guesser`."""
         session, start = self.session, self.session.length
         known = [*ids, *(draft.token for draft in drafts)]
         sizes = self._sizes(start + len(ids), len(drafts)) if self.has_one_pass or not drafts else []
         row = [*known, *[self.mask_id] * sum(sizes)]
         tokens = layouts.drafting(start, len(known), sizes, device=session.device) if sum(sizes) else None
         logits = yield from ask(Step(session, row, tokens, range(len(ids) - 1, len(row)), keep=len(known)))
-        seen = session.ids[: start + len(ids)]
-        target = [
-            distribution(logits[i], [*seen, *known[len(ids) : len(ids) + i]], self.sampling)
-            for i in range(len(drafts) + 1)
-        ]
-        verdict = verify(target, drafts, self.chance, place)
-        num_accepted = verdict.num_accepted
-        session.rewind(start + len(ids) + num_accepted)
-        stands = [*known[len(ids) : len(ids) + num_accepted], verdict.token]
-        said = [Draft(token, self._probability(logits[i], target[i], token)) for i, token in enumerate(stands)]
+        said = judged(session, logits, drafts, self.choosing, place)
+        num_accepted = len(said) - 1
         first = len(drafts) + 1 + sum(sizes[:num_accepted])
-        return said, logits[first : first + (sizes[num_accepted] if sizes else 0)]
+        self.proposals = logits[first : first + (sizes[num_accepted] if sizes else 0)]
+        return said
 
-    def drafts(self, proposals: Tensor, num_ids: int, place: int, most: int) -> list[Draft]:
-        """Guesses from the logits at a block of masks, as many as there is room for. proposals: [mask, vocab]."""
-        rows = proposals if self.is_shifted else proposals[1:]
-        room = self.session.room
-        most = max(0, min(most, most if room is None else room - num_ids))
+    def drafts(self, ids: Sequence[int], place: int, most: int) -> Wishes[list[Draft]]:
+        """Guesses from the logits at a block of masks, as many as there is room for."""
+        yield from ()
+        if self.proposals is None:
+            return []
+        rows = self.proposals if self.is_shifted else self.proposals[1:]
         rows = rows[:most].clone()
         rows[:, self.mask_id] = -torch.inf
-        found = []
+        found, seen = list[Draft](), [*self.session.ids, *ids]
         for index, row in enumerate(rows):
-            q = distribution(row, self.session.ids, self.sampling)
-            token = self.chance.draw(q, place + index, DRAFT)
-            found.append(Draft(token, self._probability(row, q, token), q))
+            spread = self.choosing.spread(row, seen, place + index)
+            token = self.choosing.chance.draw(spread.probabilities, place + index, DRAFT)
+            found.append(Draft(token, spread.probability(token, place + index), spread.probabilities))
         return found
 
     def _sizes(self, position: int, num_drafts: int) -> list[int]:
@@ -107,7 +98,3 @@ class Rounds:
         limit = places(self.session.model.config.main, self.session.model)
         ends = [wanted if limit is None else limit - position - r for r in range(num_drafts + 1)]
         return [max(0, min(wanted, end)) for end in ends]
-
-    def _probability(self, logits: Tensor, drawn_from: Tensor, token: int) -> float:
-        """That of the distribution which was drawn from; of a greedy choice, which is certain, the model's own."""
-        return float(logits.softmax(-1)[token] if self.sampling.is_greedy else drawn_from[token])

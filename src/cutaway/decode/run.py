@@ -5,7 +5,7 @@ A list of Steps costs as few passes as the Steps allow: those of one model share
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -17,10 +17,11 @@ from .step import Decoder, Event, Step
 
 @dataclass
 class Figures:
-    """What a generation cost. num_passes: forward passes; seconds: wall time, the consumer of the events included; num_drafted,
-    num_accepted: guesses made, and those that stood."""
+    """What a generation cost. num_passes: forward passes of the model that has the say; num_draft_passes: of a draft model;
+    seconds: wall time, the consumer of the events included; num_drafted, num_accepted: guesses made, and those that stood."""
 
     num_passes: int = 0
+    num_draft_passes: int = 0
     seconds: float = 0.0
     seconds_to_first: float | None = None
     num_drafted: int = 0
@@ -35,7 +36,7 @@ class Figures:
 
     @property
     def tokens_per_pass(self) -> float:
-        """Final tokens per forward pass; 0 before the first pass."""
+        """Final tokens per forward pass of the model that has the say; 0 before the first."""
         return self.num_tokens / self.num_passes if self.num_passes else 0.0
 
     @property
@@ -51,6 +52,12 @@ class Figures:
     def start(self) -> None:
         """The clock starts."""
         self._started = perf_counter()
+
+    def count(self, steps: Collection[Step]) -> None:
+        """Count a pass. steps: those of one decoder that it holds a piece of."""
+        is_draft = all(step.is_draft for step in steps)
+        self.num_draft_passes += is_draft
+        self.num_passes += not is_draft
 
     def note(self, event: Event) -> None:
         """Count an event: a place is final after accept and commit, and no longer after anything else."""
@@ -88,9 +95,10 @@ def run(decoder: Decoder, figures: Figures | None = None) -> Iterator[Event]:
                 figures.note(wish)
                 yield wish
                 continue
-            logits, num_passes = execute([wish] if isinstance(wish, Step) else wish)
+            logits, passes = execute([wish] if isinstance(wish, Step) else wish)
             answer = logits[0] if isinstance(wish, Step) else logits
-            figures.num_passes += num_passes
+            for steps in passes:
+                figures.count(steps)
     finally:
         decoder.close()
         figures.stop()

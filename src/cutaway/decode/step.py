@@ -25,6 +25,7 @@ class Step:
 
     tokens: their visibility, batch 1; None: the causal continuation. read: which logits. keep: how many leading tokens stay in
     the session (None: all); what is to stay is known before the logits, partial acceptance is `session.rewind` afterwards.
+    is_draft: whether it is a step of a draft model, whose passes count apart.
     """
 
     session: Session
@@ -32,6 +33,7 @@ class Step:
     tokens: Tokens | None = None
     read: Read = "last"
     keep: int | None = None
+    is_draft: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,22 @@ def test_a_generation_is_replayed_forward_and_back(tab: Page, server: Serving, m
     assert ends == greedy[:3], "the way begins with what pass 3 had written"
 
 
+def test_what_is_looked_up_is_replayed_as_the_greedy_text(tab: Page, server: Serving) -> None:
+    tab.open(server.address + "#replay?mode=3")
+    assert tab.value("[...document.querySelectorAll('.modes b')].map((name) => name.innerText)") == [
+        "Greedy", "Sampled", "Beam", "Lookup",
+    ]  # fmt: skip
+    said = """((mode) => {
+      const { replay } = window.microscope, { events } = replay.log(mode);
+      return events.filter(({ kind }) => kind === "accept" || kind === "commit").map((event) => event.new);
+    })"""
+    greedy, found = tab.value(f"{said}(0)"), tab.value(f"{said}(3)")
+    assert len(greedy) > 5
+    assert found[: len(greedy)] == greedy
+    shown = tab.value("document.querySelector('.modes [aria-selected=true] dd').textContent")
+    assert shown == tab.value("String(window.microscope.replay.log(3).figures.num_passes)")
+
+
 def test_drafts_stand_ahead_and_rejected_ones_are_struck_out(tab: Page, server: Serving) -> None:
     tab.open(server.address)
     lines, counts, masks = sheet(tab, HYBRID)

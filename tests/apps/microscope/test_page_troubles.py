@@ -62,9 +62,11 @@ def test_a_generation_that_is_cut_goes_on_by_itself(
     monkeypatch.setattr(routes, "events_of", cut_once)
     tab.open(server.address + "#replay")
     assert cuts == [3]
-    events = tab.value("[...microscope.replay.logs.values()].map((log) => log.events.map((event) => event.position))")
+    final = "({ kind }) => kind === 'commit' || kind === 'accept'"
+    positions = f"({{ events }}) => events.filter({final}).map(({{ position }}) => position)"
+    events = tab.value(f"[...microscope.replay.logs.values()].map({positions})")
     begin = tab.value("microscope.context.run.stacks[0].tokens.length")
-    assert len(events) == 3
+    assert len(events) == 4
     assert all(positions == list(range(begin, begin + len(positions))) for positions in events), "no event twice"
     assert tab.value("[...microscope.replay.logs.values()].every((log) => log.figures && !log.error)")
     assert tab.value("document.getElementById('trouble').hidden")

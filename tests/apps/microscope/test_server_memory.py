@@ -13,7 +13,7 @@ from cutaway.apps.microscope import generating
 from cutaway.apps.microscope.asks import AskGenerate, AskMemory, AskRun, AskSpeed
 from cutaway.apps.microscope.memory import activation_numbers, arithmetic_of, memory_of
 from cutaway.apps.microscope.passes import run_pass
-from cutaway.apps.microscope.shelf import Opened
+from cutaway.apps.microscope.shelf import Opened, Shelf
 from cutaway.apps.microscope.speed import speed_of
 from cutaway.cost import bytes_per_generated_token, bytes_per_weight, flops_per_token, num_parameters, used_weights
 from cutaway.decode import Sampling
@@ -89,6 +89,35 @@ def test_beams_are_searched_too() -> None:
         )
 
 
+def test_drafts_from_elsewhere_are_replayed_with_the_greedy_text() -> None:
+    lm = one_stack(embedding_scale=5.0)
+    ask: dict[str, Any] = {"sampling": {"temperature": 0}, "max_tokens": 20}
+    ways = {
+        "lookup": {"num_drafts": 6, "longest": 2},
+        "draft": {"model": "tiny", "num_drafts": 3},  # it drafts for itself
+    }
+    with served(lm) as (client, _):
+        run = client.run()["run"]
+        *greedy, _ = lines(client, run, **ask)
+        for decoder, settings in ways.items():
+            *events, last = lines(client, run, decoder=decoder, settings=settings, **ask)
+            final = [event["new"] for event in events if event["kind"] in ("accept", "commit")]
+            assert final == [event["new"] for event in greedy]
+            kinds = [event["kind"] for event in events]
+            assert kinds.count("draft") == kinds.count("accept") + kinds.count("reject") > 0
+            assert last["figures"]["num_passes"] == (5 if decoder == "draft" else 20 - kinds.count("accept"))
+
+
+def test_a_pair_looks_through_its_source() -> None:
+    lm = two_stacks()
+    with served(lm) as (client, _):
+        run = client.run("abcdabcd")["run"]
+        found = lines(client, run, decoder="lookup", sampling={"temperature": 0}, max_tokens=12)
+        greedy = lines(client, run, sampling={"temperature": 0}, max_tokens=12)
+        final = [event["new"] for event in found[:-1] if event["kind"] in ("accept", "commit")]
+        assert final == [event["new"] for event in greedy[:-1]]
+
+
 def test_beams_are_not_searched_by_a_model_of_hidden_tokens() -> None:
     with served(one_stack(predicts="masked")) as (client, _):
         found = client.post("/api/generate", run=client.run()["run"], decoder="beam", sampling={"num_beams": 2})
@@ -107,6 +136,11 @@ def test_beams_are_not_searched_by_a_model_of_hidden_tokens() -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"decoder": "nix"}, "'decoder' is 'nix'. Allowed: autoregressive, beam"),
+        ({"decoder": "lookup", "settings": {"num_drafts": 0}}, "num_drafts is 0. Allowed: 1 token and more"),
+        ({"decoder": "draft"}, "Key 'settings.model' is missing"),
+        ({"decoder": "draft", "settings": {"model": "nowhere"}}, "nowhere"),
+        ({"decoder": "draft", "settings": {"model": "stories"}}, "'stories' cannot draft for 'tiny'"),
+        ({"settings": {"num_drafts": 3}}, "settings are for the decoders diffusion, hybrid, lookup and draft"),
     ],
 )
 def test_settings_are_refused_in_the_words_of_the_terminal(ask: dict[str, Any], words: str) -> None:
@@ -120,7 +154,7 @@ def test_a_generation_that_nobody_reads_ends_and_leaves_the_model_free() -> None
     opened = Opened(one_stack(), "tiny")
     found = run_pass(opened, AskRun(text=TEXT))
     before = dict(found.kept)
-    events = generating.events_of(found, AskGenerate(run="", max_tokens=1000))
+    events = generating.events_of(found, AskGenerate(run="", max_tokens=1000), Shelf(opened.lm))
     assert next(events)["pass"] == 1
     events.close()
     assert found.kept == before, "a log that was not finished is not kept"

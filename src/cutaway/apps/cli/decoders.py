@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
 
 if TYPE_CHECKING:
-    from ...decode import Denoising, Drafting, Figures, Way
+    from ...decode import DecoderName, Denoising, Drafter, Figures, Way
     from ...lm import LM
 
+DRAFTING = ("hybrid", "lookup", "draft")
+"""The decoders that draft and verify."""
+
 OPTIONS = {
-    "diffusion": ("--order", "--passes", "--threshold", "--window", "--rewrite"),
-    "hybrid": ("--drafts", "--two-passes"),
+    ("diffusion",): ("--order", "--passes", "--threshold", "--window", "--rewrite"),
+    DRAFTING: ("--drafts",),
+    ("hybrid",): ("--two-passes",),
+    ("draft",): ("--draft-model",),
 }
 
 
@@ -24,7 +30,7 @@ def add_way(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--decoder",
         metavar="NAME",
-        help="autoregressive, diffusion or hybrid; left out, the one that the model was trained for",
+        help="autoregressive, diffusion, hybrid, lookup or draft; left out, the one that the model was trained for",
     )
     group.add_argument(
         "--order",
@@ -39,7 +45,12 @@ def add_way(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--rewrite", metavar="TEXT", help="diffusion: write this part of the prompt anew")
     group.add_argument(
-        "--drafts", metavar="K", help="hybrid: guess K tokens ahead (default auto: what is fastest here, measured)"
+        "--drafts",
+        metavar="K",
+        help="hybrid, lookup, draft: guess K tokens ahead (default auto: what is fastest here, measured)",
+    )
+    group.add_argument(
+        "--draft-model", metavar="MODEL", help="draft: the smaller model with the same tokenizer that guesses ahead"
     )
     group.add_argument(
         "--two-passes", action="store_true", help="hybrid: one pass to draft and one to verify, instead of both in one"
@@ -51,21 +62,35 @@ def way_of(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Way
     from ...decode import Way
     from ...decode.denoise import check_model
 
-    name = None if lm.config.decoder is None else Way(decoder=arguments.decoder).decoder_for(lm.config)
-    for decoder, options in OPTIONS.items():
-        given = [option for option in options if getattr(arguments, _field(option)) not in (None, False)]
-        if given and decoder != name:
-            raise CutawayError(
-                f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for the {decoder} decoder, and '{lm.name}', which "
-                f"was trained to {lm.config.taught}, decodes by {name or 'none'}. "
-                f"Leave {'it' if len(given) == 1 else 'them'} out."
-            )
+    drafter = _drafter(lm, arguments) if arguments.decoder == "draft" else None
+    wanted = Way(decoder=arguments.decoder, drafter=drafter)
+    name = None if lm.config.decoder is None else wanted.decoder_for(lm.config)
+    _check_options(lm, name, arguments)
     if name == "diffusion":
         check_model(lm.config)
-    if name == "hybrid":
-        return Way(decoder=name, drafting=_drafting(lm, prompts, arguments))
+    if name in DRAFTING:
+        return _drafting(lm, prompts, wanted, name, arguments)
     rewritten = () if arguments.rewrite is None else _places(lm, prompts, arguments.rewrite)
     return Way(decoder=arguments.decoder, denoising=_denoising(arguments), rewritten=rewritten)
+
+
+def _check_options(lm: LM, name: str | None, arguments: argparse.Namespace) -> None:
+    """Raises CutawayError for options of another decoder."""
+    for decoders, options in OPTIONS.items():
+        given = [option for option in options if getattr(arguments, _field(option)) not in (None, False)]
+        if not given or name in decoders:
+            continue
+        whose = f"the {decoders[0]} decoder" if len(decoders) == 1 else f"the decoders {_listed(decoders)}"
+        which = "it" if len(given) == 1 else "them"
+        more = f", or add --decoder {decoders[-1]}" if name == "autoregressive" and decoders[-1] == "draft" else ""
+        raise CutawayError(
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for {whose}, and '{lm.name}', which was trained to "
+            f"{lm.config.taught}, decodes by {name or 'none'}. Leave {which} out{more}."
+        )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _field(option: str) -> str:
@@ -102,31 +127,41 @@ def before_holes(lm: LM, prompt: str, way: Way) -> str:
 
 
 def figures_of(lm: LM, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What the last generation cost, for JSON; of the hybrid decoder beside the autoregressive one."""
+    """What the last generation cost, for JSON; of a decoder that drafts beside the autoregressive one."""
     way: Way = options["way"]
-    if way.decoder_for(lm.config) != "hybrid":
+    if way.decoder_for(lm.config) not in DRAFTING:
         return {}
     mine, plain = _both(lm, prompt, options)
-    drafting = way.drafting
-    assert drafting is not None, "settled by way_of"
-    return {
-        "figures": _facts(mine) | {"num_drafts": drafting.num_drafts, "passes": drafting.passes},
-        "autoregressive": _facts(plain),
-    }
+    how: dict[str, Any] = {"num_drafts": _num_drafts(way)}
+    if way.drafting is not None:
+        how["passes"] = way.drafting.passes
+    if way.drafter is not None:
+        how["num_draft_passes"] = mine.num_draft_passes
+    return {"figures": _facts(mine) | how, "autoregressive": _facts(plain)}
 
 
 def beside_autoregressive(lm: LM, prompt: str, options: dict[str, Any]) -> str:
     """Passes, acceptance and time of the last generation, beside those of the autoregressive decoder."""
     mine, plain = _both(lm, prompt, options)
     stood = "no drafts" if mine.acceptance is None else f"{mine.acceptance:.0%} of drafts accepted"
-    drafting = options["way"].drafting
-    passes = "in one pass" if drafting.passes == "one" else "in two passes"
+    way: Way = options["way"]
+    how = "looked up in the text"
+    if way.drafting is not None:
+        how = f"drafted and verified in {'one pass' if way.drafting.passes == 'one' else 'two passes'}"
+    if way.drafter is not None:
+        how = f"drafted in {mine.num_draft_passes} passes of the draft model"
     return (
         f"{mine.num_tokens} tokens in {mine.num_passes} passes: {mine.tokens_per_pass:.2f} tokens a pass, {stood} "
-        f"({drafting.num_drafts} ahead, drafted and verified {passes}), {mine.seconds:.2f} s.\n"
+        f"({_num_drafts(way)} ahead, {how}), {mine.seconds:.2f} s.\n"
         f"Autoregressive: {plain.num_tokens} tokens in {plain.num_passes} passes, {plain.seconds:.2f} s. "
-        f"The hybrid decoder took {mine.seconds / plain.seconds:.2f} of its time."
+        f"The {way.decoder} decoder took {mine.seconds / plain.seconds:.2f} of its time."
     )
+
+
+def _num_drafts(way: Way) -> int | None:
+    settings = way.drafting or way.looking or way.drafter
+    assert settings is not None, "settled by way_of"
+    return settings.num_drafts
 
 
 def _both(lm: LM, prompt: str, options: dict[str, Any]) -> tuple[Figures, Figures]:
@@ -150,22 +185,37 @@ def _facts(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _drafting(lm: LM, prompts: Sequence[str], arguments: argparse.Namespace) -> Drafting:
-    from ...decode import Drafting, fastest_drafting
+def _drafter(lm: LM, arguments: argparse.Namespace) -> Drafter:
+    """The draft model. Raises CutawayError where none is named, and for one of other tokens."""
+    from ...decode import Drafter
+    from ...lm import load
+
+    if arguments.draft_model is None:
+        raise CutawayError(
+            "--decoder draft needs a draft model. Name one that is smaller and has the same tokenizer: --draft-model MODEL"
+        )
+    return Drafter.of(load(arguments.draft_model), lm)
+
+
+def _drafting(lm: LM, prompts: Sequence[str], way: Way, name: DecoderName, arguments: argparse.Namespace) -> Way:
+    """A way that drafts, and how far ahead: as many tokens as the option says, or as was fastest."""
+    from ...decode import Drafting, Lookup, Way, fastest
+    from ...decode.rounds import num_drafts_of
     from .shared import sampling_of
 
     wanted = "auto" if arguments.drafts is None else arguments.drafts
+    way = replace(way, decoder=name)
     if wanted == "auto" and not arguments.two_passes:
-        ids = lm.ids(prompts[0])
-        return fastest_drafting(lm.model, ids, sampling_of(arguments))
+        return fastest(lm.model, lm.ids(prompts[0]), sampling_of(arguments), way)
     if wanted != "auto" and not wanted.isdecimal():
         raise CutawayError(f"--drafts is '{wanted}'. Give a number of tokens, or auto.")
-    number = None if wanted == "auto" else int(wanted)
-    from ...decode.rounds import num_drafts_of
-
+    if name == "lookup":
+        return replace(way, looking=Lookup(num_drafts=int(wanted)))
+    if way.drafter is not None:
+        return replace(way, drafter=replace(way.drafter, num_drafts=int(wanted)))
     passes = "two" if arguments.two_passes else "one"
-    plan = Drafting(num_drafts=number, passes=passes)  # type: ignore[arg-type]
-    return Drafting(num_drafts=num_drafts_of(lm.config, plan), passes=plan.passes)
+    plan = Drafting(num_drafts=None if wanted == "auto" else int(wanted), passes=passes)  # type: ignore[arg-type]
+    return Way(decoder="hybrid", drafting=replace(plan, num_drafts=num_drafts_of(lm.config, plan)))
 
 
 def _places(lm: LM, prompts: Sequence[str], part: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .decoders import add_way, before_holes, beside_autoregressive, figures_of, is_holed, way_of
+from .decoders import DRAFTING, add_way, before_holes, beside_autoregressive, figures_of, is_holed, way_of
 from .shared import ADAPTER_HELP, MODEL_HELP, add_bits, add_sampling, bits_of, command, print_json, sampling_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(piece.text, end="", flush=True)
         last = piece
     print()
-    if options["way"].decoder_for(lm.config) == "hybrid":
+    if options["way"].decoder_for(lm.config) in DRAFTING:
         print(f"\n{beside_autoregressive(lm, plain, options)}", file=sys.stderr)
     elif sys.stderr.isatty():
         print(f"\n{_closing(lm, last)}", file=sys.stderr)

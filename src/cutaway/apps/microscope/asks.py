@@ -133,15 +133,23 @@ class AskWhy:
 class AskGenerate:
     """A generation behind a run. sampling: what `decode.Sampling` takes; of the decoder beam, what `decode.Beam` takes.
 
-    decoder: None for the one that the model was trained for. settings: what `decode.Denoising` (diffusion) or `decode.Drafting`
-    (hybrid) take.
+    decoder: None for the one that the model was trained for. settings: what `decode.Denoising` (diffusion), `decode.Drafting`
+    (hybrid), `decode.Lookup` (lookup) or `DraftModel` (draft) take.
     """
 
     run: str
     sampling: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int = 40
-    decoder: Literal["autoregressive", "beam", "diffusion", "hybrid"] | None = None
+    decoder: Literal["autoregressive", "beam", "diffusion", "hybrid", "lookup", "draft"] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftModel:
+    """The settings of the decoder draft. model: by name; num_drafts: how far ahead it guesses."""
+
+    model: str
+    num_drafts: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,16 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from ...config import ModelConfig
 from ...decode import (
     Beam,
     Decoder,
     Denoising,
+    Drafter,
     Drafting,
     Event,
     Figures,
+    Lookup,
     Sampling,
     Session,
     Way,
@@ -31,32 +34,37 @@ from ...errors import CutawayError
 from ...lens.observe import stepping
 from ...model.visibility import causal
 from ...strict import build
-from .asks import AskGenerate
+from .asks import AskGenerate, DraftModel
 from .passes import Pass, within
+from .shelf import Shelf
 from .words import text_of
 
 MOST_TOKENS = 1024
 Line = dict[str, Any]
 
 
-def events_of(found: Pass, ask: AskGenerate) -> Generator[Line, None, None]:
-    """The events, the first of them already made, so that what is wrong is said before a stream begins."""
+def events_of(found: Pass, ask: AskGenerate, shelf: Shelf) -> Generator[Line, None, None]:
+    """The events, the first of them already made, so that what is wrong is said before a stream begins.
+
+    shelf: what a draft model is taken from.
+    """
     key = ("events", json.dumps(asdict(ask), sort_keys=True))
     with found.lock:
         log = found.kept.get(key)
     if isinstance(log, list):
         return _chain(log, ())
     figures = Figures()
-    decoder, way = decoder_of(found, ask), way_of(found, ask)
+    _check(found, ask)
+    way = way_of(found, ask, shelf)
+    decoder = decoder_of(found, ask, way)
     text = written(found.opened.tokenizer, found.opened.lm.config, found.read.ids[0].tolist(), (), None, way)
     lines = _lines(found, run(decoder, figures), figures, text, key)
     first = next(lines)
     return _chain([first], lines)
 
 
-def decoder_of(found: Pass, ask: AskGenerate) -> Decoder:
-    """The decoder of an ask. Raises CutawayError for settings that are not allowed, and models that continue no text."""
-    _check(found, ask)
+def decoder_of(found: Pass, ask: AskGenerate, way: Way) -> Decoder:
+    """The decoder of an ask. Raises CutawayError for settings that are not allowed."""
     reading, config = found.read, found.opened.lm.config
     source = None if reading.source is None else reading.source.ids[0].tolist()
     ids: list[int] = reading.ids[0].tolist()
@@ -68,19 +76,26 @@ def decoder_of(found: Pass, ask: AskGenerate) -> Decoder:
             raise CutawayError("Beams are searched without edits. Take the edits away, or the decoder autoregressive.")
         beam = build(Beam, ask.sampling, "sampling")
         return beam_search(Session(found.model, source_ids=source), ids, beam, max_tokens=ask.max_tokens)
-    sampling, way = build(Sampling, ask.sampling, "sampling"), way_of(found, ask)
+    sampling = build(Sampling, ask.sampling, "sampling")
     if found.ask.edits:
         if way.decoder_for(config) != "autoregressive":
             raise CutawayError(
                 f"The {way.decoder} decoder runs without edits. Take them away, or decode autoregressively."
             )
         return stepping(found.model, reading, found.ask.edits, max_tokens=ask.max_tokens, sampling=sampling)
-    return natural(Session(found.model, source_ids=source), ids, sampling, max_tokens=ask.max_tokens, way=way)
+    session = Session(found.model, source_ids=source)
+    return natural(session, ids, sampling, max_tokens=ask.max_tokens, way=way, source_ids=source)
 
 
-def way_of(found: Pass, ask: AskGenerate) -> Way:
+def way_of(found: Pass, ask: AskGenerate, shelf: Shelf) -> Way:
     """The decoder of an ask, by name, and its settings. Raises CutawayError for one that the model was not trained for."""
     config = found.opened.lm.config
+    if ask.decoder == "draft":
+        given = build(DraftModel, ask.settings, "settings")
+        drafter = Drafter.of(shelf.open(given.model).lm, found.opened.lm, given.num_drafts)
+        return _fitting(Way(decoder="draft", drafter=drafter), config)
+    if ask.decoder == "lookup":
+        return _fitting(Way(decoder="lookup", looking=build(Lookup, ask.settings, "settings")), config)
     wanted = "autoregressive" if ask.decoder == "beam" else ask.decoder
     name = Way(decoder=wanted).decoder_for(config)
     if name == "diffusion":
@@ -88,8 +103,16 @@ def way_of(found: Pass, ask: AskGenerate) -> Way:
     if name == "hybrid":
         return Way(decoder=name, drafting=build(Drafting, ask.settings, "settings"))
     if ask.settings:
-        raise CutawayError(f"settings are for the decoders diffusion and hybrid, and this is {name}. Leave them out.")
+        raise CutawayError(
+            f"settings are for the decoders diffusion, hybrid, lookup and draft, and this is {name}. Leave them out."
+        )
     return Way(decoder=name)
+
+
+def _fitting(way: Way, config: ModelConfig) -> Way:
+    """The way, of which the model was trained for the decoder. Raises CutawayError where it was not."""
+    way.decoder_for(config)
+    return way
 
 
 def _check(found: Pass, ask: AskGenerate) -> None:

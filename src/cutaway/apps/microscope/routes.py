@@ -84,7 +84,7 @@ def logits(desk: Desk, ask: AskToken) -> Body:
 
 def generate(desk: Desk, ask: AskGenerate) -> Lines:
     """A generation, event by event."""
-    return Lines(lines=events_of(desk.find(ask.run), ask))
+    return Lines(lines=events_of(desk.find(ask.run), ask, desk.shelf))
 
 
 def memory(desk: Desk, ask: AskMemory) -> Body:

@@ -42,6 +42,13 @@ const LEFT_TO_RIGHT = [
     length: FEW,
     sampling: () => ({ num_beams: 4 }),
   },
+  {
+    name: "Lookup",
+    says: "What followed the last words earlier is guessed, and greedy has the say: its text, in fewer passes.",
+    decoder: "lookup",
+    length: MORE,
+    sampling: greedy,
+  },
 ];
 
 /** @type {Mode[]} */
