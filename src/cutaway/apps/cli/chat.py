@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, add_sampling, command, sampling_of
+from .shared import MODEL_HELP, add_machine, add_sampling, cache_of, command, sampling_of, use_machine
 
 if TYPE_CHECKING:
     from ..chat.screen import Screen
@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
         "--json", action="store_true", help="print {text, token_ids, num_left_out} for each reply, one a line"
     )
     add_sampling(parser)
+    add_machine(parser)
     parser.set_defaults(run=run)
 
 
@@ -39,10 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ..chat.commands import hold
     from ..chat.talk import Talk, opening
 
+    use_machine(arguments)
     conversation = Conversation() if arguments.load is None else Conversation.load(arguments.load)
     if arguments.system is not None:
         conversation = replace(conversation, system=arguments.system or None)
-    sampling, lm = sampling_of(arguments), load(arguments.model or bundled())
+    sampling, cache, lm = sampling_of(arguments), cache_of(arguments), load(arguments.model or bundled())
+    lm.cache = cache
     screen = _screen(lm.name, arguments.json)
     talk = Talk(lm, screen, conversation, sampling=sampling, max_tokens=arguments.max_tokens)
     screen.aside(opening(lm, conversation))
