@@ -17,6 +17,7 @@ import generate
 import machine
 import microscope
 import opening
+import prefill
 import report
 import shakespeare
 import startup
@@ -30,6 +31,7 @@ FIGURES = {
     "shakespeare-large": shakespeare.measure_large,
     "startup": startup.measure,
     "generate": generate.measure,
+    "prefill": prefill.measure,
     "taps": taps.measure,
     "capture": capture.measure,
     "opening": opening.measure,

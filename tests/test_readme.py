@@ -25,6 +25,7 @@ DOCS = (
     "lessons",
     "conversion",
     "diffusion",
+    "caches",
 )
 PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in DOCS]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -167,12 +167,9 @@ class LM:
         way = way or Way()
         ids = [self.ids(prompt) for prompt in prompts]
         texts = [written(self._tokenizer, self.config, each, stop, None, way) for each in ids]
-        for each in (
-            [] if self.config.has_cross else filter(None, ids)
-        ):  # one that does not fit is said before others run
+        for each in filter(None, [] if self.config.has_cross else ids):  # what does not fit is said before others run
             self._rows(each)
-        sizes = sorted(map(len, ids))[-engine.max_active :]
-        self.cache.check(self.config, sizes, max_tokens, like=self.model.token.weight)
+        self.cache.check(self.model, sorted(map(len, ids))[-engine.max_active :], max_tokens)
         decoders = [
             self._decoder(prompt, max_tokens, sampling, index, edits=edits, way=way)
             for index, prompt in enumerate(prompts)
@@ -296,7 +293,7 @@ class LM:
                 self.model, reading, edits, max_tokens=max_tokens, sampling=how, eos_ids=end_ids, request=request
             )
         if session is None:
-            self.cache.check(self.model.config, [len(ids)], max_tokens, like=self.model.token.weight)
+            self.cache.check(self.model, [len(ids)], max_tokens)
         if self.config.has_cross:
             session, ids = Session(self.model, source_ids=ids, cache=self.cache), []
         session = session or Session(self.model, cache=self.cache)

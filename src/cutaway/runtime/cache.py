@@ -17,8 +17,9 @@ from ..config import ModelConfig, StackConfig
 from ..cost import MARGIN, bytes_of_cached_value, cache_bytes
 from ..errors import CutawayError
 from ..model.call import Memory
+from ..model.transformer import Transformer
+from .budget import check_memory
 from .formats import Format, Int8, Plain
-from .memory import check_memory
 from .stores import KVStore
 
 BITS: Final = (32, 16, 8)
@@ -80,12 +81,13 @@ class Cache:
         each = bytes_of_cached_value(config, self.bits or dtype.itemsize * 8)
         return cache_bytes(config, num_tokens, each, num_source=num_source, margin=self.margin if self.slides else None)
 
-    def check(self, config: ModelConfig, num_read: Sequence[int], num_written: int, *, like: Tensor) -> None:
+    def check(self, model: Transformer, num_read: Sequence[int], num_written: int) -> None:
         """Raises CutawayError where there is no memory for what texts will keep, all at once; before any is taken.
 
-        num_read: tokens of each prompt. num_written: tokens behind each. like: a tensor of the model's type, on its device.
-        Raises CutawayError too for bits where nothing is kept from one pass to the next.
+        num_read: tokens of each prompt. num_written: tokens behind each. Raises CutawayError too for bits where nothing is kept
+        from one pass to the next.
         """
+        config, like = model.config, model.token.weight
         if self.bits is not None and config.sees_ahead:
             raise CutawayError(
                 f"bits of the cache is {self.bits}, and this model keeps none: every pass reads the whole text anew, for it was "

@@ -22,8 +22,8 @@ from torch import Tensor
 from ..config import StackConfig
 from ..errors import CutawayError
 from ..model.visibility import FIELDS, Tokens
+from .budget import check_memory
 from .formats import Format
-from .memory import check_memory
 
 SLACK: Final = 4  # a lane with a window has room for a fourth more than it must keep, so that it moves seldom
 CHECKED_BYTES: Final = 2**26  # memory from this size on is asked for before it is taken
