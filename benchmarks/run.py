@@ -17,6 +17,7 @@ import generate
 import machine
 import microscope
 import opening
+import prefill
 import report
 import shakespeare
 import speed
@@ -32,6 +33,7 @@ FIGURES = {
     "startup": startup.measure,
     "generate": generate.measure,
     "speed": speed.measure,
+    "prefill": prefill.measure,
     "taps": taps.measure,
     "capture": capture.measure,
     "opening": opening.measure,

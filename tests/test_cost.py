@@ -125,6 +125,28 @@ def test_cache_bytes_are_those_of_the_store(config: ModelConfig) -> None:
             assert cost.cache_bytes(config, num_tokens, dtype.itemsize) == store.num_bytes > 0
 
 
+@everywhere
+def test_a_sliding_store_reads_what_its_windows_show(config: ModelConfig) -> None:
+    """A token meets the keys that the mask leaves it, and writes its own; counted with the mask itself."""
+    stack, length = config.main, 9
+    tokens = visibility.causal(length)
+    met = 0
+    for index in range(stack.num_layers):
+        window = stack.layer_types[stack.kind(index)].window
+        met += int(visibility.allow(tokens, tokens, window, stack.attention.sinks)[0, -1].sum()) + 1
+    values = 2 * stack.attention.kv_heads * stack.d_head
+    weights = cost.bytes_per_generated_token(config, length, 1.0, 0.0)
+    assert cost.bytes_per_generated_token(config, length, 1.0, 4.0, slides=True) == weights + met * values * 4
+    kept = cost.cache_bytes(config, length, margin=0)
+    assert kept == (met - stack.num_layers) * values * 4
+    assert kept <= cost.cache_bytes(config, length, margin=2) <= cost.cache_bytes(config, length)
+
+
+def test_a_number_in_int8_has_a_share_of_its_scale() -> None:
+    config = tiny.config(decoder=tiny.stack(d_model=64))
+    assert [cost.bytes_of_cached_value(config, bits) for bits in (32, 16, 8)] == [4.0, 2.0, (16 + 4) / 16]
+
+
 def test_a_source_is_cached_once_for_every_layer() -> None:
     config = SHAPES["two stacks"]
     model, call = tiny.model(config), Call(visibility.full(5))
@@ -194,6 +216,8 @@ def test_impossible_sizes_are_refused() -> None:
         cost.cache_bytes(config, -1)
     with pytest.raises(CutawayError, match="num_source is -1"):
         cost.cache_bytes(config, 1, num_source=-1)
+    with pytest.raises(CutawayError, match="margin is -1"):
+        cost.cache_bytes(config, 1, margin=-1)
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)

@@ -27,6 +27,7 @@ DOCS = (
     "conversion",
     "diffusion",
     "speculation",
+    "caches",
 )
 PAGES = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in DOCS]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["LM", "CutawayError", "__version__", "load"]
+__all__ = ["LM", "Cache", "CutawayError", "__version__", "load"]
 
 if TYPE_CHECKING:
     from .errors import CutawayError
     from .lm import LM, load
+    from .runtime.cache import Cache
 
 
 def __getattr__(name: str) -> object:
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> object:
         from . import lm
 
         return getattr(lm, name)
+    if name == "Cache":
+        from .runtime.cache import Cache
+
+        return Cache
     if name == "CutawayError":
         from .errors import CutawayError
 

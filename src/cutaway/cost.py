@@ -14,6 +14,8 @@ from .config import ModelConfig, NormConfig, StackConfig
 from .errors import CutawayError
 
 GROUP, SCALE = 32, 2  # weights that share a scale, and its bytes: `runtime.quantise`
+MARGIN = 64  # tokens that layers with a window keep beyond it, so that a session can be rewound: see runtime/stores.py
+SCALE_BYTES = 4  # of each vector of a token and head that is kept in int8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +100,28 @@ def flops_per_token(config: ModelConfig, context: int, *, training: bool = False
     return 3 * forward if training else forward
 
 
-def cache_bytes(config: ModelConfig, num_tokens: int, bytes_per_value: float = 4.0, *, num_source: int = 0) -> float:
+def cache_bytes(
+    config: ModelConfig,
+    num_tokens: int,
+    bytes_per_value: float = 4.0,
+    *,
+    num_source: int = 0,
+    margin: int | None = None,
+) -> float:
     """Bytes of keys and values that a session of `num_tokens` holds, and those of its source where there is one.
 
-    Windows save nothing here: the store keeps every token, because a rewind may need it. Raises CutawayError below 0.
+    bytes_per_value: see `bytes_of_cached_value`. margin: of a sliding store: layers with a window keep it, so many tokens more,
+    and the sinks; None: the store keeps every token, because a rewind may need it. Raises CutawayError below 0.
     """
     _check_count("num_tokens", num_tokens, least=0)
     _check_count("num_source", num_source, least=0)
-    entries = num_tokens + (num_source if config.has_cross else 0)
-    return entries * _cached_values(config) * bytes_per_value
+    _check_count("margin", margin or 0, least=0)
+    return _entries(config, num_tokens, num_source, margin) * 2 * _d_key(config.main) * bytes_per_value
+
+
+def bytes_of_cached_value(config: ModelConfig, bits: int) -> float:
+    """Bytes of a number that a store of so many bits keeps. At 8, each token and head has a scale of 4 bytes beside its codes."""
+    return bits / 8 + (SCALE_BYTES / config.main.d_head if bits == 8 else 0.0)
 
 
 def bytes_per_generated_token(
@@ -116,15 +131,18 @@ def bytes_per_generated_token(
     bytes_per_cached_value: float = 4.0,
     *,
     num_source: int = 0,
+    slides: bool = False,
 ) -> float:
     """Bytes moved to generate one token with `context` tokens in the store, the new one included.
 
     Weights: each that one token uses, once per use (a layer shared across depth is used at every depth; of an untied
     embedding and of a learned table, one row; cross-attention's keys and values were filled beforehand).
-    Cache: all of it read, one token written. Raises CutawayError for a context below 1.
+    Cache: all of it read, one token written; where the store slides, of layers with a window no more than they see.
+    Raises CutawayError for a context below 1.
     """
     _check_count("context", context, least=1)
-    return bytes_per_pass(config, 1, context - 1, bytes_per_weight, bytes_per_cached_value, num_source=num_source)
+    sizes = (bytes_per_weight, bytes_per_cached_value)
+    return bytes_per_pass(config, 1, context - 1, *sizes, num_source=num_source, slides=slides)
 
 
 def bytes_per_pass(
@@ -135,20 +153,23 @@ def bytes_per_pass(
     bytes_per_cached_value: float = 4.0,
     *,
     num_source: int = 0,
+    slides: bool = False,
 ) -> float:
     """Bytes moved by one pass that reads num_read tokens, with num_kept in the store before: what a pass gives several tokens
     for, where drafts are verified or holes are filled.
 
     Weights: as of `bytes_per_generated_token`, once for all tokens; of the tables, a row for each. Cache: all keys and values
-    read, those of the tokens of the pass written too. Raises CutawayError for num_read below 1 and num_kept below 0.
+    read (slides: as there), those of the tokens of the pass written too. Raises CutawayError for num_read below 1 and num_kept
+    below 0.
     """
     _check_count("num_read", num_read, least=1)
     _check_count("num_kept", num_kept, least=0)
     used, stack = used_weights(config), config.main
     rows = used.embedding + stack.d_model * int(stack.position.kind == "learned")
     weights = used.total + (num_read - 1) * rows
-    cached = cache_bytes(config, num_kept + 2 * num_read, bytes_per_cached_value, num_source=num_source)
-    return weights * bytes_per_weight + cached
+    read = _entries(config, num_kept + num_read, num_source, num_read - 1 if slides else None)
+    written = stack.num_layers * num_read
+    return weights * bytes_per_weight + (read + written) * 2 * _d_key(stack) * bytes_per_cached_value
 
 
 def _layer_weights(config: ModelConfig, name: str) -> int:
@@ -162,8 +183,13 @@ def _met(config: ModelConfig, name: str) -> int:
     return stack.num_layers * _num_attentions(config, name) * _d_query(stack)
 
 
-def _cached_values(config: ModelConfig) -> int:
-    return 2 * config.main.num_layers * _d_key(config.main)
+def _entries(config: ModelConfig, num_tokens: int, num_source: int, margin: int | None) -> int:
+    """Tokens that each layer keeps, of all layers together. margin: beyond the window; None: everything is kept."""
+    stack = config.main
+    windows = [stack.layer_types[stack.kind(index)].window for index in range(stack.num_layers)]
+    most = [None if window is None or margin is None else window + margin + stack.attention.sinks for window in windows]
+    kept = sum(num_tokens if size is None else min(num_tokens, size) for size in most)
+    return kept + (stack.num_layers * num_source if config.has_cross else 0)
 
 
 def _d_query(stack: StackConfig) -> int:

@@ -29,6 +29,7 @@ from .lens.trace import Trace
 from .model import Call, Transformer, layouts
 from .model.masks import masks_of
 from .runtime.attend import fused
+from .runtime.cache import Cache
 from .runtime.quantise import FULL, check_bits, prepare
 from .text import Tokenizer
 from .text.chat import ChatTemplate
@@ -62,6 +63,8 @@ class LM:
         self._tokenizer = tokenizer
         self.figures = Figures()
         """Passes, tokens and seconds of the last `generate` or `stream`."""
+        self.cache = Cache()
+        """How sessions keep what they read: `lm.cache = Cache(bits=8)`. Passes with edits keep all of it, as it is."""
 
     @property
     def config(self) -> ModelConfig:
@@ -81,9 +84,7 @@ class LM:
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
         """How a conversation is written for this model, or None where it came without a template."""
-        if self.place is None:
-            return None
-        return read_template(self.place)
+        return None if self.place is None else read_template(self.place)
 
     def generate(
         self,
@@ -165,10 +166,11 @@ class LM:
         """As `generate_batch`, but every event as it happens: (index of the prompt, piece). With edits, passes are not shared."""
         engine: Engine[int] = Engine()
         way = way or Way()
-        texts = [written(self._tokenizer, self.config, self.ids(prompt), stop, None, way) for prompt in prompts]
-        for prompt in prompts:  # one that does not fit is said before the others have run
-            if (ids := self.ids(prompt)) and not self.config.has_cross:
-                self._rows(ids)
+        ids = [self.ids(prompt) for prompt in prompts]
+        texts = [written(self._tokenizer, self.config, each, stop, None, way) for each in ids]
+        for each in filter(None, [] if self.config.has_cross else ids):  # what does not fit is said before others run
+            self._rows(each)
+        self.cache.check(self.model, sorted(map(len, ids))[-engine.max_active :], max_tokens)
         decoders = [
             self._decoder(prompt, max_tokens, sampling, index, edits=edits, way=way)
             for index, prompt in enumerate(prompts)
@@ -185,8 +187,7 @@ class LM:
     def ids(self, prompt: str | Sequence[int]) -> list[int]:
         """The ids of a prompt: encoded text behind what its tokenizer begins every text with (bos, say), or the ids themselves.
 
-        An encoder reads the text as a whole, so what ends every text is there too. For models of hidden tokens, the mask token's
-        spelling in a text is a hole.
+        For an encoder what ends every text is there too; for models of hidden tokens, the mask token's spelling is a hole.
         """
         return self._reader.encode(prompt) if isinstance(prompt, str) else list(prompt)
 
@@ -292,8 +293,10 @@ class LM:
                 self.model, reading, edits, max_tokens=max_tokens, sampling=how, eos_ids=end_ids, request=request
             )
         text: Sequence[int] = ids
+        if session is None:
+            self.cache.check(self.model, [len(ids)], max_tokens)
         if session is None or self.config.has_cross:
-            session, text, source = opened(self.model, ids)
+            session, text, source = opened(self.model, ids, self.cache)
         options: dict[str, Any] = {"max_tokens": max_tokens, "eos_ids": end_ids, "request": request}
         return natural(session, text, how, way=way, source_ids=source, **options)
 
@@ -397,5 +400,5 @@ def find(name: str) -> Path:
 
 def bundled_models() -> dict[str, Path]:
     """The models that come with the package, by name."""
-    root = Path(str(files("cutaway"))) / "models"
-    return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
+    found = sorted(Path(str(files("cutaway"))).glob("models/*/config.json"))
+    return {path.parent.name: path.parent for path in found}

@@ -206,7 +206,11 @@ def test_the_card_gives_the_figures_of_cost(inspect: Any, lm: LM) -> None:
     )
     sizes = {"fp32": 4, "bf16": 2, "int8": 1}
     assert card["memory_bytes"] == {name: card["parameters"]["total"] * size for name, size in sizes.items()}
-    assert card["cache_bytes_per_token"]["fp32"] == 2 * 2 * 16 * 4
+    assert card["cache_bytes_per_token"] == {
+        "fp32": 2 * 2 * 16 * 4,
+        "bf16": 2 * 2 * 16 * 2,
+        "int8": 2 * 2 * (16 + 4 * 4),
+    }
     assert card["flops_per_token"] == cost.flops_per_token(lm.config, 96)
     printed = inspect("--config")
     assert f"{card['parameters']['attention']:,}" in printed

@@ -208,7 +208,7 @@ def test_edits_of_keys_and_values_enter_the_store(part: str, kernel: Attend | No
         store = KVStore(model.main.config, capacity=2)
         model(ids, Call(visibility.causal(LENGTH), attend=kernel, store=store, watch=watch))
         after.append(model(step, Call(visibility.causal(1, LENGTH), attend=kernel, store=store)))
-        written = store.values[1, 0 if part == "key" else 1, :, :, :LENGTH]
+        written = store.kept(1)[0 if part == "key" else 1][:, :, :LENGTH]
         assert torch.equal(written, marker) == (watch is not None)
     assert not torch.isclose(*after, atol=1e-3).all()
 

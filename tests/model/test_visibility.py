@@ -197,12 +197,12 @@ def test_the_packed_promise_holds_with_and_without_stores(window: int | None) ->
         store.begin(visibility.causal(length))
     pieces = [visibility.causal(1, 3), visibility.causal(2, 2)]
     row = visibility.join(pieces)
-    keys = PackedStore(stores, pieces).begin(row)
-    frame = make_frame(row, keys, window)
+    store = PackedStore(stores, pieces)
+    frame = make_frame(row, store.begin(row), window)
     assert frame.flag == "packed"
     owner, key_owner = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     apart = owner.unsqueeze(1) != key_owner.unsqueeze(0)
     assert not (frame.allowed()[0, 0] & apart).any()
-    for piece, store, rows, columns in zip(pieces, stores, ([0], [1, 2]), (slice(0, 4), slice(4, 8)), strict=True):
-        own = visibility.allow(piece, Tokens(store.fields[:, :, : store.length]), window)[0]
+    for piece, keys, rows, columns in zip(pieces, store.keys, ([0], [1, 2]), (slice(0, 4), slice(4, 8)), strict=True):
+        own = visibility.allow(piece, keys, window)[0]
         assert torch.equal(frame.allowed()[0, 0][rows, columns], own)

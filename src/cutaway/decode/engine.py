@@ -46,8 +46,8 @@ class Engine(Generic[Key]):
     def __init__(self, *, max_row_tokens: int = 2048, max_active: int = 64) -> None:
         """Raises CutawayError below 1.
 
-        max_row_tokens: of one pass; longer prompts are cut. Not cut, and then alone in their row, are steps with visibility of
-        their own and those of encoder-decoders and watched sessions. max_active: decoders at once.
+        max_row_tokens: of one pass; longer prompts are cut. Not cut, and then alone in their row, are steps whose visibility does
+        not allow it and those of encoder-decoders and watched sessions. max_active: decoders at once.
         """
         for name, value in (("max_row_tokens", max_row_tokens), ("max_active", max_active)):
             if value < 1:

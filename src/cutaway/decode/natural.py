@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from ..config import ModelConfig
 from ..errors import CutawayError
 from ..model.transformer import Transformer
+from ..runtime.cache import WHOLE, Cache
 from .autoregressive import autoregressive
 from .denoise import Denoising, denoise
 from .draft import Drafter, check_drafter, draft
@@ -77,11 +78,13 @@ def name_of(config: ModelConfig) -> DecoderName:
     return "hybrid" if config.says_next else "diffusion"
 
 
-def opened(model: Transformer, prompt_ids: Sequence[int]) -> tuple[Session, Sequence[int], Sequence[int] | None]:
+def opened(
+    model: Transformer, prompt_ids: Sequence[int], cache: Cache = WHOLE
+) -> tuple[Session, Sequence[int], Sequence[int] | None]:
     """A session for a prompt, what it goes on from, and its source: of an encoder-decoder, the prompt is the source."""
     if model.config.has_cross:
-        return Session(model, source_ids=prompt_ids), (), prompt_ids
-    return Session(model), prompt_ids, None
+        return Session(model, source_ids=prompt_ids, cache=cache), (), prompt_ids
+    return Session(model, cache=cache), prompt_ids, None
 
 
 def natural(
@@ -117,6 +120,6 @@ def natural(
         return lookup(session, prompt_ids, sampling, looking=way.looking, source_ids=source_ids, **options)
     if way.drafter is not None:
         check_drafter(session.model, way.drafter)
-        small = Session(way.drafter.model, source_ids=source_ids)
+        small = Session(way.drafter.model, source_ids=source_ids, cache=session.cache)
         return draft(session, small, prompt_ids, sampling, drafter=way.drafter, **options)
     return autoregressive(session, prompt_ids, sampling, **options)

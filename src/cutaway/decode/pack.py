@@ -1,18 +1,21 @@
 """Steps -> passes. In: steps that wait. Out: rows of at most so many tokens, each with a piece of several sessions.
 
 A row holds pieces of sessions that share one model and one kernel; their tokens stand side by side and never see each other. A
-causal step longer than what is left of the row is cut, its rest waits for later passes (Agrawal et al. 2023, chunked prefill),
-and every step behind it keeps a place, so that long prompts don't hold up short steps.
-Sessions with a memory (encoder-decoders) or a watcher have each row for themselves, and their steps are never cut.
+step longer than its session reads in one pass, or than what is left of the row, is cut where that changes nothing (see
+`session.Piece.ends`), its rest waits for later passes (Agrawal et al. 2023, chunked prefill), and every step behind it keeps a
+place, so that long prompts don't hold up short steps. Sessions with a memory (encoder-decoders) or a watcher have each row for
+themselves, and their steps are never cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ..model.visibility import cuts
 from .session import Piece, Session, forward, kept_length, rows_of
 from .step import Step
 
@@ -45,14 +48,29 @@ class Work:
         """The logits [read, vocab] of the whole step."""
         return self.logits[0] if len(self.logits) == 1 else torch.cat(self.logits)
 
+    def size(self, most: int | None) -> int:
+        """How many of its tokens the next pass holds: as many as there are, `most` allows, and its session reads in one pass.
+
+        It may be more where the step is not cut so short.
+        """
+        limits = [limit for limit in (most, self.session.most_in_pass) if limit is not None]
+        if not limits or self.num_left <= min(limits) or not self._is_divisible:
+            return self.num_left
+        most = max(1, min(limits))
+        if self.step.tokens is None:
+            return most
+        ends = [end - self.num_done for end in (*self._cuts, len(self.step.ids)) if end > self.num_done]
+        return max([end for end in ends if end <= most], default=ends[0])
+
     def piece(self, size: int) -> Piece:
         """The next `size` tokens, checked. Raises CutawayError as `Session.extend`."""
         step, first, end = self.step, self.num_done, self.num_done + size
-        rows = [row - first for row in rows_of(step.read, len(step.ids)) if first <= row < end]
+        rows = rows_of(step.read, len(step.ids))
         kept_length(step.keep, len(step.ids))
-        if first == 0 and size < len(step.ids):
-            self.session.piece(step.ids, (), step.tokens)  # a step that cannot end must not begin
-        piece = self.session.piece(step.ids if size == len(step.ids) else step.ids[first:end], rows, step.tokens)
+        if first == 0 or step.tokens is not None:  # a step that cannot end must not begin
+            piece = self.session.piece(step.ids, rows, step.tokens).part(first, end)
+        else:
+            piece = self.session.piece(step.ids[first:end], [row - first for row in rows if first <= row < end], None)
         if first == 0:
             self.start = self.session.length
         return piece
@@ -63,6 +81,16 @@ class Work:
         self.logits.append(logits)
         if self.num_left == 0:
             self.session.rewind(self.start + kept_length(self.step.keep, len(self.step.ids)))
+
+    @cached_property
+    def _cuts(self) -> list[int]:
+        return [] if self.step.tokens is None else cuts(self.step.tokens)
+
+    @property
+    def _is_divisible(self) -> bool:
+        """A store that forgets must not do so on the way through tokens that the step does not keep."""
+        keep, session = self.step.keep, self.session
+        return session.shares_rows and (not session.store.slides or keep is None or keep >= len(self.step.ids))
 
 
 def make_works(steps: Sequence[Step]) -> list[Work]:
@@ -78,21 +106,20 @@ def make_works(steps: Sequence[Step]) -> list[Work]:
 def next_row(waiting: Sequence[Work], max_tokens: int | None) -> list[tuple[Work, int]]:
     """What the next pass holds: works that are ready, oldest first, and how many tokens of each.
 
-    waiting: not empty, oldest first. max_tokens: of the row, None for no limit; only a step that is not cut (see above, or with
-    visibility of its own) may exceed it, and then it is alone.
+    waiting: not empty, oldest first. max_tokens: of the row, None for no limit; only a step that is not cut (see above) may
+    exceed it, and then it is alone.
     """
     head = next(work for work in waiting if work.is_ready)
     if not head.session.shares_rows:
         return [(head, head.num_left)]
     ready = [work for work in waiting if work.is_ready and _fits(work.session, head.session)]
     if max_tokens is None:
-        return [(work, work.num_left) for work in ready]
+        return [(work, work.size(None)) for work in ready]
     row: list[tuple[Work, int]] = []
     left = max_tokens
     for index, work in enumerate(ready):
         num_behind = len(ready) - index - 1
-        is_divisible = work.step.tokens is None
-        size = min(work.num_left, max(1, left - num_behind)) if is_divisible else work.num_left
+        size = work.size(max(1, left - num_behind))
         if size > left and row:
             continue
         row.append((work, size))

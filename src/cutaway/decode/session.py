@@ -1,8 +1,9 @@
 """A session: one sequence and what the model remembers of it. In: ids. Out: the logits of the tokens that were asked for.
 
-The keys and values of all tokens so far lie in a store, so that a step costs its own tokens only. `extend` adds tokens,
-`peek` runs them and keeps nothing, `rewind` forgets the end, `fork` makes a twin. An encoder-decoder's session is opened with
-source ids: the source is encoded once, and every layer's keys and values of it are computed once (Vaswani et al. 2017 §3.2.3).
+The keys and values of all tokens so far lie in a store, so that a step costs its own tokens only (runtime/cache.py says what
+stores there are). `extend` adds tokens, `peek` runs them and keeps nothing, `rewind` forgets the end, `fork` makes a twin. A
+long step is read in several passes, wherever that changes nothing. An encoder-decoder's session is opened with source ids: the
+source is encoded once, and every layer's keys and values of it are computed once (Vaswani et al. 2017 §3.2.3).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,10 +21,11 @@ from ..config import StackConfig
 from ..errors import CutawayError
 from ..model.call import Attend, Call, Memory, Watch
 from ..model.transformer import Transformer
-from ..model.visibility import Tokens, causal, full, join
+from ..model.visibility import Tokens, causal, cuts, full, join
 from ..runtime.attend import fused
+from ..runtime.cache import WHOLE, Cache
 from ..runtime.plans import Planner
-from ..runtime.stores import KVStore, PackedStore
+from ..runtime.stores import PackedStore
 
 Read = Literal["last", "all", "none"] | Sequence[int]
 
@@ -41,22 +44,24 @@ class Session:
         source_ids: Sequence[int] | None = None,
         attend: Attend | None = fused,
         dtype: torch.dtype | None = None,
+        cache: Cache = WHOLE,
         watch: Watch | None = None,
         is_planned: bool = True,
     ) -> None:
         """Open an empty sequence.
 
         source_ids: what an encoder reads; needed by, and only by, encoder-decoders. attend: the kernel, None for the readable
-        softmax. dtype: of the stored keys and values: None for the model's own, autocast's under autocast. is_planned: whether
-        single tokens may run by a recorded plan (`runtime.plans`), which gives equal tokens sooner, where the model has one.
+        softmax. dtype: in which the model computes keys and values: None for its own, autocast's under autocast. cache: how they
+        are kept: as they are and all of them, if left out. is_planned: whether single tokens may run by a recorded plan
+        (`runtime.plans`), which gives equal tokens sooner, where the model has one.
         Raises CutawayError for a source that is missing, unwanted, empty, too long or outside the vocabulary.
         """
-        self.model, self.attend, self.watch = model, attend, watch
+        self.model, self.attend, self.watch, self.cache = model, attend, watch, cache
         self.device = model.token.weight.device
         self.planner = Planner() if is_planned else None
         self.ids: list[int] = []
         with self.device:
-            self.store = KVStore(model.config.main, dtype=dtype or model.token.weight.dtype)
+            self.store = cache.store(model.config.main, dtype or model.token.weight.dtype)
         self.memory = self._remember(source_ids)
 
     @property
@@ -75,6 +80,16 @@ class Session:
         """Whether its steps may stand in one row with those of other sessions: without a memory, and not watched."""
         return self.memory is None and self.watch is None
 
+    @property
+    def shortest(self) -> int:
+        """The least length that it can be rewound to, beside 0: above 0 where a sliding store has forgotten something."""
+        return self.store.shortest
+
+    @property
+    def most_in_pass(self) -> int | None:
+        """How many tokens of a step stand in one pass at most; None for all. Who watches sees a step in one pass."""
+        return self.cache.chunk if self.shares_rows else None
+
     def extend(
         self, ids: Sequence[int], read: Read = "last", *, tokens: Tokens | None = None, keep: int | None = None
     ) -> Tensor:
@@ -85,11 +100,20 @@ class Session:
         Returns logits [read, vocab]. Raises CutawayError for ids outside the vocabulary or the model's positions, a `read`
         or `keep` outside the step; the session is then as it was before.
         """
-        start = self.length
         kept = kept_length(keep, len(ids))
-        logits = forward([self.piece(ids, rows_of(read, len(ids)), tokens)])[0]
+        piece = self.piece(ids, rows_of(read, len(ids)), tokens)
+        start, before = self.length, self.store
+        ends = piece.ends(kept)
+        if len(ends) > 1:
+            self.store = before.fork()
+        try:
+            logits = [forward([piece.part(first, end)])[0] for first, end in pairwise([0, *ends])]
+        except BaseException:
+            self.store = before
+            del self.ids[start:]
+            raise
         self.rewind(start + kept)
-        return logits
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
 
     def peek(self, ids: Sequence[int], read: Read = "last", *, tokens: Tokens | None = None) -> Tensor:
         """As `extend`, but nothing stays: logits [read, vocab]."""
@@ -129,7 +153,7 @@ class Session:
         call = Call(full(len(source_ids), device=self.device), self.attend, watch=self.watch)
         with torch.inference_mode():
             memory = self.model.encode(torch.tensor([list(source_ids)], device=self.device), call)
-            return self.model.fill(memory, call)
+            return self.cache.memory(self.model.fill(memory, call))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +178,30 @@ class Piece:
         is_usual = session.watch is None and session.memory is None and session.attend is fused
         return session.planner if is_usual and self.tokens is None and len(self.ids) == 1 else None
 
+    def part(self, first: int, end: int) -> Piece:
+        """Its tokens from `first` to `end`, for a pass of their own behind those before them."""
+        if end - first == len(self.ids):
+            return self
+        rows = [row - first for row in self.rows if first <= row < end]
+        return Piece(self.session, self.ids[first:end], self.tokens and _part(self.tokens, first, end), rows)
+
+    def ends(self, kept: int) -> list[int]:
+        """Where its passes end, the last of them at its end: as few as hold as many tokens each as its session allows.
+
+        It is cut only where that changes nothing (see `visibility.cuts`), so that a pass may hold more; and not at all where the
+        store might forget on the way what the step does not keep. kept: how many leading tokens of the step stay.
+        """
+        length, most = len(self.ids), self.session.most_in_pass
+        if most is None or length <= most or (self.session.store.slides and kept < length):
+            return [length]
+        if self.tokens is None or self.tokens.flag == "causal":
+            return [*range(most, length, most), length]
+        ends, allowed = [0], [*cuts(self.tokens), length]
+        for cut, after in pairwise(allowed):
+            if after - ends[-1] > most:
+                ends.append(cut)
+        return [*ends[1:], length]
+
 
 def forward(pieces: Sequence[Piece]) -> list[Tensor]:
     """One pass: a piece of one session, or one row with a piece of each of several that share model and kernel.
@@ -172,6 +220,10 @@ def forward(pieces: Sequence[Piece]) -> list[Tensor]:
     for piece in pieces:
         piece.session.ids.extend(piece.ids)
     return logits
+
+
+def _part(tokens: Tokens, first: int, end: int) -> Tokens:
+    return Tokens(tokens.fields[:, :, first:end], "causal" if tokens.flag == "causal" else None)
 
 
 def rows_of(read: Read, length: int) -> Sequence[int]:
@@ -231,7 +283,7 @@ def check_places(needed: int, limit: int | None) -> None:
     """Raises CutawayError for more tokens than there are positions."""
     if limit is not None and needed > limit:
         raise CutawayError(
-            f"The sequence would have {needed} tokens, but this model's positions end at {limit}. "
+            f"The sequence would have {needed} tokens, but this model's positions end at {limit}: {needed - limit} too many. "
             "Shorten the text, ask for fewer tokens, or use a model with a longer context."
         )
 

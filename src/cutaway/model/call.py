@@ -6,7 +6,7 @@ layer receives: its store and memory slots hold tensors and never a layer number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -41,11 +41,20 @@ class Slot(Protocol):
         """Add k, v: [batch, kv_head, position, d_head]; return all of them so far."""
 
 
+Keys = Tokens | Mapping[str, Tokens]
+"""The key side that a pass sees; by layer type where they keep different tokens."""
+
+
+def keys_of(keys: Keys, kind: str) -> Tokens:
+    """The key side of the layers of one type."""
+    return keys[kind] if isinstance(keys, Mapping) else keys
+
+
 class Store(Protocol):
     """The keys and values of a session, all layers, and the visibility of their tokens."""
 
-    def begin(self, tokens: Tokens) -> Tokens:
-        """Add the key side of a pass, once for all layers; return the key side of everything in the store."""
+    def begin(self, tokens: Tokens) -> Keys:
+        """Add the key side of a pass, once for all layers; return the key side of everything in the store that it can see."""
 
     def layer(self, index: int) -> Slot:
         """The slot of one layer for this pass."""
@@ -112,19 +121,30 @@ class MemorySlot:
     v: Tensor | None = None
 
 
+class Filled(Protocol):
+    """Every layer's keys and values of a memory, [batch, kv_head, source, d_head]: a list, or what reads them from another
+    form."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
 @dataclass(slots=True)
 class Memory:
     """An encoder's output. states: [batch, source, d_model]; tokens: its visibility; filled: each layer's k, v, or none."""
 
     states: Tensor
     tokens: Tokens
-    filled: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    filled: Filled = field(default_factory=list)
     frame: Frame | None = None
 
     def layer(self, index: int) -> MemorySlot:
         """The slot of one layer; `frame` was made by `Stack.begin`."""
         assert self.frame is not None, "Stack.begin makes the frame of the memory"
-        k, v = self.filled[index] if self.filled else (None, None)
+        k, v = self.filled[index] if len(self.filled) else (None, None)
         return MemorySlot(self.states, self.frame, k, v)
 
     def select(self, rows: Tensor) -> Memory:

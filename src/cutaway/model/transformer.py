@@ -16,7 +16,7 @@ from ..config import ModelConfig, StackConfig
 from ..errors import CutawayError
 from .attention import CrossAttention
 from .block import make_block
-from .call import Call, Frame, Memory
+from .call import Call, Frame, Memory, keys_of
 from .embedding import Embedding, TokenEmbedding
 from .head import Head, Labels, Pooler
 from .norm import make_norm
@@ -126,7 +126,7 @@ class Stack(nn.Module):
     def begin(self, call: Call) -> Call:
         """Once per pass: the key side enters the store, and every layer type gets its frame."""
         keys = call.store.begin(call.tokens)  # type: ignore[union-attr]
-        frames = {name: self.frame(name, call.tokens, keys) for name in self.config.layer_types}
+        frames = {name: self.frame(name, call.tokens, keys_of(keys, name)) for name in self.config.layer_types}
         memory = call.memory
         if isinstance(memory, Memory):
             memory = replace(memory, frame=make_cross_frame(call.tokens, memory.tokens))

@@ -103,6 +103,25 @@ def allow(queries: Tokens, keys: Tokens, window: int | None = None, sinks: int =
     return seen & (((q_position - k_position).abs() < window) | (k_position < sinks))
 
 
+def cuts(tokens: Tokens) -> list[int]:
+    """Where a pass may be cut in two without changing what anyone sees: before these tokens, increasing.
+
+    Nobody before a cut sees a token behind it, by time or as a peer; so a key that is kept is final, as are all that it saw.
+    Segments are not told apart: what is said to be a cut is one, and parts that never see each other may hide some.
+    """
+    if tokens.flag == "full":
+        return []
+    if tokens.flag == "causal":
+        return [*range(1, len(tokens))]
+    index = torch.arange(len(tokens), device=tokens.fields.device).expand_as(tokens.group)
+    _, peers = torch.where(tokens.group >= 0, tokens.group, NO_PEERS - 1 - index).unique(return_inverse=True)
+    last = index.new_zeros(len(index), int(peers.max()) + 1).scatter_reduce(1, peers, index, "amax").gather(1, peers)
+    read = tokens.reads.cummax(1).values[:, :-1]
+    behind = tokens.known.flip(1).cummin(1).values.flip(1)[:, 1:]
+    is_cut = ((read < behind) & (last.cummax(1).values[:, :-1] == index[:, :-1])).all(0)
+    return [int(place) + 1 for place in is_cut.nonzero()[:, 0]]
+
+
 def causal(length: int, start: int = 0, *, device: torch.device | None = None) -> Tokens:
     """Each token sees itself and what came before: positions start … start + length − 1, for any batch."""
     time = torch.arange(start, start + length, device=device).unsqueeze(0)

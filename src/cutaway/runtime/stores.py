@@ -1,114 +1,199 @@
-"""KV stores. In: the keys and values of each pass. Out: all of them so far, with the visibility of their tokens.
+"""KV stores. In: the keys and values of each pass. Out: those so far that it can see, with the visibility of their tokens.
 
-`KVStore` holds one session (or a batch that moves in step), contiguous and growing by doubling. `PackedStore` lends the stores
-of many sessions to one pass whose row holds a piece of each.
+`KVStore` holds one session (or a batch that moves in step): contiguous, all of it, or sliding, where layers with a window keep
+only the last window of keys; in any `Format`. `PackedStore` lends the stores of many sessions to one pass whose row holds a piece
+of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..config import StackConfig
+from ..cost import MARGIN
 from ..errors import CutawayError
-from ..model.visibility import FIELDS, Tokens, join
+from ..model.call import Keys, keys_of
+from ..model.visibility import Tokens, join
+from .formats import Format, Plain
+from .lanes import Buffer, KVSlot, Lane, Reach
+
+__all__ = ["KVSlot", "KVStore", "PackedSlot", "PackedStore"]
 
 
 class KVStore:
-    """Contiguous keys and values: per layer [batch, kv_head, capacity, d_head], `length` of them in use.
+    """Keys and values of all layers, in lanes: one for all of them, or, where it slides, one for each window.
 
     The visibility has a batch of 1 as long as it serves every row, so that rows which move in step share one mask.
     """
 
     def __init__(
-        self, stack: StackConfig, *, batch: int = 1, capacity: int = 64, dtype: torch.dtype = torch.float32
+        self,
+        stack: StackConfig,
+        *,
+        batch: int = 1,
+        capacity: int = 64,
+        dtype: torch.dtype = torch.float32,
+        form: Format | None = None,
+        slides: bool = False,
+        margin: int = MARGIN,
     ) -> None:
-        self.stack, self.dtype, self.capacity = stack, dtype, capacity
-        self.length = 0
-        self.causal_length = 0
-        self.fields = torch.zeros(len(FIELDS), 1, capacity, dtype=torch.long)
-        shape = (stack.num_layers, 2, batch, stack.attention.kv_heads, capacity, stack.d_head)
-        self.values = torch.zeros(shape, dtype=dtype)
-        self.start = 0
+        """capacity: tokens that there is memory for at first. form: how numbers are held; None: plainly, in `dtype`.
 
-    def begin(self, tokens: Tokens) -> Tokens:
-        """Make room for a pass and write its key side; all keys so far come back, flagged `causal` if all were."""
-        self.start, end = self.length, self.length + len(tokens)
-        self._reserve(end)
-        if tokens.fields.shape[1] > self.fields.shape[1]:
-            self.fields = self.fields.repeat(1, tokens.fields.shape[1], 1)
-        self.fields[:, :, self.start : end] = tokens.fields
-        if tokens.flag == "causal" and self.causal_length == self.start:
-            self.causal_length = end
-        self.length = end
-        flag = "causal" if self.causal_length == end else tokens.flag if self.start == 0 else None
-        return Tokens(self.fields[:, :, :end], flag)
+        slides: whether layers with a window keep the last window alone, and `margin` tokens beyond it, by which the store can be
+        rewound. Forgotten is only what no token from there on sees, so that nothing that is computed changes.
+        """
+        self.stack, self.form = stack, form or Plain(dtype)
+        kinds = [stack.kind(index) for index in range(stack.num_layers)]
+        windows = {kind: stack.layer_types[kind].window if slides else None for kind in kinds}
+        self.lanes: list[Lane] = []
+        self._lane_of: dict[str, int] = {}
+        for window in dict.fromkeys(windows.values()):
+            self._lane_of |= {kind: len(self.lanes) for kind in kinds if windows[kind] == window}
+            num_layers = sum(windows[kind] == window for kind in kinds)
+            buffer = Buffer.empty(stack, num_layers, batch, capacity, self.form)
+            self.lanes.append(Lane(buffer, self.form, window, stack.attention.sinks, margin))
+        self._place = [
+            (self._lane_of[k], sum(windows[k] == windows[o] for o in kinds[:i])) for i, k in enumerate(kinds)
+        ]
+
+    @property
+    def length(self) -> int:
+        """Tokens so far, kept or not."""
+        return self.lanes[0].length
+
+    @property
+    def slides(self) -> bool:
+        """Whether some of its layers forget."""
+        return any(lane.window is not None for lane in self.lanes)
+
+    @property
+    def shortest(self) -> int:
+        """The least length that it can be rewound to, beside 0."""
+        return max(lane.shortest for lane in self.lanes)
+
+    def begin(self, tokens: Tokens) -> Keys:
+        """Make room for a pass and write its key side. The keys that it can see come back, by layer type where it slides.
+
+        They are flagged `causal` if all are. Raises CutawayError for tokens that see back to what is forgotten.
+        """
+        reach = self._reach(tokens)
+        for lane in self.lanes:
+            lane.check(reach)
+        keys = [lane.begin(tokens, reach) for lane in self.lanes]
+        if len(keys) == 1:
+            return keys[0]
+        return {kind: keys[self._lane_of.get(kind, 0)] for kind in self.stack.layer_types}
 
     def begin_next(self) -> None:
-        """As `begin` of one more causal token, whose keys, values and visibility a plan writes itself."""
-        self.start, end = self.length, self.length + 1
-        self._reserve(end)
-        self.length = self.causal_length = end
+        """As `begin` of one more causal token, whose keys, values and visibility somebody else writes: only where `dtype` is
+        one."""
+        assert self.dtype is not None, "only memory that lies in one piece is written past the store"
+        self.lanes[0].begin_next()
 
     def layer(self, index: int) -> KVSlot:
         """The slot of one layer, for the pass that `begin` opened."""
-        return KVSlot(self.values[index, 0], self.values[index, 1], self.start, self.length)
+        lane, place = self._place[index]
+        return self.lanes[lane].slot(place)
+
+    def kept(self, index: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer as they are held: [batch, kv_head, entry, d_head]."""
+        lane, place = self._place[index]
+        return self.lanes[lane].read(place, dtype)
 
     def rewind(self, length: int) -> None:
-        """Forget everything after `length` tokens, exactly. Raises CutawayError outside 0 … length."""
+        """Forget everything after `length` tokens, exactly. Raises CutawayError outside 0 … length, and below `shortest`."""
         if not 0 <= length <= self.length:
             raise CutawayError(
                 f"Cannot rewind a store of {self.length} tokens to {length}. Allowed: 0 to {self.length}."
             )
-        self.length = length
-        self.causal_length = min(self.causal_length, length)
+        if 0 < length < self.shortest:
+            raise CutawayError(
+                f"Cannot rewind a sliding store of {self.length} tokens to {length}: layers with a window have forgotten what "
+                f"that takes. Allowed: 0, and {self.shortest} to {self.length}. For more, open the session with Cache(margin=…) "
+                "of as many tokens as are to be taken back, or Cache(slides=False)."
+            )
+        for lane in self.lanes:
+            lane.rewind(length)
 
     def fork(self) -> KVStore:
-        """An independent copy."""
-        twin = KVStore.__new__(KVStore)
-        twin.__dict__.update(self.__dict__)
-        twin.fields, twin.values = self.fields.clone(), self.values.clone()
-        return twin
+        """An independent twin, by copy on write: it costs a copy when one of both writes where the other holds something.
+
+        Slow twin: `copy`.
+        """
+        return self._with([lane.fork() for lane in self.lanes])
+
+    def copy(self) -> KVStore:
+        """An independent twin over memory of its own, at once."""
+        return self._with([lane.copy() for lane in self.lanes])
 
     def reorder(self, rows: Tensor) -> None:
         """Let row b continue what row rows[b] held (beam search), for as many rows as are named. rows: [batch]."""
-        if self.fields.shape[1] > 1:
-            self.fields = self.fields[:, rows]
-        self.values = self.values.index_select(2, rows)
+        for lane in self.lanes:
+            lane.reorder(rows)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The type of all numbers, where they lie as they are, of all layers in one tensor; None where they do not."""
+        return self.form.dtype if isinstance(self.form, Plain) and not self.slides else None
+
+    @property
+    def values(self) -> Tensor:
+        """Where there is a `dtype`, all numbers: [layer, 2, batch, kv_head, capacity, d_head]."""
+        assert self.dtype is not None, "they lie in several tensors"
+        return self.lanes[0].buffer.tensors[0]
+
+    @property
+    def fields(self) -> Tensor:
+        """Where there is a `dtype`, the visibility of all tokens: [field, batch, capacity]."""
+        assert self.dtype is not None, "it lies in several tensors"
+        return self.lanes[0].buffer.fields
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that there is memory for, at least."""
+        return min(lane.buffer.capacity for lane in self.lanes)
+
+    @property
+    def causal_length(self) -> int:
+        """How many of the first tokens are known to be causal."""
+        return self.lanes[0].causal_length
+
+    @property
+    def start(self) -> int:
+        """Where the last pass began to write."""
+        return self.lanes[0].start
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of keys and values in use."""
-        return self.values[..., : self.length, :].numel() * self.values.element_size()
+        """Bytes of keys and values in use, scales included."""
+        return sum(lane.num_kept * lane.buffer.bytes_per_entry for lane in self.lanes)
 
-    def _reserve(self, needed: int) -> None:
-        if needed <= self.capacity:
-            return
-        grown = max(needed, 2 * self.capacity)
-        fields = self.fields.new_zeros(*self.fields.shape[:2], grown)
-        values = self.values.new_zeros(*self.values.shape[:4], grown, self.values.shape[5])
-        fields[:, :, : self.length] = self.fields[:, :, : self.length]
-        values[..., : self.length, :] = self.values[..., : self.length, :]
-        self.fields, self.values, self.capacity = fields, values, grown
+    @property
+    def num_allocated(self) -> int:
+        """Bytes that it has memory for: those in use, those that go next, and room for more. Twins count what they share each."""
+        return sum(lane.buffer.capacity * lane.buffer.bytes_per_entry for lane in self.lanes)
 
+    def _with(self, lanes: list[Lane]) -> KVStore:
+        twin = KVStore.__new__(KVStore)
+        twin.__dict__.update(self.__dict__)
+        twin.lanes = lanes
+        return twin
 
-@dataclass(slots=True)
-class KVSlot:
-    """One layer of a KVStore in one pass: it writes from start to end."""
-
-    k: Tensor
-    v: Tensor
-    start: int
-    end: int
-
-    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """k, v: [batch, kv_head, position, d_head] of this pass -> all so far, as views of the store."""
-        self.k[:, :, self.start : self.end] = k
-        self.v[:, :, self.start : self.end] = v
-        return self.k[:, :, : self.end], self.v[:, :, : self.end]
+    def _reach(self, tokens: Tokens) -> Reach:
+        """What lanes with windows must know; nobody else asks."""
+        if not self.slides:
+            return Reach(0, 0)
+        start, length = self.length, len(tokens)
+        if tokens.flag == "causal":
+            first = int(tokens.position[0, 0])
+            return Reach(first, length if first == start else 0)
+        places = torch.arange(start, start + length, device=tokens.fields.device)
+        is_next = (tokens.position == places).all(0)
+        return Reach(int(tokens.position.min()), int(is_next.long().cumprod(0).sum()))
 
 
 class PackedStore:
@@ -116,17 +201,24 @@ class PackedStore:
 
     def __init__(self, stores: Sequence[KVStore], pieces: Sequence[Tokens]) -> None:
         self.stores, self.pieces = stores, pieces
-        self.keys: list[Tokens] = []
+        self.keys: list[Keys] = []
 
-    def begin(self, tokens: Tokens) -> Tokens:
+    def begin(self, tokens: Tokens) -> Keys:
         """tokens: the joined pieces, in order. Every session's store begins with its own; the joined keys come back."""
         assert len(tokens) == sum(map(len, self.pieces)), "a packed pass holds one piece of each session"
         self.keys = [store.begin(piece) for store, piece in zip(self.stores, self.pieces, strict=True)]
-        return join(self.keys)
+        if not any(isinstance(keys, Mapping) for keys in self.keys):
+            return self._joined("")
+        return {kind: self._joined(kind) for kind in self.stores[0].stack.layer_types}
 
     def layer(self, index: int) -> PackedSlot:
         """The slots of one layer, one a session."""
-        return PackedSlot([store.layer(index) for store in self.stores], self.pieces, self.keys)
+        kind = self.stores[0].stack.kind(index)
+        keys = [keys_of(each, kind) for each in self.keys]
+        return PackedSlot([store.layer(index) for store in self.stores], self.pieces, keys)
+
+    def _joined(self, kind: str) -> Tokens:
+        return join([keys_of(keys, kind) for keys in self.keys])
 
 
 @dataclass(slots=True)

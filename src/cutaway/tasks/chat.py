@@ -83,7 +83,7 @@ def reply(
         raise CutawayError("Nothing waits for a reply: the last message is not the user's. Add a message first.")
     template, context = template_of(lm), lm.config.context
     num_left_out, ids = _fitted(lm, template, conversation, context - _room(context, max_tokens))
-    session = Session(lm.model) if session is None else session
+    session = Session(lm.model, cache=lm.cache) if session is None else session
     num_kept, room, end_ids = _rewind(session, ids), context - len(ids), _end_ids(lm, template)
     pieces = lm.stream(
         ids[num_kept:],
@@ -159,6 +159,7 @@ def _rewind(session: Session, ids: list[int]) -> int:
     """Leave in the session what it shares with the ids, but for the last of them, which must be run. Returns how much that is."""
     is_whole = session.length == len(session.ids)  # a pass that was interrupted may have left only one of the two
     num_kept = min(common_length(session.ids, ids), len(ids) - 1) if is_whole else 0
+    num_kept = num_kept if num_kept >= session.shortest else 0  # layers with a window have forgotten what it would take
     session.rewind(num_kept)
     return num_kept
 

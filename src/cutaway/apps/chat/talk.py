@@ -25,7 +25,8 @@ class Talk:
         check(lm, max_tokens)
         self.lm, self.screen, self.sampling, self.max_tokens = lm, screen, sampling, max_tokens
         self.conversation, self.is_over = conversation, False
-        self._session = Session(lm.model)
+        # A reply can be taken back without reading everything again.
+        self._session = Session(lm.model, cache=lm.cache.at_least(max_tokens))
         self._num_asked = self._num_left_out = 0
 
     def say(self, text: str) -> None:

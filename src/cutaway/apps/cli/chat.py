@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import MODEL_HELP, add_bits, add_sampling, bits_of, command, sampling_of
+from .shared import (
+    MODEL_HELP,
+    add_bits,
+    add_machine,
+    add_sampling,
+    bits_of,
+    cache_of,
+    command,
+    sampling_of,
+    use_machine,
+)
 
 if TYPE_CHECKING:
     from ..chat.screen import Screen
@@ -30,6 +40,7 @@ def add(commands: Any) -> None:
     )
     add_bits(parser)
     add_sampling(parser)
+    add_machine(parser)
     parser.set_defaults(run=run)
 
 
@@ -40,11 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..chat.commands import hold
     from ..chat.talk import Talk, opening
 
+    use_machine(arguments)
     conversation = Conversation() if arguments.load is None else Conversation.load(arguments.load)
     if arguments.system is not None:
         conversation = replace(conversation, system=arguments.system or None)
-    sampling, name = sampling_of(arguments), arguments.model or bundled()
+    sampling, cache, name = sampling_of(arguments), cache_of(arguments), arguments.model or bundled()
     lm = load(name, bits=bits_of(arguments.bits, name))
+    lm.cache = cache
     screen = _screen(lm.name, arguments.json)
     talk = Talk(lm, screen, conversation, sampling=sampling, max_tokens=arguments.max_tokens)
     screen.aside(opening(lm, conversation))

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
 from .decoders import DRAFTING, add_way, before_holes, beside_autoregressive, figures_of, is_holed, way_of
-from .shared import ADAPTER_HELP, MODEL_HELP, add_bits, add_sampling, bits_of, command, print_json, sampling_of
+from .shared import (
+    ADAPTER_HELP,
+    MODEL_HELP,
+    add_bits,
+    add_machine,
+    add_sampling,
+    bits_of,
+    cache_of,
+    command,
+    print_json,
+    sampling_of,
+    use_machine,
+)
 
 if TYPE_CHECKING:
     from ...lm import LM, Piece
@@ -42,6 +54,7 @@ def add(commands: Any) -> None:
     add_bits(parser)
     add_sampling(parser)
     add_way(parser)
+    add_machine(parser)
     parser.set_defaults(run=run)
 
 
@@ -49,9 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Generate as the options say."""
     from ...lm import load
 
-    prompts = _prompts(arguments.prompt)
+    use_machine(arguments)
+    prompts, cache = _prompts(arguments.prompt), cache_of(arguments)
     bits = bits_of(arguments.bits, arguments.model, arguments.adapter)
     lm = load(arguments.model, adapter=arguments.adapter, bits=bits)
+    lm.cache = cache
     if len(prompts) > 1:
         return _run_batch(lm, prompts, arguments)
     plain, options = prompts[0], _options(lm, prompts, arguments)

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from ...errors import CutawayError
 
 if TYPE_CHECKING:
     from ...decode import Sampling
+    from ...runtime.cache import Cache
 
 ADAPTER_HELP = "a directory with low-rank adapters for the model: adapter_config.json and adapter_model.safetensors"
 BUNDLED = "stories, stories-chat, stories-hybrid, translate-de-en"
+MOST_THREADS = 256
 MODEL_HELP = f"a checkpoint or run directory, a .gguf file, or a bundled model ({BUNDLED})"
 
 
@@ -69,6 +71,42 @@ def bits_of(given: int | None, name: str, adapter: str | None = None) -> int:
         return usual_bits(name) if adapter is None else FULL
     check_bits(given)
     return given
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """The options that decide how the machine is used."""
+    group = parser.add_argument_group("machine")
+    group.add_argument(
+        "--cache",
+        type=int,
+        metavar="BITS",
+        help="keep keys and values in 32, 16 or 8 bits a number (default: as the model computes them)",
+    )
+    group.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: its own choice)")
+
+
+def use_machine(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> None:
+    """Set the threads. Raises CutawayError for a number that no machine runs well with, also where a variable has it."""
+    said = {"--threads": arguments.threads}
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        first = environment.get(name, "").split(",")[0].strip()
+        said[name] = int(first) if first.removeprefix("-").isdigit() else None
+    for name, number in said.items():
+        if number is not None and not 1 <= number <= MOST_THREADS:
+            raise CutawayError(
+                f"{name} is {number}. Allowed: 1 to {MOST_THREADS}; left out, torch takes what the machine has."
+            )
+    if arguments.threads is not None:
+        import torch
+
+        torch.set_num_threads(arguments.threads)
+
+
+def cache_of(arguments: argparse.Namespace) -> Cache:
+    """How sessions keep what they read, as the options say."""
+    from ...runtime.cache import Cache
+
+    return Cache(bits=arguments.cache)
 
 
 def sampling_of(arguments: argparse.Namespace) -> Sampling:

@@ -26,7 +26,7 @@ def figures(config: ModelConfig, provenance: Provenance) -> dict[str, Any]:
         "config": config.to_dict(),
         "parameters": {**asdict(parts), "total": parts.total},
         "memory_bytes": {name: cost.memory_bytes(config, size) for name, size in BYTES_PER_WEIGHT.items()},
-        "cache_bytes_per_token": {name: cost.cache_bytes(config, 1, size) for name, size in _cached().items()},
+        "cache_bytes_per_token": {name: cost.cache_bytes(config, 1, size) for name, size in _cached(config).items()},
         "context": config.context,
         "flops_per_token": cost.flops_per_token(config, config.context),
         "bytes_per_generated_token": {
@@ -95,8 +95,8 @@ def _knobs(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return found
 
 
-def _cached() -> dict[str, float]:
-    return {name: size for name, size in BYTES_PER_WEIGHT.items() if size >= 2}
+def _cached(config: ModelConfig) -> dict[str, float]:
+    return {name: cost.bytes_of_cached_value(config, bits) for name, bits in (("fp32", 32), ("bf16", 16), ("int8", 8))}
 
 
 def _bytes(size: float) -> str:

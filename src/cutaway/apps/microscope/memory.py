@@ -2,6 +2,7 @@
 
 A generated token reads every weight that it uses once, whatever the batch, and the keys and values of all before it (cost.py).
 Without a cache, the whole text is run again for each token: nothing is cached, and the activations are those of every token.
+Layers with a window read no more than it, and hold a margin more (runtime/stores.py).
 
     per token = weights ÷ batch + cache + activations,   tokens a second ≤ bandwidth ÷ per token
 
@@ -15,12 +16,20 @@ import math
 from typing import Any
 
 from ...config import ModelConfig
-from ...cost import bytes_per_weight, cache_bytes, flops_per_token, memory_bytes, used_weights
+from ...cost import (
+    MARGIN,
+    bytes_of_cached_value,
+    bytes_per_weight,
+    cache_bytes,
+    flops_per_token,
+    memory_bytes,
+    used_weights,
+)
 from ...errors import CutawayError
 from ...lens.sites import sites
 from .asks import AskMemory
 
-BITS = (32, 16, 8, 4)
+BITS = {"bits": (32, 16, 8, 4), "cache_bits": (32, 16, 8)}
 MOST_CONTEXT, MOST_BATCH = 2**20, 4096
 
 
@@ -35,8 +44,12 @@ def memory_of(
     context, size = ask.context or config.context, bytes_per_weight(ask.bits)
     used = {name: count * size for name, count in vars(used_weights(config)).items()}
     weights = used_weights(config).total * size
-    source, kept = context if config.has_cross else 0, (ask.cache_bits or max(16, ask.bits)) / 8
-    cached = cache_bytes(config, context, kept, num_source=source) if ask.cache else 0.0
+    source, kept = (
+        context if config.has_cross else 0,
+        bytes_of_cached_value(config, ask.cache_bits or max(16, ask.bits)),
+    )
+    cached = cache_bytes(config, context, kept, num_source=source, margin=0) if ask.cache else 0.0
+    stored = cache_bytes(config, context, kept, num_source=source, margin=MARGIN) if ask.cache else 0.0
     written = cache_bytes(config, 1, kept) if ask.cache else 0.0
     activations = 2 * 4 * activation_numbers(config) * (1 if ask.cache else context)
     parts = {
@@ -55,7 +68,7 @@ def memory_of(
         "bandwidth": bandwidth,
         "tokens_per_second": bandwidth / per_token,
         "parts": [{"name": name, "bytes": count} for name, count in parts.items() if count],
-        "held": {"weights": memory_bytes(config, size), "cache": ask.batch * (cached + written)},
+        "held": {"weights": memory_bytes(config, size), "cache": ask.batch * (stored + written)},
         "context": context,
         "processor_cache": processor_cache,
         "fits_cache": processor_cache is not None and read <= processor_cache,
@@ -87,8 +100,8 @@ def _check(config: ModelConfig, ask: AskMemory) -> None:
     if config.decoder is None:
         raise CutawayError("This model has an encoder only: it generates no tokens, and moves no bytes for them.")
     for name, bits in (("bits", ask.bits), ("cache_bits", ask.cache_bits)):
-        if bits is not None and bits not in BITS:
-            raise CutawayError(f"{name} is {bits}. Allowed: {', '.join(map(str, BITS))}.")
+        if bits is not None and bits not in BITS[name]:
+            raise CutawayError(f"{name} is {bits}. Allowed: {', '.join(map(str, BITS[name]))}.")
     for name, value, most in (("batch", ask.batch, MOST_BATCH), ("context", ask.context, MOST_CONTEXT)):
         if value is not None and not 1 <= value <= most:
             raise CutawayError(f"{name} is {value}. It is from 1 to {most:,}.")

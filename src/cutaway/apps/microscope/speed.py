@@ -10,10 +10,10 @@ import copy
 from typing import Any
 
 from ...errors import CutawayError
+from ...runtime.quantise import check_bits
 from ...runtime.roofline import Machine, available_memory
 from ..bench.measure import measure
 from .asks import AskSpeed
-from .memory import BITS
 from .shelf import Opened
 
 WRITTEN, TURNS = 16, 3
@@ -22,8 +22,7 @@ MOST_READ = 256  # tokens before, so that nobody waits long for a figure of writ
 
 def speed_of(opened: Opened, ask: AskSpeed, machine: Machine) -> dict[str, Any]:
     """The answer. Raises CutawayError for bits that no weight has, a model that writes nothing, and a copy without memory."""
-    if ask.bits not in BITS:
-        raise CutawayError(f"bits is {ask.bits}. Allowed: {', '.join(map(str, BITS))}.")
+    check_bits(ask.bits)
     if ask.context is not None and ask.context < 1:
         raise CutawayError(f"context is {ask.context}. It is 1 or more tokens.")
     config = opened.lm.config
