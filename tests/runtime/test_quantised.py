@@ -175,6 +175,14 @@ def test_rows_do_not_depend_on_their_neighbours_and_no_rows_are_none(bits: int) 
 
 
 @ALL_BITS
+def test_an_input_of_another_width_is_an_error_and_no_read_behind_the_weights(bits: int) -> None:
+    made = MAKERS[bits](projection(16, 64))
+    for width in (32, 65, 640):
+        with pytest.raises(RuntimeError, match="shapes"):
+            made(torch.ones(1, 1, width), None)
+
+
+@ALL_BITS
 @pytest.mark.parametrize("rows", [1, 4])
 def test_zeros_huge_and_tiny_numbers(bits: int, rows: int) -> None:
     made = MAKERS[bits](projection(20, 40, has_bias=False))

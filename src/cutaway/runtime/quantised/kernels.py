@@ -194,9 +194,10 @@ def one_row_of_halves(kernel: Product, pairs: Tensor, shape: tuple[int, int], bi
     )
 
 
-def serves(x: Tensor) -> bool:
-    """Whether the products take this: fp32, on a processor, and not under mixed precision."""
-    return x.dtype is torch.float32 and x.is_cpu and not torch.is_autocast_enabled("cpu")
+def serves(x: Tensor, d_in: int) -> bool:
+    """Whether the products take this: fp32 of that width, on a processor, and not under mixed precision."""
+    is_plain = x.dtype is torch.float32 and x.is_cpu and x.shape[-1] == d_in
+    return is_plain and not torch.is_autocast_enabled("cpu")
 
 
 def sets() -> list[str]:
