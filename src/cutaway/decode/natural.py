@@ -77,11 +77,11 @@ def name_of(config: ModelConfig) -> DecoderName:
     return "hybrid" if config.says_next else "diffusion"
 
 
-def opened(model: Transformer, prompt_ids: Sequence[int]) -> tuple[Session, Sequence[int], Sequence[int] | None]:
+def opened(model: Transformer, prompt_ids: Sequence[int]) -> tuple[Session, list[int], list[int] | None]:
     """A session for a prompt, what it goes on from, and its source: of an encoder-decoder, the prompt is the source."""
     if model.config.has_cross:
-        return Session(model, source_ids=prompt_ids), (), prompt_ids
-    return Session(model), prompt_ids, None
+        return Session(model, source_ids=prompt_ids), [], list(prompt_ids)
+    return Session(model), list(prompt_ids), None
 
 
 def natural(
