@@ -2,8 +2,8 @@
 
     python recipes/stories/speculate.py runs/stories-draft [--json FILE]
 
-The first words of a story never trained on are continued, and, for lookup, also behind the story itself. Greedy texts, and
-texts drawn and looked up, are checked against the autoregressive ones, token for token. Times are of whole generations, prompt
+The first words of a story never trained on are continued, and, for lookup, also behind the story itself. Greedy texts, and texts
+drawn and looked up, are checked against the autoregressive ones, token for token. Times are of whole generations, prompt
 included, the decoders taking turns; the ratio is to the autoregressive decoder of the same model, which runs by the same kernels.
 """
 

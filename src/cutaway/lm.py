@@ -292,13 +292,12 @@ class LM:
             return observe.stepping(
                 self.model, reading, edits, max_tokens=max_tokens, sampling=how, eos_ids=end_ids, request=request
             )
-        text: Sequence[int] = ids
         if session is None:
             self.cache.check(self.model, [len(ids)], max_tokens)
         if session is None or self.config.has_cross:
-            session, text, source = opened(self.model, ids, self.cache)
+            session, ids, source = opened(self.model, ids, self.cache)
         options: dict[str, Any] = {"max_tokens": max_tokens, "eos_ids": end_ids, "request": request}
-        return natural(session, text, how, way=way, source_ids=source, **options)
+        return natural(session, ids, how, way=way, source_ids=source, **options)
 
     def _check_continues(self) -> None:
         """Raises CutawayError for a model that continues no text."""

@@ -58,6 +58,12 @@ def test_a_text_in_circles_is_drafted_beyond_its_end() -> None:
     assert text.following(7) == [1, 2, 3, 1, 2, 3, 1]
 
 
+def test_nothing_is_looked_up_behind_what_ends_a_text() -> None:
+    told = list(run(lookup(Session(lively()), [5, 2, 7, 8, 5], GREEDY, max_tokens=6)))
+    assert [(event.kind, event.position, event.new) for event in told[:1]] == [("draft", 5, 2)]
+    assert told[1].kind != "draft"
+
+
 @pytest.mark.parametrize(
     "sampling",
     [

@@ -182,7 +182,7 @@ def test_attention_over_a_store(
         store.begin(visibility.causal(length))
     store.values[..., :length, :] = random(*store.values[..., :length, :].shape, seed=7)
     store.values[..., length:, :] = torch.nan
-    twin = store.fork()
+    twin = store.copy()
     q, k, v = random(1, 4, 1, d_head), random(1, kv_heads, 1, d_head, seed=2), random(1, kv_heads, 1, d_head, seed=3)
 
     tokens = visibility.causal(1, length)

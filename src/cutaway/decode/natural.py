@@ -80,11 +80,11 @@ def name_of(config: ModelConfig) -> DecoderName:
 
 def opened(
     model: Transformer, prompt_ids: Sequence[int], cache: Cache = WHOLE
-) -> tuple[Session, Sequence[int], Sequence[int] | None]:
+) -> tuple[Session, list[int], list[int] | None]:
     """A session for a prompt, what it goes on from, and its source: of an encoder-decoder, the prompt is the source."""
     if model.config.has_cross:
-        return Session(model, source_ids=prompt_ids, cache=cache), (), prompt_ids
-    return Session(model, cache=cache), prompt_ids, None
+        return Session(model, source_ids=prompt_ids, cache=cache), [], list(prompt_ids)
+    return Session(model, cache=cache), list(prompt_ids), None
 
 
 def natural(

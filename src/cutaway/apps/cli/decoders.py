@@ -82,7 +82,8 @@ def _check_options(lm: LM, name: str | None, arguments: argparse.Namespace) -> N
             continue
         whose = f"the {decoders[0]} decoder" if len(decoders) == 1 else f"the decoders {_listed(decoders)}"
         which = "it" if len(given) == 1 else "them"
-        more = f", or add --decoder {decoders[-1]}" if name == "autoregressive" and decoders[-1] == "draft" else ""
+        fitting = [each for each in ("lookup", "draft") if each in decoders and name == "autoregressive"]
+        more = f", or add --decoder {fitting[0]}" if fitting else ""
         raise CutawayError(
             f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for {whose}, and '{lm.name}', which was trained to "
             f"{lm.config.taught}, decodes by {name or 'none'}. Leave {which} out{more}."
