@@ -175,6 +175,14 @@ def test_rows_do_not_depend_on_their_neighbours_and_no_rows_are_none(bits: int) 
 
 
 @ALL_BITS
+def test_an_input_of_another_width_is_an_error_and_no_read_behind_the_weights(bits: int) -> None:
+    made = MAKERS[bits](projection(16, 64))
+    for width in (32, 65, 640):
+        with pytest.raises(RuntimeError, match="shapes"):
+            made(torch.ones(1, 1, width), None)
+
+
+@ALL_BITS
 @pytest.mark.parametrize("rows", [1, 4])
 def test_zeros_huge_and_tiny_numbers(bits: int, rows: int) -> None:
     made = MAKERS[bits](projection(20, 40, has_bias=False))
@@ -207,6 +215,10 @@ def test_rounding_x_costs_little_and_gradients_are_those_of_the_product(bits: in
     close(out.detach(), made.fast(x.detach()))
     gap = (out - made.in_full(x)).abs().max()
     assert gap <= (1e-6 if bits == 16 else 0.03)
+    assert made.bias is not None
+    made.bias.requires_grad_()
+    (of_bias,) = torch.autograd.grad(made(x.detach(), None).sum(), made.bias)
+    assert torch.equal(of_bias, torch.full((40,), 5.0))
     (gradient,) = torch.autograd.grad(out.sum(), x)
     close(gradient, made.weight.sum(0).expand(1, 5, 64))
 

@@ -87,6 +87,12 @@ def test_both_roundings_find_equal_errors(bits: int, d_out: int, d_in: int, seed
     assert not fast[: d_out // 3].any()
 
 
+def test_a_rounding_that_rounds_wrongly_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (kernels.rounder() is None) == (not kernels.sets())
+    monkeypatch.setattr(kernels, "rounded", lambda weight, bits: rounded(weight * 1.01, bits))
+    assert kernels.rounder.__wrapped__() is None
+
+
 @pytest.mark.parametrize(("d_out", "d_in"), [(1, 1), (16, 32), (17, 33), (40, 100)])
 def test_tiles_lose_nothing(d_out: int, d_in: int) -> None:
     generator = torch.Generator().manual_seed(3)

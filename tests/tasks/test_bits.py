@@ -131,10 +131,10 @@ def test_what_cannot_be_kept_is_refused_before_the_work(place: Path, capsys: Cap
     assert "--bits is 32" in ask(capsys, "evaluate", str(place), "no-such-file", "--keep", code=2)
 
 
-@pytest.mark.parametrize("name", [name for name, place in bundled_models().items() if (place / RECORD).is_file()])
-def test_bundled_models_have_records_of_their_own_weights(name: str, tmp_path: Path) -> None:
-    """On another text than the one in the record, the rise is of its size: the record is no other model's."""
+@pytest.mark.parametrize("name", ["stories", "stories-chat", "stories-hybrid"])
+def test_bundled_models_have_records(name: str) -> None:
+    """How they were measured: cutaway evaluate NAME FILE --separator "<|endoftext|>" --bits 8 --keep."""
     fact = json.loads((bundled_models()[name] / RECORD).read_text("utf-8"))["8"]
     assert fact["tokens"] > 5000
-    assert 0.3 < fact["in_full_precision"] < 3
-    assert abs(fact["bits_per_byte"] / fact["in_full_precision"] - 1) < 0.02
+    assert fact["bits_per_byte"] <= fact["in_full_precision"] * 1.005
+    assert usual_bits(name) == (32 if isinstance(kernels.integers(), str) else 8)

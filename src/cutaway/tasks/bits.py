@@ -8,7 +8,6 @@ processor: all multiply the same whole numbers. A model without such a record ru
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,15 +45,12 @@ class Cost:
         return self.bits == SHOULD_BE and self.rise <= MOST_RISE
 
 
-def measure_cost(lm: LM, path: Path, bits: int, *, tell: Callable[[int], Any] | None = None, **how: Any) -> Cost:
+def measure_cost(lm: LM, path: Path, bits: int, **how: Any) -> Cost:
     """Score a text in full precision; then quantise the model, which stays so, and score it again.
 
-    how: as of `evaluate`. tell: is called with the bits before each. Raises CutawayError as `evaluate` and `quantise` do.
+    how: as of `evaluate`. Raises CutawayError as `evaluate` and `quantise` do.
     """
-    tell = tell or (lambda _: None)
-    tell(FULL)
     full = evaluate(lm, path, **how)
-    tell(bits)
     quantise(lm.model, bits)
     return Cost(bits=bits, full=full, fewer=evaluate(lm, path, **how))
 

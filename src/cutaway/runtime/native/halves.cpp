@@ -20,6 +20,7 @@
 #define VECTORS (OUTPUTS / LANES)
 #define WORTH (1 << 15)        // weights: below, waking a second thread takes longer than it saves
 #define BLOCK_BYTES (1 << 18)  // of x: it stays in the second cache
+#define AHEAD 2048             // bytes that are asked for before they are read
 #define FEW 8                  // rows: up to here, tiles are shared out beforehand
 
 typedef struct {
@@ -119,6 +120,8 @@ static void multiply_tile(const task &t, ptrdiff_t row, ptrdiff_t tile, const gi
             for (int chain = 0; chain < CHAINS; chain++) sums[r][v][chain] = all(0);
     ptrdiff_t p = 0;
     for (; p + AT_ONCE <= t.pairs; p += AT_ONCE, weights += AT_ONCE * 2 * OUTPUTS) {
+        if constexpr (CHAINS > 1)
+            for (int pair = 0; pair < AT_ONCE; pair++) __builtin_prefetch((const char *)weights + AHEAD + pair * 64);
         integers w[AT_ONCE][VECTORS];
 #pragma GCC unroll 4
         for (int one = 0; one < AT_ONCE * VECTORS; one++) w[one / VECTORS][one % VECTORS] = load_words(weights + one * 2 * LANES);

@@ -1,4 +1,5 @@
 // A weight -> codes of 8 or 4 bits with a scale for 32 inputs, in tiles (see quantised/rounding.py, whose `rounded` is the slow twin).
+// A lane is an output: as many outputs as a vector holds find their scales at once, and no sum runs across lanes.
 #include <omp.h>
 
 #include <immintrin.h>
@@ -6,40 +7,75 @@
 #include "bytes.h"
 
 typedef struct {
-    float scale, error;
-    float codes[GROUP];
-} choice;
+    vector error, with_codes, squares;  // Σ (w − s c)², Σ w c and Σ c²
+} sums;
 
-// Codes nearest to w / scale, within low … high, and their squared error; with_codes and squares: Σ w c and Σ c².
-INLINE choice coded(const float *w, float scale, float low, float high, float *with_codes, float *squares) {
-    choice made;
-    const float inverse = scale == 0 ? 0 : 1.0f / scale;
-    vector error = all(0), products = all(0), sizes = all(0);
-    for (int i = 0; i < GROUP; i += LANES) {
-        const vector x = load(w + i), code = most(all(low), least(all(high), to_floats(nearest(x * inverse))));
-        const vector left = x - code * scale;
-        error += left * left, products += x * code, sizes += code * code;
-        store(made.codes + i, code);
-    }
-    made.scale = scale, made.error = sum_of(error);
-    *with_codes = sum_of(products), *squares = sum_of(sizes);
-    return made;
+typedef struct {
+    float low, high;
+} limits;
+
+INLINE vector choose(integers where, vector x, vector y) { return (vector)(((integers)x & where) | ((integers)y & ~where)); }
+INLINE vector size_of(vector x) { return (vector)((integers)x & all_bytes(0x7fffffff)); }
+INLINE vector inverse_of(vector scale) { return choose(scale == all(0), all(0), 1.0f / scale); }
+
+INLINE vector code_of(vector w, vector inverse, limits l) {
+    return most(all(l.low), least(all(l.high), to_floats(nearest(w * inverse))));
 }
 
-INLINE float as_half(float x) { return _cvtsh_ss(_cvtss_sh(x, 0)); }
+INLINE vector as_halves(vector x) {
+#if defined(IS_MODEL) || LANES != 8
+    for (int lane = 0; lane < LANES; lane++) x[lane] = _cvtsh_ss(_cvtss_sh(x[lane], 0));
+    return x;
+#else
+    return (vector)_mm256_cvtph_ps(_mm256_cvtps_ph((__m256)x, 0));
+#endif
+}
 
-// The best of what is tried, and of what least squares gives to each of those.
-static choice best_of(const float *w, const float *tried, int num_tried, float low, float high) {
-    float largest = 0, with_codes, squares;
-    for (int i = 0; i < GROUP; i++) largest = fabsf(w[i]) > fabsf(largest) ? w[i] : largest;
-    choice best = coded(w, 0, low, high, &with_codes, &squares);
-    for (int t = 0; t < num_tried && best.error > 0; t++) {
-        const choice plain = coded(w, as_half(largest / tried[t]), low, high, &with_codes, &squares);
-        if (plain.error < best.error) best = plain;
-        const choice fitted = coded(w, as_half(with_codes / (squares < 1 ? 1 : squares)), low, high, &with_codes, &squares);
-        if (fitted.error < best.error) best = fitted;
+INLINE sums sums_of(const vector w[GROUP], vector scale, limits l) {
+    const vector inverse = inverse_of(scale);
+    sums s = {all(0), all(0), all(0)};
+    for (int i = 0; i < GROUP; i++) {
+        const vector code = code_of(w[i], inverse, l), left = w[i] - code * scale;
+        s.error += left * left, s.with_codes += w[i] * code, s.squares += code * code;
+    }
+    return s;
+}
+
+// For each output the best of what is tried, and of what least squares gives to each of those.
+static vector best_scales(const vector w[GROUP], const float *tried, int num_tried, limits l) {
+    vector largest = all(0), best = all(0), error = all(0);
+    for (int i = 0; i < GROUP; i++) {
+        largest = choose(size_of(w[i]) > size_of(largest), w[i], largest);
+        error += w[i] * w[i];
+    }
+    for (int t = 0; t < num_tried && most_of(error) > 0; t++) {
+        vector scale = as_halves(largest / tried[t]);
+        for (int fits = 0; fits < 2; fits++) {
+            const sums s = sums_of(w, scale, l);
+            best = choose(s.error < error, scale, best), error = least(error, s.error);
+            scale = as_halves(s.with_codes / most(all(1), s.squares));
+        }
     }
     return best;
+}
+
+// Four codes of each output, raised, as the bytes of its lane.
+INLINE integers word_of(const vector w[4], vector inverse, limits l, int raised) {
+    integers word = all_bytes(0);
+    for (int i = 0; i < 4; i++) word |= (nearest(code_of(w[i], inverse, l)) + raised & 255) << 8 * i;
+    return word;
+}
+
+// Outputs first … first + LANES of one group of a tile.
+static void round_lanes(const vector w[GROUP], const float *tried, int num_tried, int bits, uint8_t *codes, uint16_t *scales) {
+    const limits l = {bits == 8 ? -127.0f : -8.0f, bits == 8 ? 127.0f : 7.0f};
+    const vector scale = best_scales(w, tried, num_tried, l), inverse = inverse_of(scale);
+    for (int lane = 0; lane < LANES; lane++) scales[lane] = _cvtss_sh(scale[lane], 0);
+    for (int q = 0; q < bits; q++) {
+        integers word = word_of(w + 4 * q, inverse, l, bits == 8 ? 0 : 8);
+        if (bits == 4) word |= word_of(w + 4 * q + GROUP / 2, inverse, l, 8) << 4;
+        memcpy(codes + q * 4 * OUTPUTS, &word, sizeof word);
+    }
 }
 
 // weight: [rows, depth], finite, times `inverse` (one over the factor). codes, scales: tiles, of which all is written.
@@ -48,21 +84,17 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(round_weights)(ptr
                                                                              uint8_t *codes, uint16_t *scales, int bits,
                                                                              int num_threads) {
     const ptrdiff_t tiles = (rows + OUTPUTS - 1) / OUTPUTS, groups = (depth + GROUP - 1) / GROUP;
-    const int bytes = GROUP * OUTPUTS * bits / 8;
-    const float low = bits == 8 ? -127 : -8, high = bits == 8 ? 127 : 7;
 #pragma omp parallel for num_threads(num_threads) schedule(static)
-    for (ptrdiff_t place = 0; place < tiles * groups * OUTPUTS; place++) {
-        const ptrdiff_t tile = place / (groups * OUTPUTS), row = tile * OUTPUTS + place % OUTPUTS, g = place / OUTPUTS % groups;
-        float w[GROUP] = {0};
-        if (row < rows)
-            for (ptrdiff_t i = 0; i < GROUP && g * GROUP + i < depth; i++) w[i] = weight[row * depth + g * GROUP + i] * inverse;
-        const choice best = best_of(w, tried, num_tried, low, high);
-        scales[place] = _cvtss_sh(best.scale, 0);
-        uint8_t *const out = codes + place / OUTPUTS * bytes + place % OUTPUTS * 4;
-        for (int i = 0; i < GROUP * bits / 8; i++) {
-            uint8_t *const byte = out + i / 4 * 4 * OUTPUTS + i % 4;
-            *byte = bits == 8 ? (uint8_t)(int8_t)best.codes[i]
-                              : (uint8_t)((int)best.codes[i] + 8 | (int)best.codes[i + GROUP / 2] + 8 << 4);
-        }
-    }
+    for (ptrdiff_t tile = 0; tile < tiles; tile++)
+        for (ptrdiff_t place = tile * groups; place < (tile + 1) * groups; place++)
+            for (ptrdiff_t first = 0; first < OUTPUTS; first += LANES) {
+                const ptrdiff_t row = tile * OUTPUTS + first, k = (place - tile * groups) * GROUP;
+                const ptrdiff_t high = rows - row < LANES ? rows - row : LANES, wide = depth - k < GROUP ? depth - k : GROUP;
+                vector w[GROUP];
+                for (int i = 0; i < GROUP; i++) w[i] = all(0);
+                for (ptrdiff_t r = 0; r < high; r++)
+                    for (ptrdiff_t i = 0; i < wide; i++) ((float *)&w[i])[r] = weight[(row + r) * depth + k + i] * inverse;
+                round_lanes(w, tried, num_tried, bits, codes + (place * GROUP * bits / 8 * OUTPUTS) + first * 4,
+                            scales + place * OUTPUTS + first);
+            }
 }

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..native.build import LIBRARY, OTHERWISE
 from ..native.loader import PLACE, SIZE, SWITCH, library, supported
-from .rounding import GROUP, TRIED, factor_of, rounded, rounded_inputs
-from .tiles import OUTPUTS, QUAD, tiled, tiled_pairs, tiled_scales
+from .rounding import GROUP, TRIED, Rounded, factor_of, rounded, rounded_inputs
+from .tiles import OUTPUTS, QUAD, tiled, tiled_pairs, tiled_scales, untiled, untiled_scales
 
 INTEGERS = (*[SIZE] * 3, *[PLACE] * 3, c_float, *[PLACE] * 2, c_int, c_int)
 ROUNDING = (SIZE, SIZE, PLACE, c_float, PLACE, c_int, PLACE, PLACE, c_int, c_int)
@@ -129,12 +129,31 @@ def multiply_halves(kernel: Product, x: Tensor, pairs: Tensor, d_out: int, bias:
 
 def rounded_tiles(weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
     """As `rounded`, in tiles: codes, scales and factor. weight: [d_out, d_in]. Slow twin: `rounded`, then `tiled`."""
-    base = library()
-    if isinstance(base, str) or not sets() or not weight.is_cpu:
+    function = rounder()
+    if function is None or not weight.is_cpu:
         found = rounded(weight, bits)
         return tiled(found.codes, bits), tiled_scales(found.scales), found.factor
-    function = ctypes.CDLL(str(LIBRARY)).cutaway_round_weights_avx2
-    function.argtypes, function.restype = ROUNDING, None
+    return _rounded_natively(function, weight, bits)
+
+
+@functools.cache
+def rounder() -> Callable[..., None] | None:
+    """The native rounding of weights, where it runs and rounds as `rounded` does."""
+    if not sets():
+        return None
+    function: Callable[..., None] = ctypes.CDLL(str(LIBRARY)).cutaway_round_weights_avx2
+    function.argtypes, function.restype = ROUNDING, None  # type: ignore[attr-defined]
+    weight = _given(35, 67, 1)
+    for bits in (8, 4):
+        codes, scales, factor = _rounded_natively(function, weight, bits)
+        made = Rounded(codes=untiled(codes, bits), scales=untiled_scales(scales), factor=factor).weight()[:35, :67]
+        wanted = (rounded(weight, bits).weight() - weight).norm()
+        if not bool(((made - weight).norm() - wanted).abs() <= 1e-3 * wanted):
+            return None
+    return function
+
+
+def _rounded_natively(function: Callable[..., None], weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
     factor, weight = factor_of(weight, bits), weight.float().contiguous()
     (d_out, d_in), tried = weight.shape, torch.tensor(TRIED[bits])
     tiles, groups = -(-d_out // OUTPUTS), -(-d_in // GROUP)
@@ -175,9 +194,10 @@ def one_row_of_halves(kernel: Product, pairs: Tensor, shape: tuple[int, int], bi
     )
 
 
-def serves(x: Tensor) -> bool:
-    """Whether the products take this: fp32, on a processor, and not under mixed precision."""
-    return x.dtype is torch.float32 and x.is_cpu and not torch.is_autocast_enabled("cpu")
+def serves(x: Tensor, d_in: int) -> bool:
+    """Whether the products take this: fp32 of that width, on a processor, and not under mixed precision."""
+    is_plain = x.dtype is torch.float32 and x.is_cpu and x.shape[-1] == d_in
+    return is_plain and not torch.is_autocast_enabled("cpu")
 
 
 def sets() -> list[str]:
@@ -187,7 +207,8 @@ def sets() -> list[str]:
         return []
     loaded, wanted = ctypes.CDLL(str(LIBRARY)), os.environ.get(SWITCH) or LADDER[-1]
     has = loaded.cutaway_has_avx2
-    found = [name for name in LADDER if name in supported() or (name in FURTHER and has(FURTHER[name]))]
+    known = supported()
+    found = [name for name in LADDER if name in known or (name in FURTHER and "avx512" in known and has(FURTHER[name]))]
     return [name for name in reversed(found) if LADDER.index(name) <= LADDER.index(wanted)]
 
 

@@ -45,7 +45,8 @@ class QuantisedProjection(Projection):
 
     def forward(self, x: Tensor, call: Call) -> Tensor:  # noqa: ARG002 (the seam)
         """x: [batch, position, d_in] -> [batch, position, d_out]."""
-        if torch.is_grad_enabled() and x.requires_grad:
+        is_bias_trained = self.bias is not None and self.bias.requires_grad
+        if torch.is_grad_enabled() and (x.requires_grad or is_bias_trained):
             return self.slow(x)
         return self.fast(x)
 
@@ -114,7 +115,7 @@ class IntegerProjection(QuantisedProjection):
     def fast(self, x: Tensor) -> Tensor:
         """By `kernels.integers` where it runs."""
         kernel = kernels.integers()
-        if isinstance(kernel, str) or not (kernels.serves(x) and self.is_native(self.codes)):
+        if isinstance(kernel, str) or not (kernels.serves(x, self.d_in) and self.is_native(self.codes)):
             return self.streamed(x)
         return kernels.multiply_integers(kernel, x, self.codes, self.scales, self.factor, self.d_out, self.bias)
 
@@ -151,7 +152,7 @@ class HalfProjection(QuantisedProjection):
     def fast(self, x: Tensor) -> Tensor:
         """By `kernels.halves` where it runs."""
         kernel = kernels.halves()
-        if isinstance(kernel, str) or not (kernels.serves(x) and self.is_native(self.pairs)):
+        if isinstance(kernel, str) or not (kernels.serves(x, self.d_in) and self.is_native(self.pairs)):
             return self.streamed(x)
         return kernels.multiply_halves(kernel, x, self.pairs, self.d_out, self.bias)
 
