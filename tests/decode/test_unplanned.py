@@ -13,9 +13,12 @@ from cutaway.errors import CutawayError
 from cutaway.lens import Recorder
 from cutaway.model import Transformer, visibility
 from cutaway.model.adapter import LowRank, detach, put_adapter
-from cutaway.runtime.plans import record
+from cutaway.runtime.native.loader import library
+from cutaway.runtime.plans import UnplannedError, record
 from cutaway.runtime.plans.planner import PLANS
 from cutaway.runtime.plans.program import Program
+from cutaway.runtime.plans.symbol import Symbol
+from cutaway.runtime.plans.tape import Tape
 from tests import tiny
 
 from . import translator
@@ -105,11 +108,16 @@ def another_knob(model: Transformer) -> None:
     model.main.norm.eps = 1.0
 
 
+def another_scale(model: Transformer) -> None:
+    assert model.head is not None
+    model.head.scale = 2.0
+
+
 def a_hook(model: Transformer) -> None:
     model.main.layers[0].register_forward_hook(lambda *given: given[-1] * 2)
 
 
-CHANGES = (changed_in_place, moved, replaced, a_bias_put_on, another_layer, another_knob, a_hook)
+CHANGES = (changed_in_place, moved, replaced, a_bias_put_on, another_layer, another_knob, another_scale, a_hook)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -207,3 +215,29 @@ def test_a_model_without_head_keeps_reading() -> None:
     session.extend([3], "none")
     session.extend([4], "none")
     assert session.length == 2
+
+
+READS: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "item": lambda x: x.item(),
+    "a part": lambda x: x[..., :2],
+    "a comparison": lambda x: x.gt(0),
+    "a function": lambda x: torch.softmax(x, -1),
+    "a matrix": lambda x: x @ x,
+    "another type": lambda x: x.to(torch.float64),
+    "a tensor": lambda x: x * torch.ones(8),
+    "turned around": lambda x: x.unflatten(-1, (2, 4)).transpose(2, 3),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_whoever_asks_for_values_or_the_unknown_ends_the_recording(name: str) -> None:
+    kernels = library()
+    assert not isinstance(kernels, str), kernels
+    tape = Tape(kernels)
+    symbol = Symbol(tape, tape.fixed(torch.ones(8)), (1, 1, 8))
+    with pytest.raises((UnplannedError, TypeError)):
+        READS[name](symbol)
+    assert (symbol + symbol).shape == (1, 1, 8)
