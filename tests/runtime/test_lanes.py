@@ -11,6 +11,7 @@ from cutaway.runtime.native import build
 from cutaway.runtime.native.loader import Library, library, supported
 
 from . import test_kernels as checks
+from . import test_plan_operations as plans
 
 pytestmark = pytest.mark.skipif(not supported(), reason="This processor has no instruction set with kernels.")
 
@@ -33,3 +34,12 @@ def test_other_vectors_compute_the_same(lanes: int, rows: int, tmp_path: Path, m
     checks.test_gelu_and_its_gradient_from_end_to_end()
     for case in checks.attention_cases():
         checks.test_attention_and_its_gradients(*case)
+    monkeypatch.setattr(plans, "library", lambda: found)
+    for width in (7, 33, 100):
+        plans.test_norms(width, 3)
+        for name in plans.BY_NUMBER:
+            plans.test_operations_number_by_number(name, width)
+    for bias in ("none", "slopes", "buckets"):
+        plans.test_attention_over_a_store(2, 40, bias, 5, 2, 1.5, 21)
+    plans.test_rotary_positions(50, False, 0.5)
+    plans.test_products_have_the_bits_of_the_kernel_for_few_rows(33, 40, True)

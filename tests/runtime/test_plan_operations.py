@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +26,7 @@ from cutaway.model.norm import LayerNorm, RmsNorm
 from cutaway.model.position import AlibiBias, RelativeBias, Rotary, rotate
 from cutaway.model.visibility import Tokens, allow
 from cutaway.runtime import kernels
+from cutaway.runtime.native import build
 from cutaway.runtime.native.loader import Library, library, supported
 from cutaway.runtime.plans import record
 from cutaway.runtime.plans.product import dense
@@ -32,6 +38,10 @@ from tests import tiny
 
 ABSENT = library() if isinstance(library(), str) else ""
 pytestmark = pytest.mark.skipif(bool(ABSENT) and not supported(), reason=f"No kernels here: {ABSENT}")
+compiled = pytest.mark.skipif(
+    shutil.which("g++") is None or sys.platform != "linux" or build.platform.machine() != "x86_64",
+    reason="There is no g++ for a processor with AVX2 here.",
+)
 WIDTHS = (1, 7, 8, 33, 100)
 
 
@@ -233,3 +243,19 @@ def one_by_one(program: Program, token: int, store: KVStore) -> Tensor:
         out = made[id(operation.out)] = torch.full((result.size,), torch.nan)
         alone.replay(Step(token, room.position, room.capacity, room.values, room.fields, out.data_ptr()))
     return out
+
+
+@compiled
+@pytest.mark.parametrize("lanes", [None, 16], ids=["AVX2", "as AVX-512"])
+def test_under_sanitizers(lanes: int | None, tmp_path: Path) -> None:
+    """Every operation in memory that ends where the vectors end: addresses and undefined behaviour are watched."""
+    program, source = tmp_path / "sanitised", Path(__file__).with_name("sanitised_plan.cpp")
+    flags = ["-O1", "-g0", "-w", "-std=c++17", "-march=x86-64-v3", "-fopenmp", "-fsanitize=address,undefined"]
+    flags += ["-fno-sanitize-recover=all", "-DINSTRUCTIONS=here", f"-I{build.HERE}"]
+    flags += [] if lanes is None else [f"-DLANES={lanes}", "-DROWS=12"]
+    made = subprocess.run(["g++", *flags, str(source), "-o", str(program)], check=False, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.strip() == "sound"

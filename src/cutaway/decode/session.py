@@ -173,10 +173,12 @@ class Piece:
 
     @property
     def planner(self) -> Planner | None:
-        """Whoever knows its session's plan, if a plan may run it: one causal token that nobody watches, by the usual kernel."""
+        """Whoever knows the model's plan, if one may run it: a single causal token that nobody watches, by the usual kernel."""
         session = self.session
         is_usual = session.watch is None and session.memory is None and session.attend is fused
-        return session.planner if is_usual and self.tokens is None and len(self.ids) == 1 else None
+        if not is_usual or self.tokens is not None or len(self.ids) != 1 or session.planner is None:
+            return None
+        return session.planner if session.planner.may_run(session.model, session.store) else None
 
     def part(self, first: int, end: int) -> Piece:
         """Its tokens from `first` to `end`, for a pass of their own behind those before them."""

@@ -35,6 +35,11 @@ CONTAINERS = (
     HeadNorm, Head, NoTransform,
 )  # fmt: skip
 
+KNOBS: Mapping[type, tuple[str, ...]] = {
+    Head: ("scale", "softcap"),
+    Stack: ("config",),
+}  # what containers' forwards read
+
 
 class Angles:
     """cos and sin of this token's position, which only `rotate` reads: one vector holds both."""
@@ -71,6 +76,8 @@ class Recording:
         if "forward" in module.__dict__:
             unplanned(f"a {type(module).__name__} has a forward of its own")
         self.guard.watch(module)
+        for name in KNOBS.get(type(module), ()):
+            self.guard.knob(module, name)
         made = self._made[id(module)] = copy.copy(module)
         made.__dict__["_modules"] = {
             name: None if child is None else self.copied(child) for name, child in module._modules.items()

@@ -29,31 +29,29 @@ class Planner:
     def __init__(self) -> None:
         self.reason: str | None = None
 
-    def run(self, model: Transformer, token_id: int, store: object, *, has_logits: bool) -> Tensor | None:
-        """One more causal token by the model's plan: logits [read, vocab]. None where the readable pass runs."""
-        if self.reason is not None or not is_plain(store) or not is_ordinary(model):
-            return None
+    def may_run(self, model: Transformer, store: object) -> bool:
+        """Whether a plan could run a token: not one that was refused, in training mode, or into another store."""
+        return self.reason is None and model.head is not None and is_plain(store) and is_ordinary(model)
+
+    def run(self, model: Transformer, token_id: int, store: KVStore, *, has_logits: bool) -> Tensor | None:
+        """One more causal token by the plan, where one may run: logits [read, vocab]. None where there is no plan yet."""
         plan = PLANS.get(model)
         if plan is None:
             return None
         if plan.num_threads != torch.get_num_threads() or not plan.guard.holds:
             PLANS.pop(model, None)
             return None
-        assert isinstance(store, KVStore), "is_plain"
         return plan.run(token_id, next_room(store), has_logits=has_logits)
 
-    def learn(self, model: Transformer, token_id: int, store: object, logits: Tensor) -> Tensor:
-        """Record a plan and admit it, if `run` had none. token_id, logits: of the readable pass; its token is the store's last.
+    def learn(self, model: Transformer, token_id: int, store: KVStore, logits: Tensor) -> Tensor:
+        """Record and admit a plan, where `run` had none. token_id, logits: of the readable pass; its token is the store's last.
 
         Returns logits [read, vocab]: the plan's, if it was admitted.
         """
-        if self.reason is not None or not is_plain(store) or not is_ordinary(model):
-            return logits
         plan = record(model, torch.get_num_threads())
         if isinstance(plan, str):
             self.reason = plan
             return logits
-        assert isinstance(store, KVStore), "is_plain"
         found = admitted(plan, token_id, store, logits)
         if found is None:
             self.reason = "It has no plan: on its first token, the plan gave other numbers than the readable pass."

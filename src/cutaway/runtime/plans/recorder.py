@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ...model.call import Call, Spec
+from ...model.embedding import PositionTable
 from ...model.position import AlibiBias, RelativeBias
 from ...model.transformer import Transformer
 from ...model.visibility import Tokens, causal
@@ -34,6 +35,8 @@ def record(model: Transformer, num_threads: int) -> Plan | str:
         return Plan(tape.program(result.known, num_threads), states, recording.guard, is_rounded=tape.is_rounded)
     except UnplannedError as reason:
         return f"It has no plan: {reason}."
+    except (AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as problem:
+        return f"It has no plan: its forward cannot be recorded ({problem})."
 
 
 def _pass(model: Transformer, recording: Recording) -> tuple[int, Symbol]:
@@ -41,11 +44,21 @@ def _pass(model: Transformer, recording: Recording) -> tuple[int, Symbol]:
     if model.config.has_cross or model.head is None:
         unplanned("it reads a source, or has no head")
     recorded: Any = recording.copied(model)
+    _check_tables(model, recording)
     attending = Attending(recording.tape)
     call = Call(causal(1, device=torch.device("cpu")), attending, attending.store)
     states = recorded.states(None, call)
     num_states = len(recording.tape.operations)
     return num_states, symbol_of(recorded.logits(states, call))
+
+
+def _check_tables(model: Transformer, recording: Recording) -> None:
+    """Sessions check ids and positions by the config, so that the tables must have as many rows."""
+    config, position = recording.guard.knob(model, "config"), model.main.embedding.position
+    if len(model.token.weight) < config.vocab_size:
+        unplanned("its vocabulary is larger than its table")
+    if isinstance(position, PositionTable) and len(position.weight) < config.context + position.offset:
+        unplanned("its context is longer than its table of positions")
 
 
 @dataclass(frozen=True)
