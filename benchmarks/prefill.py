@@ -11,7 +11,7 @@ from figure import Options, Row, alternate, at_most_share, no_higher, sample, wi
 from worker import Worker
 
 SIDE, REPETITIONS = "sides.prefill", 5
-SIZE = {"num_layers": 6, "d_model": 576, "vocab_size": 8000}
+SIZE = {"num_layers": 4, "d_model": 384, "vocab_size": 4000}
 SMALL = {"num_layers": 1, "d_model": 192, "vocab_size": 64}
 SHORT, TIMES = 2048, 4
 CHUNK = 512
