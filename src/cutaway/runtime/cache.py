@@ -1,7 +1,7 @@
 """How a session keeps what it has read, and how much it reads in a pass. In: settings. Out: a store, and its bytes beforehand.
 
 A prompt of any length is read in passes of at most `chunk` tokens (Agrawal et al. 2023), so that what a pass computes with
-takes the same memory however long the prompt is; what is kept of it is the store.
+takes the same memory however long the prompt is, but for the mask, which has a row for each of them. What stays is the store.
 """
 
 from __future__ import annotations
