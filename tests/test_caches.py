@@ -193,7 +193,7 @@ def test_the_microscope_counts_what_is_kept_and_what_is_read() -> None:
         {"name": "cache, written", "bytes": 2 * each},
     ]
     assert found["held"]["cache"] == (4 + MARGIN + 300 + 2) * each
-    with pytest.raises(CutawayError, match="cache_bits is 4. Allowed: 32, 16, 8"):
+    with pytest.raises(CutawayError, match=r"cache_bits is 4\. Allowed: 32, 16, 8"):
         memory_of(config, AskMemory(cache_bits=4), 1e9)
 
 

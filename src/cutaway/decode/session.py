@@ -83,8 +83,8 @@ class Session:
 
     @property
     def most_in_pass(self) -> int | None:
-        """How many tokens of a step stand in one pass at most; None for all. Who watches sees a step in one pass."""
-        return self.cache.chunk if self.shares_rows else None
+        """How many tokens of a step stand in the next pass at most; None for all. Who watches sees a step in one pass."""
+        return self.cache.most(self.length) if self.shares_rows else None
 
     def extend(
         self, ids: Sequence[int], read: Read = "last", *, tokens: Tokens | None = None, keep: int | None = None
@@ -99,7 +99,7 @@ class Session:
         kept = kept_length(keep, len(ids))
         piece = self.piece(ids, rows_of(read, len(ids)), tokens)
         start, before = self.length, self.store
-        ends = pass_ends(piece.tokens, self.most_in_pass, self.store, kept)
+        ends = pass_ends(piece.tokens, self.cache if self.shares_rows else Cache(chunk=None), self.store, kept)
         if len(ends) > 1:
             self.store = before.fork()
         try:
@@ -170,21 +170,18 @@ class Piece:
         return Piece(self.session, self.ids[first:end], tokens, rows)
 
 
-def pass_ends(tokens: Tokens, most: int | None, store: KVStore, kept: int) -> list[int]:
-    """Where the passes of a step end, the last of them at its end: as few as hold `most` tokens each, None for all of them.
+def pass_ends(tokens: Tokens, cache: Cache, store: KVStore, kept: int) -> list[int]:
+    """Where the passes of a step end, the last of them at its end: as few as the cache allows.
 
     A step is cut only where that changes nothing (see `visibility.cuts`), so that a pass may hold more; and not at all where the
     store might forget on the way what the step does not keep. kept: how many leading tokens of the step stay.
     """
-    length = len(tokens)
-    is_whole = most is None or length <= most or (store.slides and kept < length)
-    if most is None or is_whole:
+    ends, length = [0], len(tokens)
+    if cache.chunk is None or length == 1 or (store.slides and kept < length):
         return [length]
-    if tokens.flag == "causal":
-        return [*range(most, length, most), length]
-    ends, allowed = [0], [*cuts(tokens), length]
-    for cut, after in pairwise(allowed):
-        if after - ends[-1] > most:
+    for cut, after in pairwise([*cuts(tokens), length]):
+        most = cache.most(store.length + ends[-1])
+        if most is not None and after - ends[-1] > most:
             ends.append(cut)
     return [*ends[1:], length]
 
