@@ -5,43 +5,38 @@ Every reading is a process of its own, for a process's peak of memory never fall
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from figure import Options, Row, alternate, at_most_share, no_higher, sample, within
+from figure import Options, Row, alternate, at_most_share, no_higher, sample
 from worker import Worker
 
-SIDE, REPETITIONS = "sides.prefill", 5
-SIZE = {"num_layers": 6, "d_model": 576, "vocab_size": 8000}
+SIDE, REPETITIONS = "sides.prefill", 3
+SIZE = {"num_layers": 4, "d_model": 384, "vocab_size": 4000}
 SMALL = {"num_layers": 1, "d_model": 192, "vocab_size": 64}
-SHORT, TIMES = 2048, 4
+SIZES = (2048, 8192)
 CHUNK = 512
-MOST_GROWTH, MOST_TIME = 1.25, 0.10
+MOST_TIME = 0.25
 
 
 def measure(options: Options) -> list[Row]:
-    """Most memory of both ways, how it grows with the prompt, and seconds."""
-    short = 64 if options.is_quick else SHORT
-    found: dict[str, list[dict[str, float]]] = {"chunks": [], "whole": [], "long": []}
+    """Most memory and seconds of both ways, for a prompt and one of four times as many tokens."""
+    sizes, chunk = ((64, 256), 16) if options.is_quick else (SIZES, CHUNK)
+    found: dict[tuple[int, int | None], list[dict[str, float]]] = {(n, way): [] for n in sizes for way in (chunk, None)}
 
-    def turn(name: str, num_tokens: int, chunk: int | None) -> None:
-        found[name].append(_read(options, num_tokens, chunk))
+    def turn(num_tokens: int, way: int | None) -> None:
+        found[num_tokens, way].append(_read(options, num_tokens, way))
 
-    chunk = 16 if options.is_quick else CHUNK
-    alternate(
-        options.repeat(REPETITIONS),
-        lambda: turn("chunks", short, chunk),
-        lambda: turn("whole", short, None),
-        lambda: turn("long", TIMES * short, chunk),
-    )
-    memory = {name: sample([each["bytes"] / 1e6 for each in rows], "{:.0f} MB") for name, rows in found.items()}
-    seconds = {name: sample([each["seconds"] for each in rows], "{:.2f} s") for name, rows in found.items()}
-    growth = [a["bytes"] / b["bytes"] for a, b in zip(found["long"], found["chunks"], strict=True)]
-    name = f"reading {short:,} tokens by {chunk}"
-    return [
-        no_higher(f"{name}: memory beside weights and cache, against one pass", memory["chunks"], memory["whole"]),
-        within(f"{name}: that memory for {TIMES} times as many", sample(growth, "{:.2f}×"), MOST_GROWTH),
-        at_most_share(f"{name}: seconds, against one pass", seconds["chunks"], seconds["whole"], MOST_TIME),
-    ]
+    alternate(options.repeat(REPETITIONS), *(partial(turn, *key) for key in found))
+    rows = []
+    for num_tokens in sizes:
+        sides = (found[num_tokens, chunk], found[num_tokens, None])
+        memory = [sample([each["bytes"] / 1e6 for each in side], "{:.0f} MB") for side in sides]
+        seconds = [sample([each["seconds"] for each in side], "{:.2f} s") for side in sides]
+        name = f"{num_tokens:,} tokens by {chunk}; peer: in one pass"
+        rows.append(no_higher(f"memory beside weights and cache, {name}", *memory))
+        rows.append(at_most_share(f"seconds, {name}", *seconds, MOST_TIME))
+    return rows
 
 
 def _read(options: Options, num_tokens: int, chunk: int | None) -> dict[str, float]:

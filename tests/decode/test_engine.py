@@ -120,7 +120,6 @@ def test_a_step_with_its_own_visibility_is_cut_only_where_nobody_looks_across(ro
     row_lengths.clear()
     got = together([decoder_for(model, 2, GREEDY), decoder()], max_row_tokens=4)
     assert 6 in row_lengths, "the prefix, whose tokens see each other"
-    assert 9 not in row_lengths
     assert all(length <= 4 or length == 6 for length in row_lengths)
     assert got[1] == alone
     assert_same(got[0], list(run(decoder_for(model, 2, GREEDY))))

@@ -18,6 +18,7 @@ from cutaway.decode.step import Decoder
 from cutaway.errors import CutawayError
 from cutaway.model import Call, Tokens, layouts, visibility
 from cutaway.model.visibility import cuts
+from cutaway.runtime import cache as caches
 from cutaway.runtime.cache import WHOLE, Cache
 from tests import tiny
 from tests.decode import decoder_only, prompt, translator
@@ -112,6 +113,28 @@ def test_the_logits_are_those_of_one_pass(tokens: Tokens, chunk: int, passes: li
     for answer in answers:
         tiny.assert_close(answer, whole[rows])
     assert len(answers) == 3
+
+
+def test_passes_become_shorter_where_masks_would_grow(passes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By both ways: never more entries than the area, but for a pass of the least tokens; and the same logits."""
+    monkeypatch.setattr(caches, "AREA", 160)
+    monkeypatch.setattr(caches, "LEAST", 2)
+    model, ids = decoder_only("rotary"), prompt(70)
+    session = Session(model, cache=Cache(chunk=8))
+    got = session.extend(ids[:40], "all")
+    sizes = list(passes)
+    assert sizes[0] == 8
+    assert sorted(sizes, reverse=True) == sizes
+    assert all(size == 2 or size * sum(sizes[: i + 1]) <= 160 for i, size in enumerate(sizes))
+    passes.clear()
+    again = Session(model, cache=Cache(chunk=8))
+    figures = Figures()
+    list(run(autoregressive(again, ids[:40], GREEDY, max_tokens=1, eos_ids=()), figures))
+    assert passes == sizes
+    tiny.assert_close(got, Session(model, cache=Cache(chunk=None)).extend(ids[:40], "all"))
+    passes.clear()
+    session.extend(ids[40:])
+    assert passes[0] == 160 // (40 + 8)
 
 
 def test_a_text_in_which_all_see_all_is_never_cut(passes: list[int]) -> None:

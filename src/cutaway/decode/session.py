@@ -87,8 +87,8 @@ class Session:
 
     @property
     def most_in_pass(self) -> int | None:
-        """How many tokens of a step stand in one pass at most; None for all. Who watches sees a step in one pass."""
-        return self.cache.chunk if self.shares_rows else None
+        """How many tokens of a step stand in the next pass at most; None for all. Who watches sees a step in one pass."""
+        return self.cache.most(self.length) if self.shares_rows else None
 
     def extend(
         self, ids: Sequence[int], read: Read = "last", *, tokens: Tokens | None = None, keep: int | None = None
@@ -193,14 +193,13 @@ class Piece:
         It is cut only where that changes nothing (see `visibility.cuts`), so that a pass may hold more; and not at all where the
         store might forget on the way what the step does not keep. kept: how many leading tokens of the step stay.
         """
-        length, most = len(self.ids), self.session.most_in_pass
-        if most is None or length <= most or (self.session.store.slides and kept < length):
+        session, ends, length = self.session, [0], len(self.ids)
+        is_whole = length == 1 or not session.shares_rows or (session.store.slides and kept < length)
+        if is_whole or session.cache.chunk is None:
             return [length]
-        if self.tokens is None or self.tokens.flag == "causal":
-            return [*range(most, length, most), length]
-        ends, allowed = [0], [*cuts(self.tokens), length]
-        for cut, after in pairwise(allowed):
-            if after - ends[-1] > most:
+        for cut, after in pairwise([*cuts(self.visibility), length]):
+            most = session.cache.most(session.length + ends[-1])
+            if most is not None and after - ends[-1] > most:
                 ends.append(cut)
         return [*ends[1:], length]
 

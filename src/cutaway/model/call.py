@@ -122,8 +122,7 @@ class MemorySlot:
 
 
 class Filled(Protocol):
-    """Every layer's keys and values of a memory, [batch, kv_head, source, d_head]: a list, or what reads them from another
-    form."""
+    """Every layer's keys and values of a memory, [batch, kv_head, source, d_head]: a list, or what reads them otherwise."""
 
     def __len__(self) -> int: ...
 

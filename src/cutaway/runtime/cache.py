@@ -1,7 +1,8 @@
 """How a session keeps what it has read, and how much it reads in a pass. In: settings. Out: a store, and its bytes beforehand.
 
 A prompt of any length is read in passes of at most `chunk` tokens (Agrawal et al. 2023), so that what a pass computes with
-takes the same memory however long the prompt is; what is kept of it is the store.
+takes the same memory however long the prompt is. A mask has a row for each of them and a column for each token so far: where
+it would be larger than `AREA`, passes are shorter. What stays is the store.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from .stores import KVStore
 
 BITS: Final = (32, 16, 8)
 CHUNK: Final = 512  # see docs/caches.md for what it costs
+
+AREA: Final = 2**21  # entries of a mask
+LEAST: Final = 64  # tokens that a pass may hold whatever its mask takes
 
 Pair = tuple[Tensor, Tensor]
 
@@ -52,6 +56,12 @@ class Cache:
             raise CutawayError(f"margin of a cache is {self.margin}. It must be 0 or more tokens.")
         if self.chunk is not None and self.chunk < 1:
             raise CutawayError(f"chunk of a cache is {self.chunk}. Read at least 1 token in a pass, or all: None.")
+
+    def most(self, num_before: int) -> int | None:
+        """The most tokens of a pass behind so many; None for any number."""
+        if self.chunk is None:
+            return None
+        return min(self.chunk, max(LEAST, AREA // (num_before + self.chunk)))
 
     def form(self, dtype: torch.dtype) -> Format:
         """How numbers of a model of this type are held."""

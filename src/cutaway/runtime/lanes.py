@@ -152,7 +152,7 @@ class Lane:
         return KVSlot(k, v, self.form, self.first, self.start, self.used)
 
     def read(self, index: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Keys and values of a layer as they are kept, [batch, kv_head, entry, d_head]; sinks first. index: as of `slot`."""
+        """Keys and values of a layer as they are kept, [batch, kv_head, position, d_head]; sinks first. index: as of `slot`."""
         parts = self._kept()
         held = [
             tuple(torch.cat([t[index, side][:, :, p] for p in parts], 2) for t in self.buffer.tensors)
@@ -230,7 +230,7 @@ class Lane:
 
 @dataclass(slots=True)
 class KVSlot:
-    """One layer of a store in one pass. k, v: what the format holds, each [batch, kv_head, capacity, width].
+    """One layer of a store in one pass. k, v: what the format holds, each [batch, kv_head, capacity, d_head], scales 1 wide.
 
     first: the first entry that the pass sees. start, end: it writes from one to the other.
     """

@@ -89,8 +89,7 @@ class KVStore:
         return {kind: keys[self._lane_of.get(kind, 0)] for kind in self.stack.layer_types}
 
     def begin_next(self) -> None:
-        """As `begin` of one more causal token, whose keys, values and visibility somebody else writes: only where `dtype` is
-        one."""
+        """As `begin` of one more causal token that somebody else writes, visibility and all; only where there is a `dtype`."""
         assert self.dtype is not None, "only memory that lies in one piece is written past the store"
         self.lanes[0].begin_next()
 
@@ -100,7 +99,7 @@ class KVStore:
         return self.lanes[lane].slot(place)
 
     def kept(self, index: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Keys and values of a layer as they are held: [batch, kv_head, entry, d_head]."""
+        """Keys and values of a layer as they are held: [batch, kv_head, position, d_head]."""
         lane, place = self._place[index]
         return self.lanes[lane].read(place, dtype)
 
