@@ -8,8 +8,8 @@ dropped)
 
 from .plan import Plan
 from .planner import Planner
-from .product import HasNativeOp, NativeOp
+from .product import HasOneRow
 from .recorder import record
 from .symbol import UnplannedError
 
-__all__ = ["HasNativeOp", "NativeOp", "Plan", "Planner", "UnplannedError", "record"]
+__all__ = ["HasOneRow", "Plan", "Planner", "UnplannedError", "record"]

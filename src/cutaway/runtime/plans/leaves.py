@@ -25,7 +25,7 @@ from ...model.projection import Projection
 from ...model.transformer import Stack, Transformer
 from ..kernels import NativeProjection, gelu_tanh
 from .guard import Guard
-from .product import HasNativeOp, dense
+from .product import HasOneRow, dense
 from .program import Vector
 from .symbol import Symbol, symbol_of, unplanned
 from .tape import POSITION, TOKEN, Tape
@@ -64,7 +64,7 @@ class Recording:
         if id(module) in self._made:
             return self._made[id(module)]
         leaf = self._leaves.get(type(module))
-        if leaf is None and isinstance(module, HasNativeOp):
+        if leaf is None and isinstance(module, HasOneRow):
             leaf = self._own
         if leaf is None and type(module) not in CONTAINERS:
             unplanned(f"it holds a {type(module).__name__}, which a plan does not know")
@@ -133,12 +133,12 @@ class Recording:
 
         put(made, "forward", forward)
 
-    def _own(self, module: HasNativeOp, made: nn.Module) -> None:
+    def _own(self, module: HasOneRow, made: nn.Module) -> None:
         def forward(x: Symbol, _: object) -> Symbol:
-            op = module.native_op()
-            if op is None:
-                unplanned(f"a {type(module).__name__} has no native operation here")
-            return self._vector(self.tape.product(x.known, op))
+            one_row = module.one_row()
+            if one_row is None:
+                unplanned(f"a {type(module).__name__} has no native product here")
+            return self._vector(self.tape.product(x.known, one_row))
 
         put(made, "forward", forward)
 

@@ -15,10 +15,12 @@ from .room import Room
 class Plan:
     """A recorded plan. It serves any session of its model; what it computes in is its own, so that one token runs at a time.
 
-    num_states: how many of its operations make the states, before the head.
+    num_states: how many of its operations make the states, before the head. is_rounded: whether inputs of products are rounded,
+    so that what rounding does to one number may grow to a step of the codes.
     """
 
-    def __init__(self, program: Program, num_states: int, guard: Guard) -> None:
+    def __init__(self, program: Program, num_states: int, guard: Guard, *, is_rounded: bool = False) -> None:
+        self.is_rounded = is_rounded
         self.program, self.num_states, self.guard = program, num_states, guard
         self._lock = Lock()
 

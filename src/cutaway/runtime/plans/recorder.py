@@ -31,7 +31,7 @@ def record(model: Transformer, num_threads: int) -> Plan | str:
     try:
         states, result = _pass(model, recording)
         recording.guard.hold(tape.tensors)
-        return Plan(tape.program(result.known, num_threads), states, recording.guard)
+        return Plan(tape.program(result.known, num_threads), states, recording.guard, is_rounded=tape.is_rounded)
     except UnplannedError as reason:
         return f"It has no plan: {reason}."
 

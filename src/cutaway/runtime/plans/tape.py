@@ -16,7 +16,7 @@ from ...config import Activation
 from ...model.call import Spec
 from ...model.position import AlibiBias, RelativeBias, distance_bucket
 from ..native.loader import Library
-from .product import NativeOp
+from ..quantised.kernels import OneRow
 from .program import Kind, Operation, Program, Vector
 
 ACTIVATIONS: tuple[Activation, ...] = ("gelu", "gelu_tanh", "relu", "relu_squared", "silu")
@@ -25,13 +25,14 @@ TOKEN, POSITION = 0, 1  # by what a row is looked up
 
 
 class Tape:
-    """Operations in the order in which they run. tensors: all whose memory they read."""
+    """Operations in the order in which they run. tensors: all whose memory they read; is_rounded: whether products prepare x."""
 
     def __init__(self, kernels: Library) -> None:
         self.kernels = kernels
         self.operations: list[Operation] = []
         self.tensors: list[Tensor] = []
         self.kept: list[object] = []
+        self.is_rounded = False
 
     def program(self, result: Vector, num_threads: int) -> Program:
         """What was taped, with memory."""
@@ -114,20 +115,21 @@ class Tape:
             wholes=[angles.size // 2],
         )
 
-    def product(self, x: Vector, op: NativeOp) -> Vector:
-        """W · x + b. Slow twin: the projection that hands out the operation."""
-        self.kept.append(op)
-        self.tensors += op.tensors
+    def product(self, x: Vector, one_row: OneRow) -> Vector:
+        """W · x + b. Slow twin: the projection that hands out the product with one row."""
+        self.kept.append(one_row)
+        self.tensors += one_row.tensors
+        self.is_rounded |= one_row.prepared_bytes > 0
         return self._new(
             Kind.PRODUCT,
-            op.d_out,
+            one_row.d_out,
             x,
             is_shared=True,
-            wholes=[op.step],
-            more=ctypes.addressof(op.matrix),
-            prepare=op.prepare,
-            rows=op.rows,
-            prepared=Vector(-(-op.prepared_bytes // 4)) if op.prepare else None,
+            wholes=[one_row.step],
+            more=ctypes.addressof(one_row.matrix),
+            prepare=one_row.prepare,
+            rows=one_row.rows,
+            prepared=Vector(-(-one_row.prepared_bytes // 4)) if one_row.prepare else None,
         )
 
     def attend(
