@@ -12,8 +12,8 @@ from typing import Any
 from ...errors import CutawayError
 from ...runtime.roofline import Machine, available_memory
 from ..bench.measure import measure
+from ..bench.precision import BITS
 from .asks import AskSpeed
-from .memory import BITS
 from .shelf import Opened
 
 WRITTEN, TURNS = 16, 3
