@@ -96,7 +96,6 @@ def parse(words: Sequence[str] | None) -> Settings:
 
 def checks(settings: Settings) -> list[Row]:
     """Tokens that must be equal. Raises BenchmarkError where they are not: no figure would mean anything."""
-    torch.backends.cuda.matmul.allow_tf32 = False
     equal, varied = equal_tokens(SMALL, settings.device, settings.backend, CHECKED)
     if varied < LEAST_VARIED:
         raise BenchmarkError(f"The small model writes {varied} different tokens: too few to prove anything.")

@@ -26,6 +26,7 @@ from cutaway.runtime.plans.planner import PLANS
 from cutaway.runtime.plans.program import Kind, Step
 from cutaway.runtime.plans.room import room_at
 from cutaway.runtime.roofline import Machine
+from cutaway.tasks.bits import usual_bits
 from tests import tiny
 from tests.apps.test_cli import Capture, ask
 
@@ -228,6 +229,7 @@ def test_it_runs_as_a_command(tmp_path: Path, capsys: Capture) -> None:
 def test_models_of_two_stacks_are_measured(capsys: Capture) -> None:
     told = json.loads(ask(capsys, "bench", "translate-de-en", "--prompt", "9", "--tokens", "3", "--json"))
     assert told["decode"]["context"] == 2
+    assert told["bits"] == usual_bits("translate-de-en")
 
 
 @pytest.mark.parametrize(

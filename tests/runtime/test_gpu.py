@@ -284,7 +284,6 @@ def test_memory_is_asked_for_before_anything_is_made(monkeypatch: pytest.MonkeyP
 @needs_gpu
 @pytest.mark.parametrize("backend", [None, "inductor"])
 def test_captured_steps_write_the_same_text(backend: Any) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = False
     model = tiny.lively(LLAMA_LIKE).to("cuda")
     wanted = said(Session(model), [3, 1], 25)
     assert len(set(wanted)) > 5

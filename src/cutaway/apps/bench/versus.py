@@ -152,7 +152,7 @@ def compare(name: str, all_bits: Sequence[int], peer: Peer, machine: Machine, pl
 
 def difference_of(match: Match) -> float:
     """How far the logits of both lie apart, by the root of the mean square, as a share of the deviation of ours."""
-    ids = prompt_of(match.config, CHECKED)
+    ids = prompt_of(match.config, min(CHECKED, match.config.context))
     with match.ours() as ours, match.theirs(ours, match.peer.checked) as theirs:
         wanted, found = (torch.tensor(side.ask("logits", ids)) for side in (ours, theirs))
     return float((found - wanted).square().mean().sqrt() / wanted.std())

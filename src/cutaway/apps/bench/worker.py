@@ -8,6 +8,7 @@ Every answer says what CPU time the waiting took, so that a side which computes 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -83,12 +84,13 @@ class Worker:
 
 def serve(pipe: Connection, make: Callable[..., object], arguments: tuple[object, ...]) -> None:
     """In the other process: make the side, then answer until nobody asks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks, and ends this one by ending
     side = _answer(pipe, lambda: make(*arguments), 0.0, 0.0, is_sent=False)
     while side is not None:
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             method, given = pipe.recv()
-        except (EOFError, ConnectionError, KeyboardInterrupt):
+        except (EOFError, ConnectionError):
             return
         idle = time.perf_counter() - wall, time.process_time() - cpu
         _answer(pipe, lambda: getattr(side, method)(*given), *idle)  # noqa: B023 (called at once)

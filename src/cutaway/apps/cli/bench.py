@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PROMPT, WRITTEN = 512, 64
 QUICK_PROMPT, QUICK_WRITTEN, QUICK_TURNS = 64, 8, 2
 MOST_THREADS = 256
-FULL = (32,)  # bits of a weight, where none were named
+FULL = 32  # bits of a weight
 PEERS = ("llama.cpp", "transformers")
 
 
@@ -40,7 +40,10 @@ def add(commands: Any) -> None:
         "kv heads,feed-forward width,vocabulary. Left out, with --vs: the table of these three shapes, with its goals",
     )
     parser.add_argument(
-        "--bits", type=_bits, metavar="B", help="of a weight: 32, 16, 8 or 4, or several: 16,8,4 (default 32)"
+        "--bits",
+        type=bits,
+        metavar="B",
+        help="of a weight: 32, 16, 8 or 4, or several: 16,8,4 (default: those that generate takes; 32 of a shape)",
     )
     parser.add_argument(
         "--vs", choices=PEERS, help="run this program too, on the same weights, in turns, where it is installed"
@@ -83,8 +86,8 @@ def _run_alone(arguments: argparse.Namespace) -> int:
     from ..bench.show import as_dict, roofline, show, show_start, start_dict
     from .inspect import plain_console
 
-    name, all_bits = arguments.model, arguments.bits or FULL
-    config = architecture_of(name)
+    name = arguments.model
+    config, all_bits = architecture_of(name), arguments.bits or _usual(name)
     plan = _plan(arguments, config.context)
     check(config, plan.num_prompt, plan.num_written)
     machine, turns = _machine(all_bits), plan.turns if arguments.quick else REPETITIONS
@@ -137,7 +140,7 @@ def _wanted(model: str | None, bits: Sequence[int] | None, peer: Peer) -> dict[s
     from ..bench.goals import TABLE
 
     if model is not None:
-        return {model: list(bits or FULL)}
+        return {model: list(bits or [each if each in peer.kinds else FULL for each in _usual(model)])}
     found: dict[str, list[int]] = {}
     for name, width in TABLE:
         if width in peer.kinds and (bits is None or width in bits):
@@ -147,6 +150,14 @@ def _wanted(model: str | None, bits: Sequence[int] | None, peer: Peer) -> dict[s
             f"The table of goals has no such --bits for {peer.name}. Leave it out, or name a model or a shape."
         )
     return found
+
+
+def _usual(name: str) -> tuple[int]:
+    """The bits in which `generate` runs a model when nobody says."""
+    from ...tasks.bits import usual_bits
+    from ..bench.shapes import is_shape
+
+    return (FULL,) if is_shape(name) else (usual_bits(name),)
 
 
 def _start(name: str, bits: int, plan: Plan) -> Started:
@@ -164,7 +175,7 @@ def _machine(all_bits: Sequence[int]) -> Machine:
         check_bits(bits)
     found = measure_machine()
     narrow = dict(found.narrow)
-    for bits in {bits for bits in all_bits if bits < FULL[0]}:
+    for bits in {bits for bits in all_bits if bits < FULL}:
         narrow[bits] = max(narrow.get(bits, 0.0), peak_of_products(bits))
     return replace(found, narrow=narrow)
 
@@ -181,8 +192,8 @@ def _plan(arguments: argparse.Namespace, context: int) -> Plan:
     return Plan(num_prompt=read, num_written=written, turns=turns, threads=torch.get_num_threads())
 
 
-def _bits(words: str) -> tuple[int, ...]:
-    """16,8,4 -> (16, 8, 4)."""
+def bits(words: str) -> tuple[int, ...]:
+    """16,8,4 -> (16, 8, 4). Its name stands in what argparse says of other words."""
     return tuple(int(word) for word in words.split(","))
 
 

@@ -93,6 +93,11 @@ class StaticStore:
         return twin
 
     @property
+    def shortest(self) -> int:
+        """The least length that it can be rewound to: nothing is forgotten by itself."""
+        return 0
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of keys and values in use."""
         return sum(each[:, :, : self.length].nbytes for each in (*self.keys, *self.values))

@@ -46,7 +46,7 @@ export class Speed {
         ? `All that a pass reads fits into the processor’s cache (${size(cost.processor_cache)}): it does not wait for memory, and may be faster than memory allows.`
         : "";
     /** @type {(HTMLElement | SVGElement)[]} */
-    const paragraphs = [h("p", { class: "cap" }, cached)];
+    const paragraphs = [];
     if (this.wanted.has(this.key)) {
       context.refused = null;
       const found = /** @type {Measured | undefined} */ (
@@ -56,7 +56,7 @@ export class Speed {
       else paragraphs.push(h("p", { class: "second" }, context.refused ?? "The model writes, and the clock runs."));
     } else if (!isSaved())
       paragraphs.push(h("p", {}, h("button", { class: "link", data: { measure: "1", key: "measure" } }, "Measure one text")));
-    fill(this.element, h("h2", {}, "Measured on this machine"), ...paragraphs);
+    fill(this.element, h("h2", {}, "Measured on this machine"), ...paragraphs, h("p", { class: "cap" }, cached));
   }
 
   /** @param {Measured} found */
