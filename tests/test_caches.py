@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 import cutaway
-from cutaway import lm as opening
 from cutaway.apps.cli import main, shared
 from cutaway.apps.microscope.asks import AskMemory
 from cutaway.apps.microscope.memory import memory_of
@@ -46,7 +46,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Session]:
         found.append(Session(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(opening, "Session", kept)
+    monkeypatch.setattr(import_module("cutaway.decode.natural"), "Session", kept)
     return found
 
 

@@ -13,7 +13,6 @@ from ...errors import CutawayError
 from ...runtime.quantise import check_bits
 from ...runtime.roofline import Machine, available_memory
 from ..bench.measure import measure
-from ..bench.precision import BITS
 from .asks import AskSpeed
 from .shelf import Opened
 

@@ -22,8 +22,10 @@ SEGMENT = FIELDS.index("segment")
 class StaticStore:
     """Per layer [batch, kv_head, position, d_head], `length` positions in use. Rows move in step, and share who sees whom.
 
-    capacity: how many positions there are. place: int64 [1], where a step writes.
+    capacity: how many positions there are. place: int64 [1], where a step writes. slides: it forgets nothing by itself.
     """
+
+    slides = False
 
     def __init__(
         self,
