@@ -172,8 +172,7 @@ class LM:
             self._rows(each)
         self.cache.check(self.model, sorted(map(len, ids))[-engine.max_active :], max_tokens)
         decoders = [
-            self._decoder(prompt, max_tokens, sampling, index, edits=edits, way=way)
-            for index, prompt in enumerate(prompts)
+            self._decoder(each, max_tokens, sampling, i, edits=edits, way=way) for i, each in enumerate(prompts)
         ]
         for index, event in engine.run(decoders):
             certain, is_stopped = texts[index].push(event)
