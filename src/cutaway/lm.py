@@ -376,8 +376,7 @@ def find(name: str) -> Path:
     if (path / "config.json").is_file() or is_adapter(path) or (path.suffix == GGUF and path.is_file()):
         return path
     if (path / "recipe.json").is_file():
-        found = newest_model(path)
-        if found is None:
+        if (found := newest_model(path)) is None:
             raise CutawayError(f"The run in {path} has no complete checkpoint yet. Train it further first.")
         return found
     bundled = bundled_models()
@@ -398,5 +397,4 @@ def find(name: str) -> Path:
 
 def bundled_models() -> dict[str, Path]:
     """The models that come with the package, by name."""
-    found = sorted(Path(str(files("cutaway"))).glob("models/*/config.json"))
-    return {path.parent.name: path.parent for path in found}
+    return {path.parent.name: path.parent for path in sorted(Path(str(files("cutaway"))).glob("models/*/config.json"))}
