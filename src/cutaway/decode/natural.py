@@ -120,6 +120,7 @@ def natural(
         return lookup(session, prompt_ids, sampling, looking=way.looking, source_ids=source_ids, **options)
     if way.drafter is not None:
         check_drafter(session.model, way.drafter)
-        small = Session(way.drafter.model, source_ids=source_ids, cache=session.cache)
+        cache = session.cache.at_least(way.drafter.num_drafts)
+        small = Session(way.drafter.model, source_ids=source_ids, cache=cache)
         return draft(session, small, prompt_ids, sampling, drafter=way.drafter, **options)
     return autoregressive(session, prompt_ids, sampling, **options)
