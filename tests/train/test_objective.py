@@ -137,5 +137,5 @@ def test_a_hybrid_says_what_its_autoregressive_half_says(tmp_path: Path) -> None
     assert len(texts) == 1
     with pytest.raises(CutawayError, match="trained to predict 'hybrid'"):
         lm.generate("The cat", way=Way(decoder="diffusion"))
-    with pytest.raises(CutawayError, match="settings for denoising are given"):
+    with pytest.raises(CutawayError, match="settings for diffusion are given: denoising"):
         lm.generate("The cat", way=Way(denoising=Denoising()))

@@ -218,7 +218,7 @@ def test_what_is_not_measured() -> None:
     with served(one_stack()) as (client, _):
         assert client.post("/api/speed", bits=8, context=4).json["bits"] == 8
         for ask, words in (
-            ({"bits": 5}, "bits is 5. Allowed: 32, 16, 8, 4"),
+            ({"bits": 5}, "bits is 5. Weights are kept in 32, 16, 8 or 4 bits"),
             ({"context": 0}, "context is 0. It is 1"),
         ):
             found = client.post("/api/speed", **ask)
