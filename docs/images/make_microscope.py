@@ -53,7 +53,7 @@ PICTURES = {
         Picture("side-by-side", f"way?b={CAT.replace('cat', 'dog')}", 1500, below=".beside"),
         Picture("long-text", "way?i=125", 1260, text=LILY * 6),
         Picture("long-head", "layers?i=125&layer=4&head=1&open=true", 1200, text=LILY * 6),
-        Picture("memory", "memory", 760),
+        Picture("memory", "memory", 920),
         Picture("lesson", "lessons?lesson=order", 1180),
     ),
     "stories-hybrid": (Picture("replay", "replay?pass=6", 1040, text="Once upon a time"),),
