@@ -1,4 +1,4 @@
-"""Every check and figure of a GPU. In: a GPU. Out: one table, in under eight minutes: `python benchmarks/gpu.py`.
+"""Every check and figure of a GPU. In: a GPU. Out: one table: `python benchmarks/gpu.py`, made to end within eight minutes.
 
 First what must hold: a small model in fp32 writes, by captured steps, the tokens of the readable pass, and the large one in bf16
 gives its logits up to rounding. Then the shape of an 8 B Llama, random weights made on the GPU: one token at a time, whose bytes

@@ -12,19 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))  # of timed.py
+
 import cutaway
-from cutaway.data import Source, read_documents
 from cutaway.decode import Drafting, Sampling, Way
 from cutaway.decode.rounds import num_drafts_of
 from cutaway.lm import LM
 from cutaway.tasks.evaluate import evaluate
+from timed import DATA, decoded, held_out_stories
 
-DATA = Path(__file__).parents[1] / "stories" / "data"
 NUM_PROMPTS, PROMPT_TOKENS, MAX_TOKENS = 20, 8, 100
 GREEDY = Sampling(temperature=0)
 
@@ -58,7 +60,7 @@ def main() -> None:
 def decoders(lm: LM, *, num_prompts: int = NUM_PROMPTS, max_tokens: int = MAX_TOKENS) -> Iterator[Row]:
     """A row for each number of drafts and passes."""
     most = num_drafts_of(lm.config, Drafting())
-    prompts = [lm.ids(text)[:PROMPT_TOKENS] for text in islice(_stories(), num_prompts)]
+    prompts = [lm.ids(text)[:PROMPT_TOKENS] for text in islice(held_out_stories(), num_prompts)]
     for passes in ("one", "two"):
         for drafts in sorted({1, 2, 4, most}):
             yield _row(lm, prompts, Drafting(num_drafts=drafts, passes=passes), max_tokens)
@@ -101,8 +103,8 @@ def _row(lm: LM, prompts: Sequence[Sequence[int]], drafting: Drafting, max_token
     tokens = passes = drafted = accepted = 0
     ratios = []
     for prompt in prompts:
-        plain, plain_seconds = _decode(lm, prompt, Way(decoder="autoregressive"), max_tokens)
-        mine, seconds = _decode(lm, prompt, Way(decoder="hybrid", drafting=drafting), max_tokens)
+        plain, plain_seconds = decoded(lm, prompt, Way(decoder="autoregressive"), GREEDY, max_tokens)
+        mine, seconds = decoded(lm, prompt, Way(decoder="hybrid", drafting=drafting), GREEDY, max_tokens)
         assert mine == plain, "greedy, the hybrid text is the autoregressive text"
         figures = lm.figures
         tokens, passes = tokens + figures.num_tokens, passes + figures.num_passes
@@ -111,16 +113,6 @@ def _row(lm: LM, prompts: Sequence[Sequence[int]], drafting: Drafting, max_token
     acceptance = accepted / drafted if drafted else None
     assert drafting.num_drafts is not None, "named by the caller"
     return Row(drafting.num_drafts, drafting.passes, tokens / passes, acceptance, statistics.median(ratios))
-
-
-def _decode(lm: LM, prompt: Sequence[int], way: Way, max_tokens: int) -> tuple[list[int], float]:
-    pieces = list(lm.stream(prompt, max_tokens=max_tokens, sampling=GREEDY, way=way))
-    tokens = [piece.event.new for piece in pieces if piece.event is not None and piece.event.is_final]
-    return [token for token in tokens if token is not None], lm.figures.seconds
-
-
-def _stories() -> Iterator[str]:
-    return read_documents(Source(files=str(DATA / "stories.heldout.jsonl")))
 
 
 if __name__ == "__main__":

@@ -12,17 +12,19 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))  # of timed.py
+
 import cutaway
-from cutaway.data import Source, read_documents
 from cutaway.decode import Drafter, Lookup, Sampling, Way
 from cutaway.lm import LM
+from timed import decoded, held_out_stories
 
-DATA = Path(__file__).parent / "data"
 NUM_PROMPTS, PROMPT_TOKENS, STORY_TOKENS, MAX_TOKENS = 10, 8, 120, 100
 GREEDY, DRAWN = Sampling(temperature=0), Sampling(temperature=0.8, top_p=0.95)
 
@@ -55,7 +57,7 @@ def main() -> None:
 
 def rows(lm: LM, small: LM, *, num_prompts: int = NUM_PROMPTS, max_tokens: int = MAX_TOKENS) -> Iterator[Row]:
     """A row for each decoder, prompt, sampling and number of drafts."""
-    stories = [lm.ids(text)[:STORY_TOKENS] for text in islice(_stories(), num_prompts)]
+    stories = [lm.ids(text)[:STORY_TOKENS] for text in islice(held_out_stories(), num_prompts)]
     first = [ids[:PROMPT_TOKENS] for ids in stories]
     again = [[*ids, *ids[:PROMPT_TOKENS]] for ids in stories]
     drafter = Drafter.of(small, lm)
@@ -91,8 +93,8 @@ def _row(
     tokens = passes = drafted = accepted = 0
     ratios = []
     for prompt in prompts:
-        plain, plain_seconds = _decode(lm, prompt, Way(decoder="autoregressive"), sampling, max_tokens)
-        mine, seconds = _decode(lm, prompt, way, sampling, max_tokens)
+        plain, plain_seconds = decoded(lm, prompt, Way(decoder="autoregressive"), sampling, max_tokens)
+        mine, seconds = decoded(lm, prompt, way, sampling, max_tokens)
         assert mine == plain or (way.decoder == "draft" and not sampling.is_greedy), "the autoregressive text"
         figures = lm.figures
         tokens, passes = tokens + figures.num_tokens, passes + figures.num_passes
@@ -101,16 +103,6 @@ def _row(
     acceptance = accepted / drafted if drafted else None
     how = "greedy" if sampling.is_greedy else "drawn"
     return Row(str(way.decoder), name, how, drafts, tokens / passes, acceptance, statistics.median(ratios))
-
-
-def _decode(lm: LM, prompt: Sequence[int], way: Way, sampling: Sampling, max_tokens: int) -> tuple[list[int], float]:
-    pieces = list(lm.stream(prompt, max_tokens=max_tokens, sampling=sampling, way=way))
-    tokens = [piece.event.new for piece in pieces if piece.event is not None and piece.event.is_final]
-    return [token for token in tokens if token is not None], lm.figures.seconds
-
-
-def _stories() -> Iterator[str]:
-    return read_documents(Source(files=str(DATA / "stories.heldout.jsonl")))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,3 +45,17 @@ def guesser(name: str, model: Transformer, num_drafts: int = 3, *, noise: float 
 def final(events: Sequence[Event]) -> list[tuple[int, int | None]]:
     """What stands where at the end."""
     return [(event.position, event.new) for event in events if event.is_final]
+
+
+def check_drafts(events: Iterable[Event]) -> None:
+    """A draft is accepted or rejected at the place where it stood, and nothing else is."""
+    places: dict[int, int | None] = {}
+    for event in events:
+        if event.kind == "draft":
+            assert event.position not in places
+            places[event.position] = event.new
+        elif event.kind in ("accept", "reject"):
+            assert places.pop(event.position) == event.old
+        else:
+            assert event.position not in places
+    assert not places

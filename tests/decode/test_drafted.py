@@ -28,7 +28,7 @@ from cutaway.errors import CutawayError
 from cutaway.model import Transformer
 from tests import tiny
 from tests.decode.chances import outcomes
-from tests.decode.guessers import NAMES, final, guesser, lively
+from tests.decode.guessers import NAMES, check_drafts, final, guesser, lively
 
 GREEDY = Sampling(temperature=0)
 ROTARY = tiny.stack(position=PositionConfig(kind="rotary"))
@@ -81,17 +81,8 @@ def test_greedy_is_the_autoregressive_text(name: str, stack: StackConfig, num_dr
 def test_drafts_are_accounted_for(name: str) -> None:
     """A draft is accepted or rejected at the place where it stood, and nothing else is; every pass makes progress."""
     made, figures = lively(), Figures()
-    places: dict[int, int | None] = {}
     decoder = guesser(name, made, 4)(Session(made), PROMPT, Sampling(seed=3), max_tokens=40, eos_ids=())
-    for event in run(decoder, figures):
-        if event.kind == "draft":
-            assert event.position not in places
-            places[event.position] = event.new
-        elif event.kind in ("accept", "reject"):
-            assert places.pop(event.position) == event.old
-        else:
-            assert event.position not in places
-    assert not places
+    check_drafts(run(decoder, figures))
     assert figures.num_tokens == 40
     assert figures.num_passes <= 40
 

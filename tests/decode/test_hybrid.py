@@ -30,6 +30,7 @@ from cutaway.errors import CutawayError
 from cutaway.model import Transformer
 from tests import tiny
 from tests.decode.chances import Scripted, outcomes
+from tests.decode.guessers import check_drafts
 
 MASK = 2
 SIZE = 4
@@ -110,16 +111,7 @@ def test_greedy_stands_whatever_is_drafted(seed: int, passes: Any, monkeypatch: 
 def test_every_pass_makes_progress_and_drafts_are_accounted_for() -> None:
     """A draft is accepted or rejected at the place where it stood, and nothing else is."""
     made, figures = model(STACKS["rotary"], "hybrid_next"), Figures()
-    places: dict[int, int | None] = {}
-    for event in run(hybrid(Session(made), PROMPT, Sampling(seed=3), max_tokens=30), figures):
-        if event.kind == "draft":
-            assert event.position not in places
-            places[event.position] = event.new
-        elif event.kind in ("accept", "reject"):
-            assert places.pop(event.position) == event.old
-        else:
-            assert event.position not in places
-    assert not places
+    check_drafts(run(hybrid(Session(made), PROMPT, Sampling(seed=3), max_tokens=30), figures))
     assert figures.num_passes <= 30
 
 

@@ -14,7 +14,7 @@ from cutaway.lens import Recorder
 from cutaway.model import Transformer, visibility
 from cutaway.model.adapter import LowRank, detach, put_adapter
 from cutaway.runtime.native.loader import library
-from cutaway.runtime.plans import UnplannedError, record
+from cutaway.runtime.plans import UnplannedError, record, recorder
 from cutaway.runtime.plans.planner import PLANS
 from cutaway.runtime.plans.program import Program
 from cutaway.runtime.plans.symbol import Symbol
@@ -183,7 +183,7 @@ def test_weights_that_become_no_numbers_are_found() -> None:
 
 
 def test_without_kernels_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.runtime.plans.recorder.library", lambda: "they were not built")
+    monkeypatch.setattr(recorder, "library", lambda: "they were not built")
     model, ids = made(SHAPES["slopes"]), tokens(4)
     session = Session(model)
     assert torch.equal(feed(session, ids), readable(model, ids))
