@@ -21,11 +21,11 @@ from cutaway.model.projection import Projection
 from cutaway.runtime.native import build
 from cutaway.runtime.native.loader import SIZE, SWITCH, library, supported
 from cutaway.runtime.quantised import kernels
-from cutaway.runtime.quantised.kernels import FURTHER, LADDER, Product
+from cutaway.runtime.quantised.kernels import LADDER, Product
 from cutaway.runtime.quantised.projection import HalfProjection, IntegerProjection, QuantisedProjection
 
 UNITS = ("integers", "halves", "rounding")
-SHAPES = [(1, 1), (5, 7), (16, 32), (35, 67), (33, 300)]
+SHAPES = [(1, 1), (5, 7), (16, 32), (35, 67), (33, 513)]
 ROWS = (1, 2, 3, 5, 8, 9, 30)
 MAKERS: dict[int, Callable[[Projection], QuantisedProjection]] = {
     16: HalfProjection,
@@ -104,7 +104,7 @@ def test_every_instruction_set(name: str, bits: int, monkeypatch: pytest.MonkeyP
 
 
 @native
-@pytest.mark.parametrize("absent", FURTHER)
+@pytest.mark.parametrize("absent", LADDER[1:])
 def test_without_an_instruction_set_the_next_lower_one_serves(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = kernels.sets()
     monkeypatch.setattr(kernels, "sets", lambda: [name for name in real if name != absent])
@@ -233,7 +233,8 @@ def test_one_row_in_parts_is_the_product(bits: int) -> None:
     prepared = torch.zeros(parts.prepared_bytes, dtype=torch.uint8)
     place, matrix = ctypes.c_void_p, ctypes.byref(parts.matrix)
     given = [matrix, place(x.data_ptr()), place(prepared.data_ptr())]
-    ctypes.CFUNCTYPE(None, place, place, place)(parts.prepare)(*given)
+    if parts.prepare:
+        ctypes.CFUNCTYPE(None, place, place, place)(parts.prepare)(*given)
     rows = ctypes.CFUNCTYPE(None, place, place, place, place, SIZE, SIZE)(parts.rows)
     rows(*given, place(out.data_ptr()), 0, 16)
     assert bool(out[:16].isfinite().all())
@@ -256,6 +257,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         "-std=c++17",
         "-march=x86-64-v3",
         "-DLANES=16",
+        "-DROWS=12",
         "-DINSTRUCTIONS=model",
     )
     subprocess.run(["g++", *flags, *sources, "-o", str(place)], check=True)
@@ -267,7 +269,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 def test_the_lines_of_other_processors_compute_the_same(
     bits: int, models: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """vpdpbusd and vdpbf16ps by a model of what they do: packing, signs and tails are those lines that run there."""
+    """vpdpbusd by a model of what it does: packing, signs and tails are those lines that run there."""
     unit, name, signature = (
         ("halves", "product_halves", kernels.HALVES)
         if bits == 16
@@ -280,13 +282,6 @@ def test_the_lines_of_other_processors_compute_the_same(
     check(bits)
     test_zeros_huge_and_tiny_numbers(bits, 4)
     test_what_is_not_finite_stays_so_in_its_row(bits, 2, torch.nan)
-    if bits == 16:  # x in two parts is nearer to x than x in bf16
-        made, x = HalfProjection(projection(33, 300)), random(1, 2, 300)
-        wanted = F.linear(x.double(), made.weight.double(), None if made.bias is None else made.bias.double())
-        rounded = F.linear(
-            x.bfloat16().double(), made.weight.double(), None if made.bias is None else made.bias.double()
-        )
-        assert 0 < (made.fast(x) - wanted).abs().max() < (rounded - wanted).abs().max() / 50
 
 
 @compiled
@@ -296,7 +291,7 @@ def test_under_sanitizers(lanes: int | None, tmp_path: Path) -> None:
     sources = [str(Path(__file__).with_name("sanitised.cpp")), *(str(build.HERE / f"{unit}.cpp") for unit in UNITS)]
     program = tmp_path / "sanitised"
     flags = ["-O0", "-g0", "-w", "-std=c++17", "-march=x86-64-v3", "-fopenmp", "-fsanitize=address,undefined"]
-    flags += ["-fno-sanitize-recover=all", "-DINSTRUCTIONS=here", *([] if lanes is None else [f"-DLANES={lanes}"])]
+    flags += ["-fno-sanitize-recover=all", "-DINSTRUCTIONS=here", *([] if lanes is None else [f"-DLANES={lanes}", "-DROWS=12"])]
     made = subprocess.run(["g++", *flags, *sources, "-o", str(program)], check=False, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "ASAN_OPTIONS": "detect_leaks=0"}

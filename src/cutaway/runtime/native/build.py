@@ -33,7 +33,6 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "avx2": ("-march=x86-64-v3",),
         "avx512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
         "avx512vnni": ("-march=x86-64-v4", "-mprefer-vector-width=512", "-mavx512vnni"),
-        "avx512bf16": ("-march=x86-64-v4", "-mprefer-vector-width=512", "-mavx512bf16"),
     },
     "aarch64": {"neon": ()},
 }
@@ -41,7 +40,7 @@ FLOATS = ("avx2", "avx512", "neon")
 # Units that are compiled for other sets than floats are; a processor without one of these takes the best that it has.
 OTHERWISE: dict[str, tuple[str, ...]] = {
     "integers": ("avx2", "avx512vnni"),
-    "halves": ("avx2", "avx512", "avx512bf16"),
+    "halves": ("avx2", "avx512"),
     "rounding": ("avx2",),
     "processor": ("avx2",),
 }

@@ -19,7 +19,7 @@ import torch
 from .build import LIBRARY, fingerprint
 
 SWITCH = "CUTAWAY_KERNELS"
-FLOATS_OF = {"avx512vnni": "avx512", "avx512bf16": "avx512"}  # sets that only some units are compiled for
+FLOATS_OF = {"avx512vnni": "avx512"}  # sets that only some units are compiled for
 SIZE, PLACE = c_ssize_t, c_void_p
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "product": (*[SIZE] * 3, PLACE, SIZE, SIZE, PLACE, SIZE, SIZE, PLACE, SIZE, PLACE, PLACE, c_int),

@@ -26,9 +26,9 @@ from .tiles import OUTPUTS, QUAD, tiled, tiled_pairs, tiled_scales, untiled, unt
 INTEGERS = (*[SIZE] * 3, *[PLACE] * 3, c_float, *[PLACE] * 2, c_int, c_int)
 ROUNDING = (SIZE, SIZE, PLACE, c_float, PLACE, c_int, PLACE, PLACE, c_int, c_int)
 HALVES = (*[SIZE] * 3, *[PLACE] * 4, c_int)
-LADDER = ("avx2", "avx512", "avx512vnni", "avx512bf16")  # what a processor may have, in the order of asking
-FURTHER = {"avx512vnni": 0, "avx512bf16": 1}  # which the library's own `has` answers for
-PARTS = {"integers": ("prepare_rounded", "rows_eight", "rows_four"), "halves": ("prepare_halves", "rows_halves")}
+LADDER = ("avx2", "avx512", "avx512vnni")  # what a processor may have, in the order of asking
+FURTHER = LADDER[2]  # which the library itself must be asked for
+PARTS = {"integers": ("prepare_rounded", "rows_eight", "rows_four"), "halves": ("rows_halves",)}
 TOLERANCE = 1e-5
 
 
@@ -187,8 +187,8 @@ def one_row_of_halves(kernel: Product, pairs: Tensor, shape: tuple[int, int], bi
         d_in=d_in,
         d_out=d_out,
         rows=kernel.parts["rows_halves"],
-        prepare=kernel.parts["prepare_halves"],
-        prepared_bytes=-(-d_in // 2) * 8,
+        prepare=0,
+        prepared_bytes=0,
         matrix=HalfMatrix(pairs.data_ptr(), _place(bias), d_in, d_out),
         tensors=(pairs,) if bias is None else (pairs, bias),
     )
@@ -206,9 +206,9 @@ def sets() -> list[str]:
     if isinstance(base, str) or base.instructions not in LADDER:
         return []
     loaded, wanted = ctypes.CDLL(str(LIBRARY)), os.environ.get(SWITCH) or LADDER[-1]
-    has = loaded.cutaway_has_avx2
-    known = supported()
-    found = [name for name in LADDER if name in known or (name in FURTHER and "avx512" in known and has(FURTHER[name]))]
+    found = [name for name in LADDER if name in supported()]
+    if "avx512" in found and loaded.cutaway_has_vnni_avx2():
+        found.append(FURTHER)
     return [name for name in reversed(found) if LADDER.index(name) <= LADDER.index(wanted)]
 
 
