@@ -73,6 +73,6 @@ def rates_row(name: str, told: dict[str, Any]) -> Row:
 
 def start_row(told: dict[str, Any]) -> Row:
     """Seconds to the first token."""
-    name = f"{told['model']}, {told['bits']} bits: load, quantise, first token, warm"
+    name = f"{told['model']}, {told['bits']} bits: load and first token, warm"
     seconds = sample(told["all"], SECONDS)
     return within(name, seconds, MOST_START) if told["model"] == "llama-1.1b" else Row(name=name, ours=seconds)

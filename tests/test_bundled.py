@@ -11,7 +11,8 @@ from transformers import MarianMTModel
 
 from cutaway.apps.cli import main
 from cutaway.decode import Beam
-from cutaway.lm import bundled_models, load
+from cutaway.finding import bundled_models
+from cutaway.lm import load
 from cutaway.tasks.translate import translate
 from cutaway.weights.provenance import read_provenance
 

@@ -17,9 +17,10 @@ import cutaway
 from cutaway.config import PositionConfig, TokenIds
 from cutaway.decode import Sampling, Session, Way, autoregressive, run
 from cutaway.errors import CutawayError
+from cutaway.finding import bundled_models, find, read_config
 from cutaway.lens.attending import attending
 from cutaway.lens.way import way
-from cutaway.lm import LM, bundled_models, find, load, read_config
+from cutaway.lm import LM, load
 from cutaway.model import Call, visibility
 from cutaway.runtime.attend import fused
 from cutaway.text import train_tokenizer
@@ -225,7 +226,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model_is_told_near_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.lm.bundled_models", lambda: {"stories": tmp_path})
+    monkeypatch.setattr("cutaway.finding.bundled_models", lambda: {"stories": tmp_path})
     with pytest.raises(CutawayError, match=r"no model 'storys'.*Did you mean 'stories'\?"):
         find("storys")
     with pytest.raises(CutawayError, match=r"is no model: it holds neither a config\.json nor a run"):

@@ -10,7 +10,7 @@ import torch
 
 import cutaway
 from cutaway.decode import Sampling, Session, autoregressive, run
-from cutaway.lm import find
+from cutaway.finding import find
 
 
 def ours(model: str, prompt: str, num_tokens: int) -> Callable[[], dict[str, Any]]:

@@ -231,7 +231,7 @@ def test_memory_and_disk_are_checked_first(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_start_has_stages(match: Match, log: list[tuple[str, str]]) -> None:
     found = start.measure_start(SMALL, 8, 1, starts=2, open_side=match.open_side)
-    assert list(found.stages) == ["load", "quantise", "first_token"]
+    assert list(found.stages) == ["load", "first_token"]
     assert min(found.stages.values()) > 0
     assert len(found.seconds) == 2
     assert [name for name, method in log if method == "start"] == ["Start"] * 3, "one to warm up"

@@ -166,7 +166,7 @@ def test_the_model_left_out_is_the_bundled_one_with_a_template(
     place: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("hi\n"))
-    monkeypatch.setattr("cutaway.lm.bundled_models", lambda: {"talker": Path(place)})
+    monkeypatch.setattr("cutaway.finding.bundled_models", lambda: {"talker": Path(place)})
     assert main(["chat", *WORDS]) == 2
     assert "No bundled model was trained on conversations" in capsys.readouterr().err
     template = Path(place) / "chat_template.jinja"

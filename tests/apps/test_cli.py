@@ -182,7 +182,7 @@ def test_a_mistake_is_one_message(words: tuple[str, ...], message: str, run: str
 
 
 def test_a_misspelt_model_is_told_the_nearest(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("cutaway.lm.bundled_models", lambda: {"stories": tmp_path})
+    monkeypatch.setattr("cutaway.finding.bundled_models", lambda: {"stories": tmp_path})
     assert "Did you mean 'stories'?" in ask(capsys, "generate", "storys", "Once", code=2)
 
 

@@ -9,7 +9,8 @@ import pytest
 from cutaway.apps.cli import main
 from cutaway.apps.cli.convert import KINDS
 from cutaway.errors import CutawayError
-from cutaway.lm import find, load
+from cutaway.finding import find
+from cutaway.lm import load
 from cutaway.weights.gguf import WRITABLE, save
 from cutaway.weights.gguf.reader import GgufFile
 from cutaway.weights.provenance import read_provenance

@@ -336,7 +336,7 @@ def test_numbers_have_a_true_minus_and_no_minus_zero() -> None:
 def test_the_demo_ends_with_what_to_type(
     directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cutaway.lm.bundled_models", lambda: {"stories": directory})
+    monkeypatch.setattr("cutaway.finding.bundled_models", lambda: {"stories": directory})
     target = tmp_path / "demo.html"
     assert main(["demo", "--out", str(target)]) == 0
     printed = capsys.readouterr().out

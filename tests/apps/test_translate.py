@@ -111,7 +111,7 @@ def test_another_job_is_not_gone_on_with(model: str, file: Path, capsys: Capture
 
 
 def test_without_a_bundled_translator_one_is_asked_for(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.lm.bundled_models", dict)
+    monkeypatch.setattr("cutaway.finding.bundled_models", dict)
     assert main(["translate", "Guten Morgen"]) == 2
     assert "No bundled model translates" in capsys.readouterr().err
 

@@ -24,6 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("data", "weights", "objectives", "runtime"),
     ("decode",),
     ("lens", "train"),
+    ("finding",),
     ("lm",),
     (ROOT_PACKAGE,),  # the package itself, which hands on the names of lm
     ("tasks",),

@@ -11,7 +11,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from cutaway.lm import LM, bundled_models, load
+from cutaway.finding import bundled_models
+from cutaway.lm import LM, load
 from cutaway.text import train_tokenizer
 from tests import tiny
 from tests.weights.theirs import random

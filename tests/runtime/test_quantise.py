@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from cutaway.model.adapter import adapters, detach, merge
 from cutaway.model.projection import Projection
 from cutaway.runtime.attend import fused
 from cutaway.runtime.kernels import NativeProjection, accelerate
-from cutaway.runtime.quantise import quantise
+from cutaway.runtime.quantise import Rounding, quantise
 from cutaway.runtime.quantised.projection import IntegerProjection, QuantisedProjection
 from cutaway.weights import checkpoint
+from cutaway.weights.opening import open_model
 from tests import tiny
 from tests.model.test_adapter import trained
 from tests.weights import gguf_files
@@ -191,6 +193,34 @@ def test_opened_in_fewer_bits(bits: int, tmp_path: Path) -> None:
     half = load(tmp_path / "model", bits=bits, dtype=torch.bfloat16)
     assert half.logits(IDS).dtype is torch.bfloat16
     assert (half.logits(IDS).float() - opened.logits(IDS)).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("stack", [None, tiny.stack(), *STACKS.values()], ids=["gguf", "plain", *STACKS])
+def test_a_weight_is_rounded_before_the_next_is_read(stack: StackConfig | None, tmp_path: Path) -> None:
+    """So that no more than a layer's own share of a tensor is ever held in full; and what comes of it is what came before."""
+    held: list[int] = []
+    place = tmp_path / "model"
+    if stack is None:
+        place = gguf_files.saved(tmp_path, "f16")
+    else:
+        checkpoint.save(place, tiny.model(tiny.config(decoder=stack)))
+
+    def watcher(model: Transformer) -> Callable[[nn.Module], None]:
+        rounding = Rounding(model, 8)
+
+        def told(module: nn.Module) -> None:
+            held.append(sum(not each.weight.is_meta for each in rounding.left() if isinstance(each, Projection)))
+            rounding.take(module)
+
+        return told
+
+    opened = open_model(place, torch.float32, watcher).model
+    assert 0 < max(held) <= 3  # q, k and v may lie in one tensor
+    after = open_model(place).model
+    quantise(after, 8)
+    assert [name for name, _ in opened.named_modules()] == [name for name, _ in after.named_modules()]
+    for name, tensor in after.state_dict().items():
+        assert torch.equal(opened.state_dict()[name], tensor), name
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("q8_0", 8), ("q4_0", 4)])

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from torch import Tensor
@@ -291,7 +290,11 @@ def test_under_sanitizers(lanes: int | None, tmp_path: Path) -> None:
     sources = [str(Path(__file__).with_name("sanitised.cpp")), *(str(build.HERE / f"{unit}.cpp") for unit in UNITS)]
     program = tmp_path / "sanitised"
     flags = ["-O0", "-g0", "-w", "-std=c++17", "-march=x86-64-v3", "-fopenmp", "-fsanitize=address,undefined"]
-    flags += ["-fno-sanitize-recover=all", "-DINSTRUCTIONS=here", *([] if lanes is None else [f"-DLANES={lanes}", "-DROWS=12"])]
+    flags += [
+        "-fno-sanitize-recover=all",
+        "-DINSTRUCTIONS=here",
+        *([] if lanes is None else [f"-DLANES={lanes}", "-DROWS=12"]),
+    ]
     made = subprocess.run(["g++", *flags, *sources, "-o", str(program)], check=False, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "ASAN_OPTIONS": "detect_leaks=0"}

@@ -10,8 +10,8 @@ import pytest
 
 from cutaway.apps.cli import main
 from cutaway.errors import CutawayError
-from cutaway.lm import bundled_models, load
-from cutaway.runtime.quantise import quantise
+from cutaway.finding import bundled_models
+from cutaway.lm import load
 from cutaway.runtime.quantised import kernels
 from cutaway.tasks import bits as tasks
 from cutaway.tasks.bits import RECORD, Cost, keep_cost, measure_cost, usual_bits
@@ -105,11 +105,10 @@ def test_generate_and_chat_follow_the_option_and_the_record(
 ) -> None:
     asked: list[int] = []
 
-    def watched(model: object, bits: int) -> None:
+    def watched(bits: int) -> None:
         asked.append(bits)
-        quantise(model, bits)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("cutaway.lm.prepare", watched)
+    monkeypatch.setattr("cutaway.lm.check_bits", watched)
     monkeypatch.setattr(tasks, "integers", lambda: kernels.Product(print, "avx2", {}))
     words = ("generate", str(place), "The cat", "--max-tokens", "3")
     ask(capsys, *words)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cutaway.errors import CutawayError
-from cutaway.lm import load, read_config
+from cutaway.finding import read_config
+from cutaway.lm import load
 from cutaway.model.adapter import adapters, merge
 from cutaway.train.recipe import Recipe, load_recipe
 

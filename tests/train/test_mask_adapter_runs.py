@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from cutaway.apps.cli import main
 from cutaway.decode import Sampling, Session, name_of, natural, replay, run
 from cutaway.errors import CutawayError
-from cutaway.lm import load, read_config
+from cutaway.finding import read_config
+from cutaway.lm import load
 from cutaway.model.adapter import adapters
 from cutaway.model.masks import mask_embedding
 from cutaway.text import SpecialPlan, train_tokenizer

@@ -14,7 +14,7 @@ from huggingface_hub import errors
 
 import cutaway
 from cutaway.errors import CutawayError
-from cutaway.lm import bundled_models
+from cutaway.finding import bundled_models
 from cutaway.weights import hub
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cutaway.lm import bundled_models, load
+from cutaway.finding import bundled_models
+from cutaway.lm import load
 from cutaway.weights import checkpoint, gguf
 from cutaway.weights.provenance import read_provenance
 from tests import tiny

@@ -16,7 +16,6 @@ from torch import nn
 from ..errors import CutawayError
 from ..model.feedforward import Experts
 from ..model.projection import Projection
-from .kernels import accelerate
 from .quantised.projection import HalfProjection, IntegerProjection, QuantisedProjection
 
 FULL = 32
@@ -29,12 +28,6 @@ def check_bits(bits: int) -> None:
         raise CutawayError(f"bits is {bits}. Weights are kept in {', '.join(map(str, BITS[:-1]))} or {BITS[-1]} bits.")
 
 
-def prepare(model: nn.Module, bits: int) -> None:
-    """What is done with an opened model before it runs: native kernels, and so many bits. Raises as `quantise` does."""
-    accelerate(model)
-    quantise(model, bits)
-
-
 def quantise(model: nn.Module, bits: int) -> None:
     """Replace every projection by one with a weight of so many bits, at the same path. 32 changes nothing.
 
@@ -42,22 +35,35 @@ def quantise(model: nn.Module, bits: int) -> None:
     already (a second rounding would add to the first: open it anew), and for weights that are not finite.
     """
     check_bits(bits)
-    if bits == FULL:
-        return
-    if any(isinstance(module, QuantisedProjection) for module in model.modules()):
-        raise CutawayError("The model is quantised already. Open it anew, and ask for other bits there.")
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, Projection) and not (isinstance(module, Experts) and child is module.router):
-                places.setdefault(id(child), []).append((module, name))
-    for owners in places.values():  # one after another: each weight in full is gone before the next is rounded
-        owner, name = owners[0]
-        smaller = _smaller(owner.get_submodule(name), bits)
-        for owner, name in owners:
-            setattr(owner, name, smaller)
+    if bits != FULL:
+        rounding = Rounding(model, bits)
+        for projection in rounding.left():
+            rounding.take(projection)
 
 
-def _smaller(projection: nn.Module, bits: int) -> QuantisedProjection:
-    assert isinstance(projection, Projection), "quantise looks for those"
-    return HalfProjection(projection) if bits == 16 else IntegerProjection(projection, bits)
+class Rounding:
+    """The projections of a model, each to be rounded at its time: when a model is opened, as soon as its numbers were read."""
+
+    def __init__(self, model: nn.Module, bits: int) -> None:
+        """Raises CutawayError for a model that is quantised already."""
+        if any(isinstance(module, QuantisedProjection) for module in model.modules()):
+            raise CutawayError("The model is quantised already. Open it anew, and ask for other bits there.")
+        self.bits = bits
+        self._owners: dict[nn.Module, list[tuple[nn.Module, str]]] = {}
+        for module in model.modules():
+            for name, child in module.named_children():
+                if isinstance(child, Projection) and not (isinstance(module, Experts) and child is module.router):
+                    self._owners.setdefault(child, []).append((module, name))
+
+    def left(self) -> list[nn.Module]:
+        """What is not rounded yet."""
+        return list(self._owners)
+
+    def take(self, module: nn.Module) -> None:
+        """Round it, where it is such a projection, and put the smaller one into its places; the weight in full is then gone."""
+        owners = self._owners.pop(module, [])
+        if owners:
+            assert isinstance(module, Projection), "only those have owners"
+            smaller = HalfProjection(module) if self.bits == 16 else IntegerProjection(module, self.bits)
+            for owner, name in owners:
+                setattr(owner, name, smaller)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CutawayError
-from ..lm import LM, find
+from ..finding import find
+from ..lm import LM
 from ..runtime.quantise import FULL, quantise
 from ..runtime.quantised.kernels import integers
 from ..weights.adapter_settings import is_adapter

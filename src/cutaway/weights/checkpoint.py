@@ -24,7 +24,7 @@ from .families import Family, family_of, find_family
 from .files import read_json
 from .layout import join, split, stored_shape
 from .names import Mapped, expand
-from .places import Places, settle_tables
+from .places import Places, Watcher, settle_tables
 from .settle import settle_knobs, settle_names
 from .shards import WEIGHTS, Shards, open_shards
 from .tensor_file import write_tensors
@@ -100,8 +100,8 @@ def read_metadata(directory: Path) -> dict[str, str]:
         return shards.metadata()
 
 
-def load(directory: Path, dtype: torch.dtype = torch.float32) -> Transformer:
-    """The model of a checkpoint, every parameter in `dtype`, ready to run or to train on.
+def load(directory: Path, dtype: torch.dtype = torch.float32, watcher: Watcher | None = None) -> Transformer:
+    """The model of a checkpoint, every parameter in `dtype`, ready to run or to train on. watcher: see `Watcher`.
 
     What config.json leaves open, the tensors say (see settle). A table of positions is what the file holds: where config.json
     promises sinusoids and the file's table is another (it was trained on elsewhere, say), the table counts, and the model's
@@ -117,7 +117,7 @@ def load(directory: Path, dtype: torch.dtype = torch.float32) -> Transformer:
         settled = settle_tables(model, lambda name: _read(mapped, name, shards))
         if settled != config:
             model, mapped = _planned(family, settled, shards)
-        _fill(model, mapped, shards, dtype)
+        _fill(model, mapped, shards, dtype, watcher)
     return model.eval()
 
 
@@ -151,8 +151,10 @@ def _read(mapped: list[Mapped], name: str, shards: Shards) -> Tensor | None:
     return next((shards.read(entry.theirs) for entry in mapped if entry.ours == (name,)), None)
 
 
-def _fill(model: Transformer, mapped: list[Mapped], shards: Shards, dtype: torch.dtype) -> None:
-    places = Places(model)
+def _fill(
+    model: Transformer, mapped: list[Mapped], shards: Shards, dtype: torch.dtype, watcher: Watcher | None
+) -> None:
+    places, told = Places(model), watcher(model) if watcher else lambda _: None
     otherwise = f"in {shards.place} (read as {dtype}). The weights are damaged, or too large for this type."
     dtypes = {entry.theirs: places.dtype(entry.ours[0], dtype) for entry in mapped}
     copied = {
@@ -167,3 +169,5 @@ def _fill(model: Transformer, mapped: list[Mapped], shards: Shards, dtype: torch
         for name, part in zip(entry.ours, parts, strict=True):
             put = places.put(name, part, dtypes[entry.theirs], is_borrowed=is_copied)
             check_numbers(entry.theirs, put, otherwise)
+        for module in {module: None for name in entry.ours for module in places.filled(name)}:
+            told(module)

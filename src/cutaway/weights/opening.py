@@ -10,15 +10,19 @@ from ..config import ModelConfig
 from ..text import ChatTemplate, Tokenizer, find_tokenizer, read_chat_template
 from . import checkpoint, gguf
 from .gguf import Opened
+from .places import Watcher
 
 GGUF = ".gguf"
 
 
-def open_model(place: Path, dtype: torch.dtype = torch.float32) -> Opened:
-    """Read the weights into `dtype`, and the tokenizer where there is one. Raises CutawayError as both forms' `load` do."""
+def open_model(place: Path, dtype: torch.dtype = torch.float32, watcher: Watcher | None = None) -> Opened:
+    """Read the weights into `dtype`, and the tokenizer where there is one.
+
+    watcher: see `Watcher`. Raises CutawayError as both forms' `load` do.
+    """
     if place.suffix == GGUF:
-        return gguf.load(place, dtype)
-    model = checkpoint.load(place, dtype)
+        return gguf.load(place, dtype, watcher)
+    model = checkpoint.load(place, dtype, watcher)
     return Opened(model, Tokenizer.load(place) if find_tokenizer(place) is not None else None)
 
 

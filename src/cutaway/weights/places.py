@@ -19,6 +19,9 @@ from ..model.adapter import adapters
 from ..model.embedding import PositionTable
 from ..model.projection import Projection
 
+# What is told of each module of a model that is being read, as soon as it has its numbers.
+Watcher = Callable[[Transformer], Callable[[nn.Module], None]]
+
 
 class Places:
     """All that a checkpoint holds of a model. tensors: by name; a tied head is the embedding, once."""
@@ -43,6 +46,11 @@ class Places:
                 name = names.setdefault(id(tensor), f"{path}.{key}")
                 self.tensors[name] = tensor
                 self._owners.setdefault(name, []).append((module, key))
+
+    def filled(self, name: str) -> list[nn.Module]:
+        """The modules that hold a tensor that was put, where it was the last that they waited for; they are let go."""
+        owners = [module for module, _ in self._owners.pop(name)]
+        return [module for module in owners if not any(tensor.is_meta for tensor in _own(module).values())]
 
     def dtype(self, name: str, wanted: torch.dtype) -> torch.dtype:
         """The type in which a tensor is kept: a parameter in the one that is wanted, a fixed table in fp32."""

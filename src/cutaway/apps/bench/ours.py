@@ -15,6 +15,7 @@ from ...lm import load
 from ...model import Call
 from ...model.visibility import causal
 from ...runtime.attend import fused
+from ...runtime.memory import keep_freed_memory
 from ...weights import checkpoint, gguf
 from ...weights.families import explain_misfit
 from .measure import Turn, kept_size, take_turn
@@ -28,6 +29,7 @@ class Ours:
     """A model in full precision, until it is asked for in fewer bits."""
 
     def __init__(self, name: str, threads: int) -> None:
+        keep_freed_memory()  # as the command line does
         torch.set_num_threads(threads)
         self.model = model_of(name)
 
@@ -66,17 +68,16 @@ class Start:
     """A process that has imported everything and opened nothing."""
 
     def __init__(self, threads: int) -> None:
+        keep_freed_memory()  # as the command line does
         torch.set_num_threads(threads)
 
     def start(self, name: str, bits: int) -> dict[str, float]:
-        """Seconds of each stage from a name to the first token: load, quantise, first_token."""
+        """Seconds of each stage from a name to the first token: load, first_token."""
         ends = [time.perf_counter()]
-        model = load(name).model
-        ends.append(time.perf_counter())
-        in_bits(model, bits)
+        model = load(name, bits=bits).model
         ends.append(time.perf_counter())
         source = [0] * PROMPT if model.config.has_cross else None
         Session(model, source_ids=source).extend([0] if source else [0] * PROMPT)
         ends.append(time.perf_counter())
-        stages = ("load", "quantise", "first_token")
+        stages = ("load", "first_token")
         return {stage: end - begin for stage, (begin, end) in zip(stages, pairwise(ends), strict=True)}

@@ -13,7 +13,8 @@ import torch
 from ...config import AttentionConfig, FeedForwardConfig, ModelConfig, NormConfig, PositionConfig, StackConfig
 from ...cost import memory_bytes
 from ...errors import CutawayError
-from ...lm import load, read_config
+from ...finding import read_config
+from ...lm import load
 from ...model import Transformer
 from ...runtime.kernels import accelerate
 from ...runtime.roofline import available_memory

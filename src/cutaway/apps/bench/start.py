@@ -22,7 +22,7 @@ STARTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """stages: seconds of load, quantise and first_token, the medians of some starts; seconds: of each start, whole."""
+    """stages: seconds of load and first_token, the medians of some starts; seconds: of each start, whole."""
 
     name: str
     bits: int

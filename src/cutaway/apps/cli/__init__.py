@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ... import __version__
 from ...errors import CutawayError
+from ...runtime.memory import keep_freed_memory
 from . import (
     answer,
     bench,
@@ -54,6 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if "run" not in arguments:
         parser.print_help()
         return 0
+    keep_freed_memory()
     try:
         code = int(arguments.run(arguments) or 0)
         sys.stdout.flush()

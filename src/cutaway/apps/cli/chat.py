@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def bundled() -> str:
     """The bundled model that has a chat template. Raises CutawayError where none has."""
-    from ...lm import bundled_models
+    from ...finding import bundled_models
     from ...text.chat import TEMPLATE_FILE
 
     found = [name for name, place in bundled_models().items() if (place / TEMPLATE_FILE).is_file()]

@@ -139,7 +139,7 @@ def _tensors(lm: LM, arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    from ...lm import find, read_config
+    from ...finding import find, read_config
     from ...weights.provenance import read_provenance
     from ..inspect import card
 

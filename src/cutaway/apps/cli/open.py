@@ -51,10 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C. The page comes at once, what it shows as soon as the model is open."""
     import webbrowser
 
-    from ...runtime.memory import keep_freed_memory
     from ..microscope.opening import Opening
 
-    keep_freed_memory()
     opening = Opening(lambda: _opened(arguments.model, arguments.also, arguments.text))
     token = token_of(arguments.host, arguments.token)
     with listen(opening, arguments.host, arguments.port, token) as server:

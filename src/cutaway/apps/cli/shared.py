@@ -168,7 +168,7 @@ def _standard_input() -> str:
 
 def is_model(word: str) -> bool:
     """Whether a word names a model on this machine, without opening or fetching it."""
-    from ...lm import bundled_models
+    from ...finding import bundled_models
 
     path = Path(word).expanduser()
     return word in bundled_models() or any(os.path.isfile(path / name) for name in ("config.json", "recipe.json"))

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; Ctrl-C saves and leaves, and a second one leaves at once."""
-    from ...lm import find
+    from ...finding import find
     from ...train.display import Display
     from ...train.loop import Trainer
     from ...train.recipe import load_recipe

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def bundled() -> str:
     """The bundled model that has an encoder and a decoder. Raises CutawayError where none has."""
-    from ...lm import bundled_models, read_config
+    from ...finding import bundled_models, read_config
 
     found = [name for name in bundled_models() if read_config(name).has_cross]
     if not found:

@@ -17,8 +17,9 @@ from pathlib import Path
 from ...config import ModelConfig
 from ...cost import num_parameters
 from ...errors import CutawayError, near
+from ...finding import bundled_models, read_config
 from ...lens.words import Words
-from ...lm import LM, bundled_models, load, read_config
+from ...lm import LM, load
 from ...text import Tokenizer
 from ...train.run_directory import complete_checkpoints
 from .numbers import numbers

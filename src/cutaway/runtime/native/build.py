@@ -41,7 +41,7 @@ FLOATS = ("avx2", "avx512", "neon")
 OTHERWISE: dict[str, tuple[str, ...]] = {
     "integers": ("avx2", "avx512vnni"),
     "halves": ("avx2", "avx512"),
-    "rounding": ("avx2",),
+    "rounding": ("avx2", "avx512"),
     "processor": ("avx2",),
 }
 

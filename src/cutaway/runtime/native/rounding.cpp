@@ -23,7 +23,9 @@ INLINE vector code_of(vector w, vector inverse, limits l) {
 }
 
 INLINE vector as_halves(vector x) {
-#if defined(IS_MODEL) || LANES != 8
+#if LANES == 16 && defined(__AVX512F__)
+    return (vector)_mm512_cvtph_ps(_mm512_cvtps_ph((__m512)x, 0));
+#elif LANES != 8
     for (int lane = 0; lane < LANES; lane++) x[lane] = _cvtsh_ss(_cvtss_sh(x[lane], 0));
     return x;
 #else

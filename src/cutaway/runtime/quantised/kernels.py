@@ -139,9 +139,10 @@ def rounded_tiles(weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
 @functools.cache
 def rounder() -> Callable[..., None] | None:
     """The native rounding of weights, where it runs and rounds as `rounded` does."""
-    if not sets():
+    instructions = next((name for name in sets() if name in OTHERWISE["rounding"]), None)
+    if instructions is None:
         return None
-    function: Callable[..., None] = ctypes.CDLL(str(LIBRARY)).cutaway_round_weights_avx2
+    function: Callable[..., None] = ctypes.CDLL(str(LIBRARY))[f"cutaway_round_weights_{instructions}"]
     function.argtypes, function.restype = ROUNDING, None  # type: ignore[attr-defined]
     weight = _given(35, 67, 1)
     for bits in (8, 4):

@@ -79,7 +79,8 @@ def rounded_inputs(x: Tensor) -> Tensor:
 
 def factor_of(weight: Tensor, bits: int) -> float:
     """A power of two over which every scale that may be found lies within fp16. Raises CutawayError as `rounded` does."""
-    largest = float(weight.abs().max()) if weight.numel() else 0.0
+    least, most = weight.aminmax() if weight.numel() else (0.0, 0.0)  # without a second tensor, as `abs` would make
+    largest = max(-float(least), float(most))
     if not math.isfinite(largest):
         raise CutawayError("A weight is not finite, and has no rounding to 8 or 4 bits. The checkpoint is damaged.")
     largest_scale = largest / min(abs(tried) for tried in TRIED[bits])

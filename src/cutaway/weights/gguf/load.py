@@ -19,7 +19,7 @@ from ..check import check_names, check_numbers, check_size
 from ..families import Family
 from ..layout import split, stored_shape
 from ..names import Mapped
-from ..places import Places, settle_tables
+from ..places import Places, Watcher, settle_tables
 from .architecture import Architecture
 from .describe import name_table, read_description
 from .reader import GgufFile
@@ -36,8 +36,8 @@ class Opened:
     tokenizer: Tokenizer | None
 
 
-def load(path: Path, dtype: torch.dtype = torch.float32) -> Opened:
-    """The model of a file, every parameter in `dtype`, and its tokenizer.
+def load(path: Path, dtype: torch.dtype = torch.float32, watcher: Watcher | None = None) -> Opened:
+    """The model of a file, every parameter in `dtype`, and its tokenizer. watcher: see `Watcher`.
 
     Raises CutawayError, naming the file and the fault, for a file that is missing, cut, of an architecture or kind of numbers
     that Cutaway does not know, or whose tensors are missing, too many, misshapen or not finite.
@@ -50,7 +50,7 @@ def load(path: Path, dtype: torch.dtype = torch.float32) -> Opened:
         settled = settle_tables(model, lambda name: file.read(_theirs(mapped, name)))
         if settled != config:
             model, mapped = _planned(architecture, family, settled, file)
-        _fill(model, mapped, file, dtype)
+        _fill(model, mapped, file, dtype, watcher)
     return Opened(model.eval(), tokenizer)
 
 
@@ -79,8 +79,10 @@ def _theirs(mapped: list[Mapped], name: str) -> str:
     return next(entry.theirs for entry in mapped if entry.ours == (name,))
 
 
-def _fill(model: Transformer, mapped: list[Mapped], file: GgufFile, dtype: torch.dtype) -> None:
-    places = Places(model)
+def _fill(
+    model: Transformer, mapped: list[Mapped], file: GgufFile, dtype: torch.dtype, watcher: Watcher | None
+) -> None:
+    places, told = Places(model), watcher(model) if watcher else lambda _: None
     otherwise = f"in {file.place} (read as {dtype}). The weights are damaged, or too large for this type."
     turned = [file.entries[entry.theirs].num_numbers for entry in mapped if entry.layout]
     # What lies differently in the file passes through one buffer: fresh memory for each would leave holes in the heap.
@@ -93,3 +95,5 @@ def _fill(model: Transformer, mapped: list[Mapped], file: GgufFile, dtype: torch
         for name, part in zip(entry.ours, parts, strict=True):
             put = places.put(name, part, kept, is_borrowed=is_turned)
             check_numbers(entry.theirs, put, otherwise)
+        for module in {module: None for name in entry.ours for module in places.filled(name)}:
+            told(module)
