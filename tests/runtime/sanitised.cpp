@@ -10,7 +10,7 @@ extern "C" {
 void cutaway_product_rounded_here(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float *, const uint8_t *, const uint16_t *, float, const float *,
                                   float *, int, int);
 void cutaway_product_halves_here(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float *, const uint16_t *, const float *, float *, int);
-void cutaway_round_weights_here(ptrdiff_t, ptrdiff_t, const float *, float, const float *, int, uint8_t *, uint16_t *, int, int);
+void cutaway_round_weights_here(ptrdiff_t, ptrdiff_t, const void *, int, float, const float *, int, uint8_t *, uint16_t *, int, int);
 }
 
 static uint32_t state = 1;
@@ -42,7 +42,10 @@ static int check(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, int bits) {
         union { float number; uint32_t bits; } each = {drawn()};
         halves.at[i] = each.bits >> 16;
     }
-    cutaway_round_weights_here(columns, depth, weight.at, 1, tried, 2, codes.at, scales.at, bits, 2);
+    room<uint16_t> upper(columns * depth);
+    for (ptrdiff_t i = 0; i < columns * depth; i++) upper.at[i] = (uint16_t)(drawn() * 16000 + 16000);  // positive and finite in bf16
+    cutaway_round_weights_here(columns, depth, upper.at, 1, 1, tried, 2, codes.at, scales.at, bits, 2);
+    cutaway_round_weights_here(columns, depth, weight.at, 0, 1, tried, 2, codes.at, scales.at, bits, 2);
     cutaway_product_rounded_here(rows, columns, depth, x.at, codes.at, scales.at, 1, bias.at, out.at, bits, 2);
     for (ptrdiff_t r = 0; r < rows; r++) {
         cutaway_product_rounded_here(1, columns, depth, x.at + r * depth, codes.at, scales.at, 1, bias.at, one.at, bits, 1);

@@ -59,11 +59,15 @@ class Rounding:
         """What is not rounded yet."""
         return list(self._owners)
 
-    def take(self, module: nn.Module) -> None:
-        """Round it, where it is such a projection, and put the smaller one into its places; the weight in full is then gone."""
+    def take(self, module: nn.Module) -> bool:
+        """Round it, where it is such a projection, and put the smaller one into its places; the weight in full is then gone.
+
+        Returns whether it was one.
+        """
         owners = self._owners.pop(module, [])
         if owners:
             assert isinstance(module, Projection), "only those have owners"
             smaller = HalfProjection(module) if self.bits == 16 else IntegerProjection(module, self.bits)
             for owner, name in owners:
                 setattr(owner, name, smaller)
+        return bool(owners)

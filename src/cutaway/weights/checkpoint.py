@@ -24,7 +24,7 @@ from .families import Family, family_of, find_family
 from .files import read_json
 from .layout import join, split, stored_shape
 from .names import Mapped, expand
-from .places import Places, Watcher, settle_tables
+from .places import HALVES, Places, Watcher, settle_tables
 from .settle import settle_knobs, settle_names
 from .shards import WEIGHTS, Shards, open_shards
 from .tensor_file import write_tensors
@@ -154,9 +154,14 @@ def _read(mapped: list[Mapped], name: str, shards: Shards) -> Tensor | None:
 def _fill(
     model: Transformer, mapped: list[Mapped], shards: Shards, dtype: torch.dtype, watcher: Watcher | None
 ) -> None:
-    places, told = Places(model), watcher(model) if watcher else lambda _: None
+    places, told = Places(model), watcher and watcher(model)
     otherwise = f"in {shards.place} (read as {dtype}). The weights are damaged, or too large for this type."
     dtypes = {entry.theirs: places.dtype(entry.ours[0], dtype) for entry in mapped}
+    if told:
+        stored_types = {
+            entry.theirs: shards.entries[entry.theirs].dtype for entry in mapped if places.are_matrices(entry.ours)
+        }
+        dtypes |= {name: kind for name, kind in stored_types.items() if kind in HALVES}
     copied = {
         entry.theirs for entry in mapped if entry.layout or shards.entries[entry.theirs].dtype != dtypes[entry.theirs]
     }
@@ -169,5 +174,5 @@ def _fill(
         for name, part in zip(entry.ours, parts, strict=True):
             put = places.put(name, part, dtypes[entry.theirs], is_borrowed=is_copied)
             check_numbers(entry.theirs, put, otherwise)
-        for module in {module: None for name in entry.ours for module in places.filled(name)}:
-            told(module)
+        if told:
+            places.tell(entry.ours, dtype, told)

@@ -5,7 +5,7 @@ A checkpoint holds every parameter, and every table of positions, the sinusoidal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,9 @@ from ..model.adapter import adapters
 from ..model.embedding import PositionTable
 from ..model.projection import Projection
 
-# What is told of each module of a model that is being read, as soon as it has its numbers.
-Watcher = Callable[[Transformer], Callable[[nn.Module], None]]
+# What is told of each module of a model that is being read, as soon as it has its numbers, and says whether it took them.
+Watcher = Callable[[Transformer], Callable[[nn.Module], bool]]
+HALVES = (torch.bfloat16, torch.float16)
 
 
 class Places:
@@ -47,10 +48,22 @@ class Places:
                 self.tensors[name] = tensor
                 self._owners.setdefault(name, []).append((module, key))
 
-    def filled(self, name: str) -> list[nn.Module]:
-        """The modules that hold a tensor that was put, where it was the last that they waited for; they are let go."""
-        owners = [module for module, _ in self._owners.pop(name)]
-        return [module for module in owners if not any(tensor.is_meta for tensor in _own(module).values())]
+    def tell(self, names: Sequence[str], dtype: torch.dtype, told: Callable[[nn.Module], bool]) -> None:
+        """That these were put: of each module that waited for no more. What is not taken is kept in `dtype`."""
+        for module in {module: None for name in names for module, _ in self._owners.pop(name)}:
+            if (
+                any(tensor.is_meta for tensor in _own(module).values())
+                or told(module)
+                or not isinstance(module, Projection)
+            ):
+                continue
+            if module.weight.dtype in HALVES and module.weight.dtype != dtype:
+                module.weight = nn.Parameter(module.weight.detach().to(dtype))
+
+    def are_matrices(self, names: Sequence[str]) -> bool:
+        """Whether these are weights of projections, and of nothing else: who is told may take them as they are stored."""
+        owners = [owner for name in names for owner in self._owners[name]]
+        return all(isinstance(module, Projection) and key == "weight" for module, key in owners)
 
     def dtype(self, name: str, wanted: torch.dtype) -> torch.dtype:
         """The type in which a tensor is kept: a parameter in the one that is wanted, a fixed table in fp32."""

@@ -6,6 +6,8 @@
 
 #include "bytes.h"
 
+#define REFINED 2  // times that least squares has a say
+
 typedef struct {
     vector error, with_codes, squares;  // Σ (w − s c)², Σ w c and Σ c²
 } sums;
@@ -43,20 +45,21 @@ INLINE sums sums_of(const vector w[GROUP], vector scale, limits l) {
     return s;
 }
 
-// For each output the best of what is tried, and of what least squares gives to each of those.
+// For each output the best of what is tried, and then, twice, what least squares gives to its codes, where that is better.
 static vector best_scales(const vector w[GROUP], const float *tried, int num_tried, limits l) {
-    vector largest = all(0), best = all(0), error = all(0);
+    vector largest = all(0), best = all(0);
+    sums found = {all(0), all(0), all(0)};
     for (int i = 0; i < GROUP; i++) {
         largest = choose(size_of(w[i]) > size_of(largest), w[i], largest);
-        error += w[i] * w[i];
+        found.error += w[i] * w[i];
     }
-    for (int t = 0; t < num_tried && most_of(error) > 0; t++) {
-        vector scale = as_halves(largest / tried[t]);
-        for (int fits = 0; fits < 2; fits++) {
-            const sums s = sums_of(w, scale, l);
-            best = choose(s.error < error, scale, best), error = least(error, s.error);
-            scale = as_halves(s.with_codes / most(all(1), s.squares));
-        }
+    for (int t = 0; t < num_tried + REFINED && most_of(found.error) > 0; t++) {
+        const vector scale = as_halves(t < num_tried ? largest / tried[t] : found.with_codes / most(all(1), found.squares));
+        const sums s = sums_of(w, scale, l);
+        const integers is_better = s.error < found.error;
+        best = choose(is_better, scale, best);
+        found = {choose(is_better, s.error, found.error), choose(is_better, s.with_codes, found.with_codes),
+                 choose(is_better, s.squares, found.squares)};
     }
     return best;
 }
@@ -80,11 +83,19 @@ static void round_lanes(const vector w[GROUP], const float *tried, int num_tried
     }
 }
 
-// weight: [rows, depth], finite, times `inverse` (one over the factor). codes, scales: tiles, of which all is written.
-extern "C" __attribute__((visibility("default"))) void PUBLIC(round_weights)(ptrdiff_t rows, ptrdiff_t depth, const float *weight,
-                                                                             float inverse, const float *tried, int num_tried,
-                                                                             uint8_t *codes, uint16_t *scales, int bits,
-                                                                             int num_threads) {
+INLINE float number_at(const float *weight, ptrdiff_t place) { return weight[place]; }
+
+// bf16 is the upper half of an fp32.
+INLINE float number_at(const uint16_t *weight, ptrdiff_t place) {
+    const uint32_t word = (uint32_t)weight[place] << 16;
+    float number;
+    memcpy(&number, &word, sizeof number);
+    return number;
+}
+
+template <class Number>
+static void round_all(ptrdiff_t rows, ptrdiff_t depth, const Number *weight, float inverse, const float *tried, int num_tried,
+                      uint8_t *codes, uint16_t *scales, int bits, int num_threads) {
     const ptrdiff_t tiles = (rows + OUTPUTS - 1) / OUTPUTS, groups = (depth + GROUP - 1) / GROUP;
 #pragma omp parallel for num_threads(num_threads) schedule(static)
     for (ptrdiff_t tile = 0; tile < tiles; tile++)
@@ -95,8 +106,19 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(round_weights)(ptr
                 vector w[GROUP];
                 for (int i = 0; i < GROUP; i++) w[i] = all(0);
                 for (ptrdiff_t r = 0; r < high; r++)
-                    for (ptrdiff_t i = 0; i < wide; i++) ((float *)&w[i])[r] = weight[(row + r) * depth + k + i] * inverse;
+                    for (ptrdiff_t i = 0; i < wide; i++) ((float *)&w[i])[r] = number_at(weight, (row + r) * depth + k + i) * inverse;
                 round_lanes(w, tried, num_tried, bits, codes + (place * GROUP * bits / 8 * OUTPUTS) + first * 4,
                             scales + place * OUTPUTS + first);
             }
+}
+
+// weight: [rows, depth] in fp32 or bf16, finite, times `inverse` (one over the factor). codes, scales: tiles, of which all is written.
+extern "C" __attribute__((visibility("default"))) void PUBLIC(round_weights)(ptrdiff_t rows, ptrdiff_t depth, const void *weight,
+                                                                             int is_half, float inverse, const float *tried,
+                                                                             int num_tried, uint8_t *codes, uint16_t *scales,
+                                                                             int bits, int num_threads) {
+    if (is_half)
+        round_all(rows, depth, (const uint16_t *)weight, inverse, tried, num_tried, codes, scales, bits, num_threads);
+    else
+        round_all(rows, depth, (const float *)weight, inverse, tried, num_tried, codes, scales, bits, num_threads);
 }

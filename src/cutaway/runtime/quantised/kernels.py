@@ -24,7 +24,7 @@ from .rounding import GROUP, TRIED, Rounded, factor_of, rounded, rounded_inputs
 from .tiles import OUTPUTS, QUAD, tiled, tiled_pairs, tiled_scales, untiled, untiled_scales
 
 INTEGERS = (*[SIZE] * 3, *[PLACE] * 3, c_float, *[PLACE] * 2, c_int, c_int)
-ROUNDING = (SIZE, SIZE, PLACE, c_float, PLACE, c_int, PLACE, PLACE, c_int, c_int)
+ROUNDING = (SIZE, SIZE, PLACE, c_int, c_float, PLACE, c_int, PLACE, PLACE, c_int, c_int)
 HALVES = (*[SIZE] * 3, *[PLACE] * 4, c_int)
 LADDER = ("avx2", "avx512", "avx512vnni")  # what a processor may have, in the order of asking
 FURTHER = LADDER[2]  # which the library itself must be asked for
@@ -155,12 +155,13 @@ def rounder() -> Callable[..., None] | None:
 
 
 def _rounded_natively(function: Callable[..., None], weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
-    factor, weight = factor_of(weight, bits), weight.float().contiguous()
+    is_half, factor = weight.dtype is torch.bfloat16, factor_of(weight, bits)
+    weight = (weight if is_half else weight.float()).contiguous()
     (d_out, d_in), tried = weight.shape, torch.tensor(TRIED[bits])
     tiles, groups = -(-d_out // OUTPUTS), -(-d_in // GROUP)
     codes = torch.empty(tiles, groups, bits, OUTPUTS, QUAD, dtype=torch.int8 if bits == 8 else torch.uint8)
     scales = torch.empty(tiles, groups, OUTPUTS, dtype=torch.float16)
-    places = weight.data_ptr(), 1 / factor, tried.data_ptr(), len(tried), codes.data_ptr(), scales.data_ptr()
+    places = weight.data_ptr(), is_half, 1 / factor, tried.data_ptr(), len(tried), codes.data_ptr(), scales.data_ptr()
     function(d_out, d_in, *places, bits, torch.get_num_threads())
     return codes, scales, factor
 

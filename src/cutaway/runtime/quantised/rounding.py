@@ -2,10 +2,10 @@
 
     w ≈ factor · scale · code        code: −127 … 127 at 8 bits, −8 … 7 at 4; scale: fp16, one per row and 32 inputs
 
-A code is the nearest to w / scale, so the scale alone is sought: of a handful of candidates, and of the one that least squares
-gives to each of their codes, s = Σ w c / Σ c², the one with the smallest squared error is kept, after its rounding to fp16. The
-first candidate is that of llama.cpp's format (Q8_0: the largest / 127; Q4_0: the largest / −8), so a matrix that was read from
-such blocks is found again without an error. factor is a power of two that keeps all scales of a matrix within fp16.
+A code is the nearest to w / scale, so the scale alone is sought: of a handful of candidates the one with the smallest squared
+error, after its rounding to fp16, and then, twice, the one that least squares gives to its codes, s = Σ w c / Σ c², where that is
+better. The first candidate is that of llama.cpp's format (Q8_0: the largest / 127; Q4_0: the largest / −8), so a matrix that was
+read from such blocks is found again without an error. factor is a power of two that keeps all scales of a matrix within fp16.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ LIMITS = {8: (-127, 127), 4: (-8, 7)}  # codes
 # What the largest number of a group is taken for. At 4 bits the range has one more code below zero than above it.
 TRIED = {
     8: (127.0, 125.5, 123.5),
-    4: (-8.0, -7.0, -9.0, 7.0, 8.0, -7.5, -8.5, 7.5, -6.0, 6.0, -5.0, 5.0),
+    4: (-8.0, -7.0, -9.0, 7.0, -7.5, -8.5, 7.5),
 }
+REFINED = 2  # times that least squares has a say
 LARGEST = 2.0**15  # the scales of a matrix, over its factor, stay below: fp16 ends at 65,504
 SMALLEST_FACTOR = 2.0**-100  # below, a factor times a scale would leave fp32
 LEAST = 2.0**-120  # of x: what is nowhere larger is taken for zero, since 127 over it must stay a number
@@ -94,15 +95,14 @@ def _search(groups: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     largest = groups.gather(2, groups.abs().argmax(2, keepdim=True)).squeeze(2)
     best = torch.zeros_like(largest)
     codes, error = _coded(groups, best, bits)
-    for tried in TRIED[bits]:
-        scales = (largest / tried).half().float()
-        for _ in range(2):
-            new, new_error = _coded(groups, scales, bits)
-            is_better = new_error < error
-            best = torch.where(is_better, scales, best)
-            codes = torch.where(is_better.unsqueeze(2), new, codes)
-            error = torch.where(is_better, new_error, error)
-            scales = ((groups * new).sum(2) / new.square().sum(2).clamp(min=1)).half().float()
+    for tried in (*TRIED[bits], *[None] * REFINED):
+        fitted = (groups * codes).sum(2) / codes.square().sum(2).clamp(min=1) if tried is None else largest / tried
+        scales = fitted.half().float()
+        new, new_error = _coded(groups, scales, bits)
+        is_better = new_error < error
+        best = torch.where(is_better, scales, best)
+        codes = torch.where(is_better.unsqueeze(2), new, codes)
+        error = torch.where(is_better, new_error, error)
     return codes.to(torch.int8), best.half()
 
 

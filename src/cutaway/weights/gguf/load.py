@@ -82,7 +82,7 @@ def _theirs(mapped: list[Mapped], name: str) -> str:
 def _fill(
     model: Transformer, mapped: list[Mapped], file: GgufFile, dtype: torch.dtype, watcher: Watcher | None
 ) -> None:
-    places, told = Places(model), watcher(model) if watcher else lambda _: None
+    places, told = Places(model), watcher and watcher(model)
     otherwise = f"in {file.place} (read as {dtype}). The weights are damaged, or too large for this type."
     turned = [file.entries[entry.theirs].num_numbers for entry in mapped if entry.layout]
     # What lies differently in the file passes through one buffer: fresh memory for each would leave holes in the heap.
@@ -95,5 +95,5 @@ def _fill(
         for name, part in zip(entry.ours, parts, strict=True):
             put = places.put(name, part, kept, is_borrowed=is_turned)
             check_numbers(entry.theirs, put, otherwise)
-        for module in {module: None for name in entry.ours for module in places.filled(name)}:
-            told(module)
+        if told:
+            places.tell(entry.ours, dtype, told)
