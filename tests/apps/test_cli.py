@@ -15,8 +15,10 @@ import pytest
 
 import cutaway
 from cutaway.apps.cli import COMMANDS, main
+from cutaway.apps.cli.train import words_to_try
 from cutaway.lm import load
 from cutaway.tasks.evaluate import evaluate
+from cutaway.train.recipe import load_recipe
 from tests.train import runs
 
 Capture = pytest.CaptureFixture[str]
@@ -252,3 +254,19 @@ def test_a_reader_that_leaves_is_no_error(run: str) -> None:
         done.stdout.close()
         assert done.stderr.read() == b""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("stories/stories", "generate runs/x 'a cat'"),
+        ("translate-de-en/translate-de-en", "translate runs/x 'a cat'"),
+        ("scitldr/scitldr", "summarize runs/x FILE"),
+        ("scitldr/scitldr-finetune", "summarize runs/x FILE"),
+        ("stories-chat/stories-chat", "chat runs/x"),
+        ("babi/babi", "answer runs/x --context FILE 'a cat'"),
+    ],
+)
+def test_what_is_suggested_after_training_is_what_the_model_is_for(recipe: str, words: str) -> None:
+    path = Path(__file__).parents[2] / "recipes" / f"{recipe}.toml"
+    assert words_to_try("runs/x", "'a cat'", load_recipe(str(path), [])) == words

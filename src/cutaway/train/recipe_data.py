@@ -44,11 +44,12 @@ class DataRecipe:
 @dataclass(frozen=True, kw_only=True)
 class PairsRecipe:
     """Sources and what to say having read them (translation, summaries); with the key `denoise`, texts of which parts are hidden.
-    validation: pairs never trained on.
+    validation: pairs never trained on. task: the command that the model is for; nothing else depends on it.
     """
 
     train: tuple[PairSource | DenoiseSource, ...]
     validation: tuple[PairSource | DenoiseSource, ...]
+    task: Literal["translate", "summarize"] = "translate"
 
     def __post_init__(self) -> None:
         _check_sources("pairs", self.train, self.validation, "a.tsv")

@@ -80,11 +80,16 @@ def _stopping(trainer: Trainer) -> Iterator[None]:
 def _print_next(directory: Path, recipe: Recipe) -> None:
     place, prompt = shlex.quote(str(directory)), recipe.sample.prompt.strip()
     text = shlex.quote(prompt or ("a question" if recipe.questions is not None else "some text"))
-    if recipe.questions is not None:
-        words = f"answer {place} --context FILE {text}"
-    elif recipe.dialogues is not None:
-        words = f"chat {place}"
-    else:
-        words = f"{'generate' if recipe.pairs is None else 'translate'} {place} {text}"
-    print(f"\nTry it:\n  cutaway {words}\n  cutaway inspect {place} {text}")
+    print(f"\nTry it:\n  cutaway {words_to_try(place, text, recipe)}\n  cutaway inspect {place} {text}")
     print(f"The curve: {directory / 'loss.png'}")
+
+
+def words_to_try(place: str, text: str, recipe: Recipe) -> str:
+    """What a model of this recipe is for, as the words of a command. place, text: quoted for a shell."""
+    if recipe.questions is not None:
+        return f"answer {place} --context FILE {text}"
+    if recipe.dialogues is not None:
+        return f"chat {place}"
+    if recipe.pairs is None:
+        return f"generate {place} {text}"
+    return f"summarize {place} FILE" if recipe.pairs.task == "summarize" else f"translate {place} {text}"
