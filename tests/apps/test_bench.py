@@ -23,7 +23,7 @@ from cutaway.decode import Session
 from cutaway.model import Transformer
 from cutaway.runtime.plans import Plan
 from cutaway.runtime.plans.planner import PLANS
-from cutaway.runtime.plans.program import Kind, Step
+from cutaway.runtime.plans.program import Kind
 from cutaway.runtime.plans.room import room_at
 from cutaway.runtime.roofline import Machine
 from cutaway.tasks.bits import usual_bits
@@ -173,7 +173,7 @@ def test_a_replay_without_some_operations_is_the_rest_of_it(monkeypatch: pytest.
     assert left == [(), *replayed.PARTS.values()] * replayed.TURNS
     room = room_at(session.store, 3)
     wanted, found = plan.run(4, room, has_logits=True), torch.empty(1, 31)
-    whole(plan, (), Step(4, room.position, room.capacity, room.values, room.fields, found.data_ptr()))()
+    whole(plan, (), room.step(4, found))()
     assert torch.equal(found, wanted), "with nothing left out it is the plan itself"
     kinds = [op.kind for op in plan.program.ops]
     assert kinds.count(Kind.PRODUCT) == 2 * 7 + 1

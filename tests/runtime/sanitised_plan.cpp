@@ -95,18 +95,21 @@ static void record(plan &p, int bias, int window) {
     last.is_shared = 1, last.numbers[0] = 3;
 }
 
-static int differs(int bias, int window) {
+static int differs(int bias, int window, int form) {
     std::vector<float> first;
     for (int threads = 1; threads <= 3; threads++) {
         state = 1, rooms.clear();
         const ptrdiff_t size = LAYERS * 2 * KV * CAPACITY * HEAD;
-        std::unique_ptr<float[]> values(new float[size]()), result(new float[VOCAB]);
+        const int bytes_of[] = {4, 2, 1};  // of a number in each form
+        std::unique_ptr<char[]> values(new char[size * bytes_of[form]]());
+        std::unique_ptr<float[]> scales(new float[size / HEAD]()), result(new float[VOCAB]);
         std::unique_ptr<int64_t[]> fields(new int64_t[6 * CAPACITY]());
         plan p{{}, {}, threads};
         record(p, bias, window);
         std::vector<float> found;
         for (ptrdiff_t position = 0; position < CAPACITY; position++) {
-            const step now = {(position * 5) % VOCAB, position, CAPACITY, values.get(), fields.get(), result.get()};
+            const step now = {(position * 5) % VOCAB, position, CAPACITY, form, values.get(), form == CODES ? scales.get() : NULL,
+                              fields.get(), result.get()};
             PUBLIC(replay)(p.ops.data(), p.ops.size(), &now, threads);
             found.insert(found.end(), result.get(), result.get() + VOCAB);
         }
@@ -121,7 +124,8 @@ static int differs(int bias, int window) {
 int main() {
     for (int bias = NO_BIAS; bias <= BUCKETS; bias++)
         for (int window = 0; window <= 4; window += 4)
-            if (differs(bias, window)) return 1;
+            for (int form = FULL; form <= CODES; form++)
+                if (differs(bias, window, form)) return 1;
     puts("sound");
     return 0;
 }

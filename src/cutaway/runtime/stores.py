@@ -89,8 +89,8 @@ class KVStore:
         return {kind: keys[self._lane_of.get(kind, 0)] for kind in self.stack.layer_types}
 
     def begin_next(self) -> None:
-        """As `begin` of one more causal token that somebody else writes, visibility and all; only where there is a `dtype`."""
-        assert self.dtype is not None, "only memory that lies in one piece is written past the store"
+        """As `begin` of one more causal token that somebody else writes, visibility and all; not where it slides."""
+        assert not self.slides, "only memory that lies in one piece is written past the store"
         self.lanes[0].begin_next()
 
     def layer(self, index: int) -> KVSlot:
@@ -135,20 +135,20 @@ class KVStore:
             lane.reorder(rows)
 
     @property
-    def dtype(self) -> torch.dtype | None:
-        """The type of all numbers, where they lie as they are, of all layers in one tensor; None where they do not."""
-        return self.form.dtype if isinstance(self.form, Plain) and not self.slides else None
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Where it does not slide, what its form holds: [layer, 2, batch, kv_head, capacity, width] each."""
+        assert not self.slides, "they lie in several lanes"
+        return self.lanes[0].buffer.tensors
 
     @property
     def values(self) -> Tensor:
-        """Where there is a `dtype`, all numbers: [layer, 2, batch, kv_head, capacity, d_head]."""
-        assert self.dtype is not None, "they lie in several tensors"
-        return self.lanes[0].buffer.tensors[0]
+        """The first of the tensors: the numbers themselves, or their codes."""
+        return self.tensors[0]
 
     @property
     def fields(self) -> Tensor:
-        """Where there is a `dtype`, the visibility of all tokens: [field, batch, capacity]."""
-        assert self.dtype is not None, "it lies in several tensors"
+        """Where it does not slide, the visibility of all tokens: [field, batch, capacity]."""
+        assert not self.slides, "it lies in several lanes"
         return self.lanes[0].buffer.fields
 
     @property

@@ -34,7 +34,7 @@ def seconds_of_parts(session: Session, token_id: int) -> dict[str, float] | None
         return None
     room = room_at(store, session.length - 1)
     result = torch.empty(plan.program.result.size)
-    now = Step(token_id, room.position, room.capacity, room.values, room.fields, result.data_ptr())
+    now = room.step(token_id, result)
     replays = {name: replay_without(plan, kinds, now) for name, kinds in {"": (), **PARTS}.items()}
     found: dict[str, list[float]] = {name: [] for name in PARTS}
     for _ in range(TURNS):

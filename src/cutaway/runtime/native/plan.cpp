@@ -34,10 +34,15 @@ typedef struct {
     rows_function rows;
 } op;
 
-// What differs from token to token. fields: [6, 1, capacity], the visibility of the keys; values: [layer, 2, 1, kv_head, capacity, …].
+// How a store holds numbers: in fp32, in bf16, or as codes of 8 bits.
+enum form { FULL, HALVES, CODES };
+
+// What differs from token to token. values: [layer, 2, 1, kv_head, capacity, …], in a form; scales: of codes, one for each vector;
+// fields: [6, 1, capacity], the visibility of the keys.
 typedef struct {
-    ptrdiff_t token, position, capacity;
-    float *values;
+    ptrdiff_t token, position, capacity, form;
+    void *values;
+    float *scales;
     int64_t *fields;
     float *result;
 } step;
@@ -169,14 +174,43 @@ INLINE float soften(ptrdiff_t count, float *scores) {
     return sum_of(sum);
 }
 
+// What a store holds of a key-value head: a key, or a value, for each token. scales: of codes, else NULL.
+template <typename NUMBER>
+struct column {
+    NUMBER *numbers;
+    float *scales;
+};
+
+template <typename NUMBER>
+INLINE column<NUMBER> column_of(const op &o, const worker &w, ptrdiff_t is_value, ptrdiff_t kv) {
+    const ptrdiff_t first = ((o.wholes[LAYER] * 2 + is_value) * o.wholes[KV_HEADS] + kv) * w.now->capacity;
+    return {(NUMBER *)w.now->values + first * o.size, w.now->scales ? w.now->scales + first : NULL};
+}
+
+INLINE void by_scales(ptrdiff_t count, const float *scales, float *x) {
+    if (scales) combine(0, count, x, scales, x, [](vector a, vector b) { return a * b; });
+}
+
+// This token's key or value as the store holds it, and `again`, in fp32, as it is read there; put into the store where asked for.
+template <typename NUMBER>
+INLINE void note(const worker &w, ptrdiff_t width, const float *x, column<NUMBER> into, bool is_put, NUMBER *held, float *again) {
+    const float scale = hold(width, x, held);
+    for (ptrdiff_t i = 0; i < width; i++) again[i] = wide(held[i]) * scale;
+    if (!is_put) return;
+    memcpy(into.numbers + w.now->position * width, held, width * sizeof(NUMBER));
+    if (into.scales) into.scales[w.now->position] = scale;
+}
+
 // One head over the keys before this token, which lie in the store, and its own.
-static void attend_head(const op &o, const worker &w, ptrdiff_t head, const float *keys, const float *values, const float *k,
+template <typename NUMBER>
+static void attend_head(const op &o, const worker &w, ptrdiff_t head, column<NUMBER> keys, column<NUMBER> values, const float *k,
                         const float *v, float *scores) {
     const ptrdiff_t before = w.now->position, width = o.size;
     const float *const q = at(w, o.a) + head * width;
     float *const out = at(w, o.out) + head * width, scale = o.numbers[0], cap = o.numbers[1];
     for (ptrdiff_t j = 0; j < before; j += AT_ONCE)
-        multiply_row(width, q, keys + j * width, width, before - j < AT_ONCE ? before - j : AT_ONCE, scores + j);
+        multiply_row(width, q, keys.numbers + j * width, width, before - j < AT_ONCE ? before - j : AT_ONCE, scores + j);
+    by_scales(before, keys.scales, scores);
     float last[AT_ONCE];
     multiply_row(width, q, k, width, 1, last);
     scores[before] = last[0];
@@ -186,26 +220,33 @@ static void attend_head(const op &o, const worker &w, ptrdiff_t head, const floa
     const float sum = soften(before + 1, scores);
     const float own = scores[before];
     change(0, width, v, out, [=](vector x) { return x * own; });
-    add_rows(before, scores, values, width, width, out);
+    by_scales(before, values.scales, scores);
+    add_rows(before, scores, values.numbers, width, width, out);
     change(0, width, out, out, [=](vector x) { return x / sum; });
 }
 
 // Each thread has a part of the heads. The first head of a group puts the group's key and value into the store.
-static void attend(const op &o, const worker &w) {
-    const ptrdiff_t heads = o.wholes[HEADS], kv_heads = o.wholes[KV_HEADS], group = heads / kv_heads, width = o.size;
-    const ptrdiff_t stride = w.now->capacity * width, before = w.now->position;
-    float *const keys = w.now->values + o.wholes[LAYER] * 2 * kv_heads * stride, *const values = keys + kv_heads * stride;
-    float *const scores = room_for((size_t)up_to(before + 1, LANES) + AT_ONCE, 0);
+template <typename NUMBER>
+static void attend_in(const op &o, const worker &w) {
+    const ptrdiff_t heads = o.wholes[HEADS], group = heads / o.wholes[KV_HEADS], width = o.size, before = w.now->position;
+    float *const scores = room_for((size_t)up_to(before + 1, LANES) + AT_ONCE, 0), *const k = room_for(3 * width, 1), *const v = k + width;
+    NUMBER *const held = (NUMBER *)(v + width);
     ptrdiff_t head, last;
     share(w, heads, 1, &head, &last);
     for (; head < last; head++) {
         const ptrdiff_t kv = head / group;
-        const float *const k = at(w, o.b) + kv * width, *const v = at(w, o.c) + kv * width;
-        float *const key_head = keys + kv * stride, *const value_head = values + kv * stride;
-        attend_head(o, w, head, key_head, value_head, k, v, scores);
-        if (head % group) continue;
-        memcpy(key_head + before * width, k, width * sizeof(float));
-        memcpy(value_head + before * width, v, width * sizeof(float));
+        const column<NUMBER> keys = column_of<NUMBER>(o, w, 0, kv), values = column_of<NUMBER>(o, w, 1, kv);
+        note(w, width, at(w, o.b) + kv * width, keys, head % group == 0, held, k);
+        note(w, width, at(w, o.c) + kv * width, values, head % group == 0, held, v);
+        attend_head(o, w, head, keys, values, k, v, scores);
+    }
+}
+
+static void attend(const op &o, const worker &w) {
+    switch (w.now->form) {
+        case FULL: return attend_in<float>(o, w);
+        case HALVES: return attend_in<uint16_t>(o, w);
+        case CODES: return attend_in<int8_t>(o, w);
     }
 }
 

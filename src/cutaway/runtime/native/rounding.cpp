@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "bytes.h"
+#include "held.h"
 
 #define REFINED 2  // times that least squares has a say
 
@@ -83,16 +84,6 @@ static void round_lanes(const vector w[GROUP], const float *tried, int num_tried
     }
 }
 
-INLINE float number_at(const float *weight, ptrdiff_t place) { return weight[place]; }
-
-// bf16 is the upper half of an fp32.
-INLINE float number_at(const uint16_t *weight, ptrdiff_t place) {
-    const uint32_t word = (uint32_t)weight[place] << 16;
-    float number;
-    memcpy(&number, &word, sizeof number);
-    return number;
-}
-
 template <class Number>
 static void round_all(ptrdiff_t rows, ptrdiff_t depth, const Number *weight, float inverse, const float *tried, int num_tried,
                       uint8_t *codes, uint16_t *scales, int bits, int num_threads) {
@@ -102,11 +93,11 @@ static void round_all(ptrdiff_t rows, ptrdiff_t depth, const Number *weight, flo
         for (ptrdiff_t place = tile * groups; place < (tile + 1) * groups; place++)
             for (ptrdiff_t first = 0; first < OUTPUTS; first += LANES) {
                 const ptrdiff_t row = tile * OUTPUTS + first, k = (place - tile * groups) * GROUP;
-                const ptrdiff_t high = rows - row < LANES ? rows - row : LANES, wide = depth - k < GROUP ? depth - k : GROUP;
+                const ptrdiff_t high = rows - row < LANES ? rows - row : LANES, deep = depth - k < GROUP ? depth - k : GROUP;
                 vector w[GROUP];
                 for (int i = 0; i < GROUP; i++) w[i] = all(0);
                 for (ptrdiff_t r = 0; r < high; r++)
-                    for (ptrdiff_t i = 0; i < wide; i++) ((float *)&w[i])[r] = number_at(weight, (row + r) * depth + k + i) * inverse;
+                    for (ptrdiff_t i = 0; i < deep; i++) ((float *)&w[i])[r] = wide(weight[(row + r) * depth + k + i]) * inverse;
                 round_lanes(w, tried, num_tried, bits, codes + (place * GROUP * bits / 8 * OUTPUTS) + first * 4,
                             scales + place * OUTPUTS + first);
             }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .guard import Guard
-from .program import Program, Step
+from .program import Program
 from .room import Room
 
 
@@ -32,7 +32,6 @@ class Plan:
     def run(self, token_id: int, room: Room, *, has_logits: bool) -> Tensor:
         """The token behind all that the room's store holds. Returns logits [read, vocab]: of one, or of none."""
         logits = torch.empty(int(has_logits), self.program.result.size)
-        now = Step(token_id, room.position, room.capacity, room.values, room.fields, logits.data_ptr())
         with self._lock:
-            self.program.replay(now, None if has_logits else self.num_states)
+            self.program.replay(room.step(token_id, logits), None if has_logits else self.num_states)
         return logits

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...model.transformer import Transformer
+from ..formats import Plain
 from ..stores import KVStore
 from .plan import Plan
 from .recorder import record
@@ -68,12 +69,15 @@ def is_ordinary(model: Transformer) -> bool:
 def admitted(plan: Plan, token_id: int, store: KVStore, logits: Tensor) -> Tensor | None:
     """The plan's logits of the store's last token, if it gives the readable pass's numbers; else None, and the store stays."""
     place = store.length - 1
-    before = store.values[..., place, :].clone()
+    before = tuple(tensor[..., place, :].clone() for tensor in store.tensors)
     found = plan.run(token_id, room_at(store, place), has_logits=True)
-    tolerance = ROUNDED_TOLERANCE if plan.is_rounded else TOLERANCE
-    if close(found, logits, tolerance) and close(store.values[..., place, :], before, tolerance):
+    after = tuple(tensor[..., place, :] for tensor in store.tensors)
+    is_rounded = plan.is_rounded or store.form != Plain(torch.float32)
+    tolerance, read = ROUNDED_TOLERANCE if is_rounded else TOLERANCE, store.form.read
+    if close(found, logits, tolerance) and close(read(after, torch.float32), read(before, torch.float32), tolerance):
         return found
-    store.values[..., place, :] = before
+    for tensor, held in zip(after, before, strict=True):
+        tensor.copy_(held)
     return None
 
 

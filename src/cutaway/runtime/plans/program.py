@@ -59,11 +59,11 @@ class Op(ctypes.Structure):
 
 
 class Step(ctypes.Structure):
-    """What differs from token to token. values, fields: of the store; result: where the logits go."""
+    """What differs from token to token. form, values, scales, fields: of the store; result: where the logits go."""
 
     _fields_ = (
-        *((name, SIZE) for name in ("token", "position", "capacity")),
-        *((name, PLACE) for name in ("values", "fields", "result")),
+        *((name, SIZE) for name in ("token", "position", "capacity", "form")),
+        *((name, PLACE) for name in ("values", "scales", "fields", "result")),
     )
 
 
