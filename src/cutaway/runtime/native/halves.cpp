@@ -13,7 +13,7 @@
 #define AHEAD 2048       // bytes that are asked for before they are read
 #define FEW 4            // rows: up to here, weights are multiplied as they are read
 #define SIDES (COLUMNS / OUTPUTS)  // tiles beside each other in what is widened
-#define AT_ONCE (256 / OUTPUTS)    // tiles that a thread takes: each stretch of x is then read from the second cache
+#define MOST (256 / OUTPUTS)       // tiles that a thread takes at once: each stretch of x is then read from the second cache
 
 typedef struct {
     ptrdiff_t rows, columns, depth, pairs;
@@ -112,6 +112,7 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_halves)(pt
                                                                               const float *bias, float *out, int num_threads) {
     const ptrdiff_t tiles = (columns + OUTPUTS - 1) / OUTPUTS;
     const task t = {rows, columns, depth, (depth + 1) / 2, x, weights, bias, out};
+    const ptrdiff_t share = up_to((tiles + 4 * num_threads - 1) / (4 * num_threads), SIDES), at_once = share < MOST ? share : MOST;
 #pragma omp parallel num_threads(columns * depth < WORTH ? 1 : num_threads)
     {
         if (rows <= FEW) {
@@ -120,8 +121,8 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_halves)(pt
         } else {
             float *const panel = room_for((size_t)DEPTH * COLUMNS, 0);
 #pragma omp for schedule(dynamic)
-            for (ptrdiff_t tile = 0; tile < tiles; tile += AT_ONCE)
-                multiply_many_rows(t, tile, tile + AT_ONCE < tiles ? tile + AT_ONCE : tiles, panel);
+            for (ptrdiff_t tile = 0; tile < tiles; tile += at_once)
+                multiply_many_rows(t, tile, tile + at_once < tiles ? tile + at_once : tiles, panel);
         }
     }
 }
