@@ -27,7 +27,7 @@ class Attention(nn.Module):
         knobs, d_head = stack.attention, stack.d_head
         d_query, d_key = knobs.num_heads * d_head, knobs.kv_heads * d_head
         self.d_head = d_head
-        self.is_interleaved = position.interleaved
+        self.is_interleaved, self.rotate = position.interleaved, rotate
         self.spec = Spec(self.site, d_head**-0.5 if knobs.scale is None else knobs.scale, knobs.softcap)
         self.query = Projection(stack.d_model, d_query, bias=knobs.bias)
         self.key = Projection(stack.d_model, d_key, bias=knobs.bias)
@@ -55,7 +55,7 @@ class Attention(nn.Module):
         assert frame is not None, "Stack.begin makes the frames"
         if frame.cos is None or frame.sin is None:
             return x
-        return rotate(x, frame.cos, frame.sin, is_interleaved=self.is_interleaved)
+        return self.rotate(x, frame.cos, frame.sin, is_interleaved=self.is_interleaved)
 
 
 class CrossAttention(Attention):

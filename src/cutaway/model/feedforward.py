@@ -49,13 +49,19 @@ class GatedFeedForward(FeedForward):
     def __init__(self, d_model: int, config: FeedForwardConfig) -> None:
         super().__init__(d_model, config)
         self.linear = Projection(d_model, config.d_hidden, bias=config.bias)
+        self.gate = gated
 
     def forward(self, x: Tensor, call: Call) -> Tensor:
         """x: [batch, position, d_model] -> [batch, position, d_model]."""
         pre = call.tap("feedforward.pre", limit(self.input(x, call), self.clamp, both=False))
         linear = limit(self.linear(x, call), self.clamp, both=True)
-        active = call.tap("feedforward.active", self.activate(pre) * linear)
+        active = call.tap("feedforward.active", self.gate(self.activate, pre, linear))
         return self.output(active, call)
+
+
+def gated(activate: Callable[[Tensor], Tensor], pre: Tensor, linear: Tensor) -> Tensor:
+    """The activated side times the other, number by number."""
+    return activate(pre) * linear
 
 
 class Experts(nn.Module):

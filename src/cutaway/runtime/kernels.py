@@ -1,7 +1,7 @@
 """Leaves of the model as native kernels, with gradients. In: fp32 tensors on a processor. Out: what torch gives, sooner.
 
-`accelerate` puts them into a model that trains: projections and GELUs are replaced, `attend` is the kernel of its calls. The
-definition of the model stays as it is, and so do its weights and their names. Slow twins: torch's own linear, gelu and
+`accelerate` puts them into a model, and those of `rows`: projections and GELUs are replaced, `attend` is the kernel of its calls.
+The definition of the model stays as it is, and so do its weights and their names. Slow twins: torch's own linear, gelu and
 scaled_dot_product_attention, which also take whatever the kernels do not: other types, devices, masks.
 """
 
@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..model.attend import append
+from ..model.attention import Attention
 from ..model.call import Call, Spec
-from ..model.feedforward import ACTIVATIONS, FeedForward
+from ..model.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
+from ..model.norm import RmsNorm
 from ..model.projection import Projection
+from . import rows
 from .attend import fused
 from .native.loader import Heads, Library, Shape, library
 
@@ -40,9 +43,15 @@ def accelerate(model: nn.Module) -> str | None:
     for module in model.modules():
         if isinstance(module, FeedForward) and module.activate is ACTIVATIONS["gelu_tanh"]:
             module.activate = gelu_tanh
+        if isinstance(module, GatedFeedForward):
+            module.gate = rows.gate
+        if isinstance(module, Attention):
+            module.rotate = rows.turn
         for name, child in module.named_children():
             if type(child) is Projection:
                 setattr(module, name, NativeProjection(child))
+            if type(child) is RmsNorm:
+                setattr(module, name, rows.NativeRmsNorm(child))
     return None
 
 
@@ -75,6 +84,9 @@ def gelu_tanh(x: Tensor) -> Tensor:
         return F.gelu(x, approximate="tanh")
     active: Tensor = _Gelu.apply(x)
     return active
+
+
+rows.KINDS[gelu_tanh] = rows.KINDS[ACTIVATIONS["gelu_tanh"]]
 
 
 def attend(spec: Spec, q: Tensor, k: Tensor, v: Tensor, call: Call) -> Tensor:

@@ -29,6 +29,9 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "attention": (PLACE, *[PLACE] * 4, PLACE),
     "attention_backward": (PLACE, *[PLACE] * 4, PLACE, *[PLACE] * 4),
     "replay": (PLACE, SIZE, PLACE, c_int),
+    "rms_norm_rows": (SIZE, SIZE, PLACE, PLACE, c_float, c_float, PLACE, c_int),
+    "gate_rows": (SIZE, c_int, PLACE, PLACE, PLACE, c_int),
+    "rotate_rows": (*[PLACE] * 5, c_int),
     "rows_dense": (PLACE, PLACE, PLACE, PLACE, SIZE, SIZE),
 }
 
@@ -62,6 +65,9 @@ class Library:
         self.attention = _function(loaded, "attention", instructions)
         self.attention_backward = _function(loaded, "attention_backward", instructions)
         self.replay = _function(loaded, "replay", instructions)
+        self.rms_norm_rows = _function(loaded, "rms_norm_rows", instructions)
+        self.gate_rows = _function(loaded, "gate_rows", instructions)
+        self.rotate_rows = _function(loaded, "rotate_rows", instructions)
         self.rows_dense = _function(loaded, "rows_dense", instructions)
 
 

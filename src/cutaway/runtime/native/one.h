@@ -54,6 +54,19 @@ INLINE vector gelu_by_tanh(vector x) {
 }
 INLINE vector silu(vector x) { return x / (1.0f + exponential(-x)); }
 
+enum activation { GELU, GELU_TANH, RELU, RELU_SQUARED, SILU };
+
+static void activate(int kind, ptrdiff_t first, ptrdiff_t last, const float *x, float *out) {
+    const vector zero = all(0);
+    switch (kind) {
+        case GELU: return change(first, last, x, out, gelu_by_erf);
+        case GELU_TANH: return change(first, last, x, out, gelu_by_tanh);
+        case RELU: return change(first, last, x, out, [=](vector a) { return most(zero, a); });
+        case RELU_SQUARED: return change(first, last, x, out, [=](vector a) { return most(zero, a) * most(zero, a); });
+        case SILU: return change(first, last, x, out, silu);
+    }
+}
+
 // (x − mean) / sqrt(variance + eps) · weight (+ bias), of one row.
 INLINE void layer_norm(ptrdiff_t width, const float *x, const float *weight, const float *bias, float eps, float *out) {
     vector sum = all(0);
@@ -84,12 +97,18 @@ INLINE void rms_norm(ptrdiff_t width, const float *x, const float *weight, float
 INLINE void rotate(ptrdiff_t width, ptrdiff_t pairs, ptrdiff_t is_interleaved, const float *x, const float *cos, const float *sin,
                    float *out) {
     const ptrdiff_t step = is_interleaved ? 2 : 1, apart = is_interleaved ? 1 : pairs;
-    for (ptrdiff_t i = 0; i < pairs; i++) {
+    ptrdiff_t i = 0;
+    for (; !is_interleaved && i + LANES <= pairs; i += LANES) {
+        const vector first = load(x + i), second = load(x + pairs + i), c = load(cos + i), s = load(sin + i);
+        store(out + i, first * c - second * s);
+        store(out + pairs + i, second * c + first * s);
+    }
+    for (; i < pairs; i++) {
         const float first = x[i * step], second = x[i * step + apart];
         out[i * step] = first * cos[i] - second * sin[i];
         out[i * step + apart] = second * cos[i] + first * sin[i];
     }
-    for (ptrdiff_t i = 2 * pairs; i < width; i++) out[i] = x[i];
+    for (i = 2 * pairs; i < width; i++) out[i] = x[i];
 }
 
 // Σ weights[j] · rows[j] over `count` rows, `stride` apart; added to what is in out. rows: of numbers as they are held.

@@ -17,7 +17,6 @@ typedef void (*prepare_function)(const void *matrix, const float *x, void *prepa
 typedef void (*rows_function)(const void *matrix, const float *x, const void *prepared, float *out, ptrdiff_t first, ptrdiff_t last);
 
 enum kind { LOOK_UP, ADD, MULTIPLY, SCALE, TANH, CLAMP, ACTIVATE, LAYER_NORM, RMS_NORM, ANGLES, ROTATE, PRODUCT, ATTEND };
-enum activation { GELU, GELU_TANH, RELU, RELU_SQUARED, SILU };
 enum bias_kind { NO_BIAS, SLOPES, BUCKETS };
 
 typedef struct {
@@ -60,17 +59,6 @@ INLINE void share(const worker &w, ptrdiff_t size, ptrdiff_t whole, ptrdiff_t *f
     *first = parts * w.me / w.threads * whole;
     *last = parts * (w.me + 1) / w.threads * whole;
     if (*last > size) *last = size;
-}
-
-static void activate(int kind, ptrdiff_t first, ptrdiff_t last, const float *x, float *out) {
-    const vector zero = all(0);
-    switch (kind) {
-        case GELU: return change(first, last, x, out, gelu_by_erf);
-        case GELU_TANH: return change(first, last, x, out, gelu_by_tanh);
-        case RELU: return change(first, last, x, out, [=](vector a) { return most(zero, a); });
-        case RELU_SQUARED: return change(first, last, x, out, [=](vector a) { return most(zero, a) * most(zero, a); });
-        case SILU: return change(first, last, x, out, silu);
-    }
 }
 
 static void by_number(const op &o, const worker &w) {

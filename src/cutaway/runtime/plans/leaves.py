@@ -17,13 +17,14 @@ from ...config import Activation
 from ...model.attention import Attention, HeadNorm
 from ...model.block import Block, ParallelBlock, Post, Pre
 from ...model.embedding import Embedding, NoTable, NoTypes, PositionTable, TokenEmbedding, TypeTable
-from ...model.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
+from ...model.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward, gated
 from ...model.head import Head, NoTransform, Transform
 from ...model.norm import LayerNorm, RmsNorm
 from ...model.position import AlibiBias, RelativeBias, Rotary
 from ...model.projection import Projection
 from ...model.transformer import Stack, Transformer
 from ..kernels import NativeProjection, gelu_tanh
+from ..rows import NativeRmsNorm
 from .guard import Guard
 from .product import HasOneRow, dense
 from .program import Vector
@@ -59,7 +60,8 @@ class Recording:
         self._made: dict[int, nn.Module] = {}
         self._leaves: dict[type, Callable[[Any, Any], None]] = {
             TokenEmbedding: self._token, PositionTable: self._position, NoTable: self._no_table, TypeTable: self._types,
-            LayerNorm: self._layer_norm, RmsNorm: self._rms_norm, Projection: self._dense, NativeProjection: self._dense,
+            LayerNorm: self._layer_norm, RmsNorm: self._rms_norm, NativeRmsNorm: self._rms_norm,
+            Projection: self._dense, NativeProjection: self._dense,
             Rotary: self._rotary, RelativeBias: self._bias, AlibiBias: self._bias, Attention: self._attention,
             FeedForward: self._activation, GatedFeedForward: self._activation, Transform: self._activation,
         }  # fmt: skip
@@ -179,6 +181,8 @@ class Recording:
         name = activation_of(self.guard.knob(module, "activate"))
         if isinstance(module, FeedForward):
             self.guard.knob(module, "clamp")
+        if isinstance(module, GatedFeedForward):
+            put(made, "gate", gated)
         put(made, "activate", lambda x: x.like(self.tape.activate(x.known, name)))
 
     def _vector(self, vector: Vector) -> Symbol:
