@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 from cutaway.errors import CutawayError
 
 
@@ -24,3 +27,6 @@ class Counting:
 
     def leave(self) -> None:
         raise SystemExit(3)
+
+    def stumble(self) -> None:
+        os.kill(os.getpid(), signal.SIGILL)

@@ -248,6 +248,8 @@ def test_a_worker_answers_and_hands_on_what_went_wrong() -> None:
         assert 0 <= worker.idle < 1
         with pytest.raises(CutawayError, match="ended by itself"):
             worker.ask("leave")
+    with Worker(Counting, 3) as worker, pytest.raises(CutawayError, match="an instruction that this machine refuses"):
+        worker.ask("stumble")
 
 
 def test_a_worker_that_cannot_begin_says_why() -> None:

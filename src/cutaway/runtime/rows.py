@@ -66,7 +66,10 @@ def gate(activate: Callable[[Tensor], Tensor], pre: Tensor, linear: Tensor) -> T
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor, *, is_interleaved: bool) -> Tensor:
-    """As `model.position.rotate`, its slow twin. x: [batch, head, position, d_head]; cos, sin: [batch, 1, position, d_rotated / 2]."""
+    """As `model.position.rotate`, its slow twin, and of the same shapes.
+
+    x: [batch, head, position, d_head]; cos, sin: [batch, 1, position, d_rotated / 2].
+    """
     kernels = serving(x, cos)
     if kernels is None or x.stride(-1) != 1 or len(cos) not in (1, len(x)) or cos.shape[2] != x.shape[2]:
         return rotate(x, cos, sin, is_interleaved=is_interleaved)

@@ -73,13 +73,22 @@ class Worker:
         except (EOFError, ConnectionError):
             self._process.join(SECONDS_TO_END)
             raise CutawayError(
-                f"A process of the comparison ended by itself, with code {self._process.exitcode}: the memory may not suffice. "
-                "Take a smaller shape, or end other programs."
+                f"A process of the comparison ended by itself, {why_ended(self._process.exitcode)}"
             ) from None
         self._idle_wall, self._idle_cpu = self._idle_wall + wall, self._idle_cpu + cpu
         if isinstance(wrong, BaseException):
             raise wrong
         return answer
+
+
+def why_ended(code: int | None) -> str:
+    """What is likely behind an exit code, below 0 of a signal, and what to do: the end of a sentence."""
+    if code == -signal.SIGILL:
+        return (
+            "at an instruction that this machine refuses. Was llama.cpp built for another one, or with AMX where that is not to be "
+            "had? Install it again with CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON', say."
+        )
+    return f"with code {code}: the memory may not suffice. Take a smaller shape, or end other programs."
 
 
 def serve(pipe: Connection, make: Callable[..., object], arguments: tuple[object, ...]) -> None:
