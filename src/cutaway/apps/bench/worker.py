@@ -85,8 +85,8 @@ def why_ended(code: int | None) -> str:
     """What is likely behind an exit code, below 0 of a signal, and what to do: the end of a sentence."""
     if code == -signal.SIGILL:
         return (
-            "at an instruction that this machine refuses. Was llama.cpp built for another one, or with AMX where that is not to be "
-            "had? Install it again with CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON', say."
+            "at an instruction that this machine refuses. Was llama.cpp built for another one, or with AMX where that is not to "
+            "be had? Install it again with CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON', say."
         )
     return f"with code {code}: the memory may not suffice. Take a smaller shape, or end other programs."
 
