@@ -199,9 +199,11 @@ def test_the_microscope_counts_what_is_kept_and_what_is_read() -> None:
 
 def test_the_public_name() -> None:
     assert cutaway.Cache is Cache
-    assert KVStore(tiny.stack()).dtype == torch.float32
-    assert Cache(bits=8).store(tiny.stack(), torch.float32).dtype is None
-    assert Cache().store(NEAR, torch.float32).dtype is None
+    assert KVStore(tiny.stack()).form == Plain(torch.float32)
+    codes = Cache(bits=8).store(tiny.stack(), torch.float32)
+    assert codes.form == Int8()
+    assert [tensor.dtype for tensor in codes.tensors] == [torch.int8, torch.float32]
+    assert Cache().store(NEAR, torch.float32).slides
 
 
 def test_a_token_that_somebody_else_writes_is_counted_and_shared_memory_is_left() -> None:
