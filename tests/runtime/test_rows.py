@@ -61,8 +61,8 @@ def test_norms(width: int, offset: float, called: list[object]) -> None:
     slow = RmsNorm(width, NormConfig(kind="rms", offset=offset)).requires_grad_(False)
     slow.weight.copy_(random(width, seed=2))
     x = random(3, 11, width) * 3
-    for given in (x, x.transpose(0, 1), x[:, :0], torch.zeros_like(x)):
-        close(rows.NativeRmsNorm(slow)(given), slow(given)) if given.numel() else None
+    for given in (x, x.transpose(0, 1), torch.zeros_like(x)):
+        close(rows.NativeRmsNorm(slow)(given), slow(given))
     assert None not in called
 
 
