@@ -55,6 +55,17 @@ def test_an_adapter_stands_beside_weights_in_half_precision(source: str, tmp_pat
     torch.testing.assert_close(lm.logits(tiny.ids(1, 9)).float(), wanted, rtol=0, atol=0.05 * wanted.abs().max().item())
 
 
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_an_adapter_stands_beside_rounded_weights(bits: int, source: str, tmp_path: Path, capsys: Capture) -> None:
+    plain, beside = load(source, bits=bits), load(source, adapter=tmp_path / "adapter", bits=bits)
+    merged = load(source, adapter=tmp_path / "adapter")
+    wanted, found = merged.logits(tiny.ids(1, 9)), beside.logits(tiny.ids(1, 9))
+    near = {16: 0.05, 8: 0.1, 4: 0.6}[bits] * wanted.abs().max().item()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=near)
+    assert (plain.logits(tiny.ids(1, 9)) - found).abs().max() > near
+    assert ask(capsys, "generate", source, *WORDS, "--bits", str(bits), "--adapter", str(tmp_path / "adapter"))
+
+
 @pytest.mark.parametrize(
     "command", [("generate", "SOURCE", "The"), ("convert", "SOURCE", "FOLDER/n")], ids=["generate", "convert"]
 )

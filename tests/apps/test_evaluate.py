@@ -37,6 +37,19 @@ def test_summaries_stand_beside_their_baselines(tmp_path: Path, capsys: Capture)
     assert found["scores"][wanted.model.scores[0].metric]["value"] == wanted.model.scores[0].value
 
 
+def test_replies_are_measured_where_the_file_holds_dialogues(tmp_path: Path, capsys: Capture) -> None:
+    file, text = tmp_path / "chats.jsonl", tmp_path / "texts.jsonl"
+    said = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "How can I help?"}]
+    file.write_text(json.dumps({"messages": said}), "utf-8")
+    text.write_text(json.dumps({"text": "Once upon a time there was a cat."}), "utf-8")
+    shown = json.loads(ask(capsys, "evaluate", "stories-chat", str(file), "--json"))
+    assert shown == json.loads(ask(capsys, "evaluate", "stories-chat", str(file), "--task", "chat", "--json")) | {
+        name: shown[name] for name in ("seconds",)
+    }
+    assert shown["task"] == "chat"
+    assert "perplexity" in ask(capsys, "evaluate", "stories-chat", str(text))
+
+
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, capsys: Capture) -> None:
     for place, reason in ((tmp_path, "it is a folder"), (Path("/dev/null/report.json"), "File exists")):
         assert main(["evaluate", "no-such-model", "file.tsv", "--report", str(place)]) == 2

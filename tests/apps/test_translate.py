@@ -102,6 +102,13 @@ def test_a_job_that_was_stopped_goes_on(
     assert not part.exists()
 
 
+def test_a_line_that_is_too_long_leaves_nothing_behind(model: str, file: Path, capsys: Capture) -> None:
+    file.write_text(f"Ja\n{'x' * 80}\n", "utf-8")
+    assert main(["translate", model, str(file), "--out", str(file.with_name("out.txt")), *GREEDY]) == 2
+    assert "Line 2 has 81 tokens" in capsys.readouterr().err
+    assert [path.name for path in file.parent.iterdir()] == ["lines.txt"]
+
+
 def test_another_job_is_not_gone_on_with(model: str, file: Path, capsys: Capture) -> None:
     part = file.with_name("out.txt.part")
     part.write_text("{}\nHello\n")
@@ -121,6 +128,7 @@ MISTAKES = (
     (("nowhere", "text"), "There is no model 'nowhere'"),
     (("stories", "text"), "'stories' has no encoder with a decoder"),
     (("MODEL", "x" * 80), "Line 1 has 81 tokens"),
+    (("MODEL", "nowhere.txt"), "The file 'nowhere.txt' does not exist"),
     (("MODEL", "x", "--beams", "0"), "num_beams is 0"),
     (("MODEL", "x", "--num", "9"), "num_return is 9"),
     (("MODEL", "x", "--out", "/nowhere/out.txt"), "cannot be written"),

@@ -18,6 +18,7 @@ from cutaway.config import AttentionConfig, ExpertsConfig, FeedForwardConfig, Mo
 from cutaway.errors import CutawayError
 from cutaway.model import Transformer
 from cutaway.model.adapter import adapters, matrices, merge
+from cutaway.runtime.quantise import quantise
 from cutaway.train.adapters import AdapterConfig, attach
 from cutaway.weights import checkpoint
 from cutaway.weights.adapters import load_adapter, save_adapter
@@ -261,8 +262,10 @@ def test_a_model_without_its_head_has_names_without_the_prefix(tmp_path: Path) -
     """As PEFT names the modules of a bare model; one with its head reads that file too."""
     knobs = {"vocab_size": tiny.VOCAB, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = transformers.BertConfig(**knobs, intermediate_size=24, max_position_embeddings=40)
-    for name, kind in (("bare", transformers.BertModel), ("headed", transformers.BertForMaskedLM)):
-        kind(config).save_pretrained(tmp_path / name)
+    theirs, with_head = transformers.BertModel(config), transformers.BertForMaskedLM(config)
+    with_head.bert.load_state_dict(theirs.state_dict(), strict=False)
+    theirs.save_pretrained(tmp_path / "bare")
+    with_head.save_pretrained(tmp_path / "headed")
     bare, headed = (checkpoint.load(tmp_path / name) for name in ("bare", "headed"))
     save_adapter(tmp_path / "a", trained(bare, "query"))
     settings, found = stored(tmp_path / "a")
@@ -316,6 +319,10 @@ def test_a_copy_of_the_base_beside_an_adapter_on_the_head_is_no_fault(tmp_path: 
         CutawayError, match=r"1 unknown or other than in the model: base_model.model.lm_head.base_layer"
     ):
         load_adapter(path, gpt2())
+    rounded = gpt2()
+    quantise(rounded, 8)
+    with pytest.raises(CutawayError, match=r"those here are rounded, so that the two cannot be compared.*bits=32"):
+        load_adapter(path, rounded)
 
 
 def add(directory: Path, name: str, tensor: Tensor) -> None:

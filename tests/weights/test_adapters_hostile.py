@@ -11,6 +11,7 @@ import torch
 
 from cutaway.errors import CutawayError
 from cutaway.model.adapter import adapters
+from cutaway.runtime.quantise import quantise
 from cutaway.weights.adapters import load_adapter, save_adapter
 from tests import tiny
 from tests.weights.adapter_files import stored, trained, written
@@ -177,3 +178,35 @@ def test_an_edited_base_is_said(tmp_path: Path) -> None:
     edit_json(tmp_path / "a" / "adapter_config.json", r=4)
     refused(tmp_path / "a", "made for 'stories'")
     assert stored(tmp_path / "a")[0]["base_model_name_or_path"] == "stories"
+
+
+def test_an_adapter_for_other_weights_of_one_shape_is_refused(tmp_path: Path) -> None:
+    model, other = (tiny.model(tiny.config(), seed=seed) for seed in (1, 2))
+    save_adapter(tmp_path / "a", trained(model, "query", "value"), base="the-base")
+    before = [parameter.clone() for parameter in other.parameters()]
+    with pytest.raises(
+        CutawayError, match=r"other weights than .*query.* differ. It says that it was made for 'the-base'"
+    ):
+        load_adapter(tmp_path / "a", other)
+    assert all(torch.equal(now, then) for now, then in zip(other.parameters(), before, strict=True))
+    assert not adapters(other)
+    (tmp_path / "a" / "adapter_base.json").unlink()
+    load_adapter(tmp_path / "a", other)
+    assert adapters(other)
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_a_base_in_fewer_bits_is_still_the_base(bits: int, tmp_path: Path) -> None:
+    save_adapter(tmp_path / "a", trained(tiny.model(tiny.config(), seed=1), "query", "input"))
+    rounded = tiny.model(tiny.config(), seed=1)
+    quantise(rounded, bits)
+    load_adapter(tmp_path / "a", rounded)
+    assert adapters(rounded)
+
+
+@pytest.mark.parametrize("content", [{"no.such.matrix": [1.0]}, {"decoder.layers.0.attention.sublayer.query": ["x"]}])
+def test_a_damaged_note_on_the_base_is_refused(content: object, tmp_path: Path) -> None:
+    save_adapter(tmp_path / "a", trained(tiny.model(tiny.config()), "query"))
+    (tmp_path / "a" / "adapter_base.json").write_text(json.dumps(content))
+    with pytest.raises(CutawayError, match=r"adapter_base.json is damaged, or of another adapter"):
+        load_adapter(tmp_path / "a", tiny.model(tiny.config()))

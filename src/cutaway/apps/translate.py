@@ -13,14 +13,17 @@ from pathlib import Path
 
 from ..decode import Beam
 from ..errors import CutawayError
+from ..lens.numerals import count
 from ..lm import LM
-from ..tasks.translate import PIECE, translate_lines
+from ..tasks.translate import PIECE, check_lines, translate_lines
 from ..weights.atomic import write_file
 from .cli.shared import counting
 
 
 def into_file(lm: LM, lines: list[str], path: Path, beam: Beam, batch_size: int) -> None:
-    """Translate into a file. Raises CutawayError where it cannot be written, or where another job has begun it."""
+    """Translate into a file. Raises CutawayError as `check_lines`, and for one that cannot be written or that another job has
+    begun."""
+    check_lines(lm, lines)
     part = path.with_name(f"{path.name}.part")
     head = _head(lm, lines, beam)
     done = _done(part, head)
@@ -31,7 +34,7 @@ def into_file(lm: LM, lines: list[str], path: Path, beam: Beam, batch_size: int)
             file.seek(0, os.SEEK_END)
             with counting(len(lines), "lines") as show:
                 rest = translate_lines(
-                    lm, lines[done:], beam=beam, batch_size=batch_size, progress=lambda count: show(done + count)
+                    lm, lines[done:], beam=beam, batch_size=batch_size, progress=lambda more: show(done + more)
                 )
                 for number, translation in enumerate(rest, start=1):
                     file.write(f"{' '.join(translation.text.split())}\n".encode())
@@ -42,7 +45,7 @@ def into_file(lm: LM, lines: list[str], path: Path, beam: Beam, batch_size: int)
         raise CutawayError(
             f"{path} cannot be written: {error.strerror}. What is finished stands in {part}; the same command goes on."
         ) from error
-    print(f"{path}: {len(lines):,} lines.")
+    print(f"{path}: {count(len(lines), 'line')}.")
 
 
 def _head(lm: LM, lines: list[str], beam: Beam) -> str:

@@ -13,7 +13,9 @@ have it speak is not. In `turns`, where task dialogues are kept, the speaker "sy
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +25,7 @@ from ..errors import CutawayError, near
 from ..text import ChatTemplate, Tokenizer
 from ..text.turns import replies
 from .packing import Ids
-from .sources import Source, read_objects
+from .sources import Source, read_objects, read_records
 
 Weights = NDArray[np.float32]
 
@@ -58,6 +60,16 @@ def read_dialogues(source: Source) -> Iterator[Dialogue]:
         numbered = enumerate(parts, start=1)
         messages = tuple(_FORMS[field](part, f"{place}: {field}, number {number}") for number, part in numbered)
         yield Dialogue(messages, place)
+
+
+def holds_dialogues(path: Path) -> bool:
+    """Whether a file is JSON-lines whose first object is a dialogue. A file that cannot be read holds none."""
+    if ".jsonl" not in path.suffixes:
+        return False
+    with suppress(CutawayError):
+        for record, _ in read_records(path, (), _EXAMPLE):
+            return any(name in record for name in _FORMS)
+    return False
 
 
 def encode_dialogue(dialogue: Dialogue, tokenizer: Tokenizer, template: ChatTemplate) -> tuple[Ids, Weights]:

@@ -183,7 +183,7 @@ def _record(line: str, fields: Sequence[str], place: str, example: str) -> dict[
     for field in fields:
         if field not in record:
             raise CutawayError(
-                f"{place} has no field '{field}'.{near(field, record)} Name the field that holds the text in the recipe."
+                f"{place} has no field '{field}'.{near(field, record)} Name the field that holds the text."
             )
     return record
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..lens.numerals import count
 from .compare import Difference, common_metrics
 from .report import Report, Score
 
@@ -35,7 +36,7 @@ def show_report(report: Report, console: Console, *, num_shown: int = 2) -> None
 def show_reports(names: Sequence[str], reports: Sequence[Report], console: Console) -> None:
     """Print reports side by side. names: of the columns."""
     first = reports[0]
-    _title(console, first.task, f"{_data(first)}: {first.num_examples:,} examples")
+    _title(console, first.task, f"{_data(first)}: {count(first.num_examples, 'example')}")
     rows: list[tuple[str, Sequence[str]]] = [("model", [sayable(report.model) for report in reports])]
     for metric in common_metrics(reports):
         scores = [report.score(metric) for report in reports]
@@ -102,7 +103,7 @@ def _data(report: Report) -> str:
 
 
 def _size(report: Report) -> str:
-    return f"{report.num_examples:,} examples, {report.seconds:,.1f} s"
+    return f"{count(report.num_examples, 'example')}, {report.seconds:,.1f} s"
 
 
 def _title(console: Console, title: str, rest: str) -> None:

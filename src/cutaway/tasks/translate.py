@@ -61,7 +61,7 @@ def translate(
     encoder-decoder, and for a text that is longer than its encoder reads, with its number.
     """
     check(lm)
-    sources = {index: _source_ids(lm, text, index) for index, text in enumerate(texts) if text.strip()}
+    sources = {index: _source_ids(lm, text, index + 1) for index, text in enumerate(texts) if text.strip()}
     found = [Translation(source=text, text="") for text in texts]
     together = batch_size if batch_size < 1 else max(1, batch_size // beam.num_beams)
     limits = {index: _limit(lm, len(ids)) if max_tokens is None else max_tokens for index, ids in sources.items()}
@@ -83,15 +83,19 @@ def translate_lines(
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Translation]:
     """As `translate`, a piece at a time, so that what is finished can be kept. progress: is told how many lines are done."""
-    check(lm)
+    check_lines(lm, lines)
     for start in range(0, len(lines), PIECE):
         piece = lines[start : start + PIECE]
-        try:
-            yield from translate(lm, piece, beam=beam, batch_size=batch_size)
-        except _TooLongError as error:
-            raise CutawayError(f"Line {start + error.index + 1:,} {error}") from error
+        yield from translate(lm, piece, beam=beam, batch_size=batch_size)
         if progress is not None:
             progress(start + len(piece))
+
+
+def check_lines(lm: LM, lines: Sequence[str]) -> None:
+    """Raises CutawayError, before any work, for a model that does not translate and for a line that its encoder cannot read."""
+    check(lm)
+    for number, line in enumerate(lines, start=1):
+        _source_ids(lm, line, number)
 
 
 def align(lm: LM, translation: Translation, layer: int | None = None) -> Alignment:
@@ -143,21 +147,14 @@ def check(lm: LM) -> None:
         )
 
 
-class _TooLongError(CutawayError):
-    """A text that the encoder cannot read. index: its number among those given."""
-
-    def __init__(self, index: int, num_tokens: int, context: int) -> None:
-        super().__init__(
-            f"has {num_tokens:,} tokens, and the encoder reads at most {context:,}. Cut it into sentences, one a line."
-        )
-        self.index = index
-
-
-def _source_ids(lm: LM, text: str, index: int) -> list[int]:
+def _source_ids(lm: LM, text: str, number: int) -> list[int]:
     ids, stack = lm.ids(text), lm.config.encoder
     assert stack is not None, "checked"
     if stack.position.is_table and len(ids) > lm.config.context:
-        raise _TooLongError(index, len(ids), lm.config.context)
+        raise CutawayError(
+            f"Line {number:,} has {len(ids):,} tokens, and the encoder reads at most {lm.config.context:,}. Cut it into "
+            "sentences, one a line."
+        )
     return ids
 
 

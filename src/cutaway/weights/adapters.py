@@ -3,6 +3,7 @@
     adapter_config.json         rank, alpha, and which modules (see adapter_settings)
     adapter_model.safetensors   base_model.model.<module>.lora_A.weight [rank, d_in], ….lora_B.weight [d_out, rank]
     adapter_parts.json          where one module of theirs is several projections of ours (see adapter_parts)
+    adapter_base.json           some numbers of the base's matrices, to know it by (see adapter_base)
 
 Adapters at masks (see model.masks) have a key of ours in adapter_config.json, and the mask's vector among the tensors.
 
@@ -26,6 +27,8 @@ from ..errors import CutawayError
 from ..model import Transformer
 from ..model.adapter import adapters, matrices, put_adapter, train_adapters_alone
 from ..model.masks import base_config, mask_embedding, masks_of, open_masks
+from ..model.projection import Projection
+from .adapter_base import check_base, write_base
 from .adapter_names import AdapterNames, Target, names_that_fit
 from .adapter_parts import Factors, complete, cut, fuse, read_parts, write_parts
 from .adapter_settings import Settings, read_settings, write_settings
@@ -78,6 +81,7 @@ def write_adapter(directory: Path, model: Transformer, *, base: str = "") -> Non
     row = {} if token is None else {ROW: token.row.detach()}
     write_tensors(directory / WEIGHTS, _checked({**_stored(whole), **row}), {})
     write_parts(directory, parts)
+    write_base(directory, model)
     settings = replace(_settings(whole), base=base, masks=masks_of(model))
     is_turned = any(target.is_turned for target in targets)
     write_settings(directory, settings, _shortest(names, targets), _task(config), is_turned)
@@ -88,7 +92,7 @@ def load_adapter(directory: Path, model: Transformer) -> list[nn.Parameter]:
     at masks the mask's vector; the model's config then says what it predicts with them.
 
     Raises CutawayError, and leaves the model as it was, for a directory that is missing or damaged, for an adapter of another
-    model, and for kinds of adapters that Cutaway does not compute.
+    model, or of other weights of one shape, and for kinds of adapters that Cutaway does not compute.
     """
     directory = Path(directory)
     if adapters(model):
@@ -109,6 +113,7 @@ def load_adapter(directory: Path, model: Transformer) -> list[nn.Parameter]:
             target = names.find(module)
             assert target is not None, "checked"
             found |= cut(target, _read(module, settings, file), parts)
+    check_base(directory, model, found, _made_for(settings))
     if settings.masks is not None and row is not None:
         _check_places(found, file)
         open_masks(model, settings.masks).row.data.copy_(row)
@@ -117,6 +122,10 @@ def load_adapter(directory: Path, model: Transformer) -> list[nn.Parameter]:
         adapter.down.data.copy_(factors.down)
         adapter.up.data.copy_(factors.up)
     return train_adapters_alone(model)
+
+
+def _made_for(settings: Settings) -> str:
+    return f" It says that it was made for '{settings.base}'." if settings.base else ""
 
 
 def _family(config: ModelConfig, base: str) -> Family:
@@ -208,9 +217,8 @@ def _check(names: AdapterNames, modules: list[str], settings: Settings, file: Fi
     ]
     found = " ".join(fault for fault in faults if fault) or ("" if modules else "It holds no lora_A and lora_B.")
     if found:
-        made_for = f" It says that it was made for '{settings.base}'." if settings.base else ""
         raise CutawayError(
-            f"{file.path} holds no adapter for this model. {found}{made_for} Open the model that it is for."
+            f"{file.path} holds no adapter for this model. {found}{_made_for(settings)} Open the model that it is for."
         )
 
 
@@ -252,6 +260,13 @@ def _check_places(paths: Iterable[str], file: File) -> None:
 
 def _check_copies(others: list[str], names: AdapterNames, model: Transformer, file: File) -> None:
     """What else is in the file must repeat the base."""
+    if not others:
+        return
+    if any(base.is_quantised for base in matrices(model).values() if isinstance(base, Projection)):
+        raise CutawayError(
+            f"{file.path} repeats weights of the base, and those here are rounded, so that the two cannot be compared. Open the "
+            "model with bits=32."
+        )
     own = Places(model).tensors
     changed = [name for name in others if not _is_copy(name, names, own, file)]
     if changed:

@@ -1,7 +1,7 @@
 """`cutaway evaluate`: how good a model is at a task. In: a model and a file. Out: figures, best and worst examples.
 
-Without --task: how well a decoder-only model predicts a text (loss, perplexity, bits per byte), and how an encoder-decoder
-translates pairs.
+Without --task: how well a decoder-only model predicts a text (loss, perplexity, bits per byte) or the replies of dialogues, how
+an encoder-decoder translates pairs, and how an encoder that scores spans answers questions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
     parser = command(commands, "evaluate", "measure how good a model is at a task", example)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("file", metavar="FILE", help="text, pairs, questions or dialogues; .xz and .gz are read too")
-    parser.add_argument("--task", choices=TASKS, help="what to measure (default: what the model was made for)")
+    parser.add_argument("--task", choices=TASKS, help="what to measure (default: what model and file are made for)")
     parser.add_argument("--report", metavar="FILE", help="write every prediction and figure there; see `compare`")
     parser.add_argument("--json", action="store_true", help="print the figures as one object")
     parser.add_argument(
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         check_file(Path(arguments.report))
     lm = load(arguments.model)
-    task = arguments.task or ("answer" if lm.config.num_labels else "translate" if lm.config.has_cross else "predict")
+    task = arguments.task or _task(lm, Path(arguments.file))
     if task == "predict":
         return _predict(lm, arguments)
     quantise(lm.model, arguments.bits)
@@ -107,6 +107,17 @@ def run(arguments: argparse.Namespace) -> int:
 
         show_reports(list(reports), list(reports.values()), plain_console())
     return 0
+
+
+def _task(lm: LM, path: Path) -> str:
+    """What is measured where nothing is said."""
+    from ...data.dialogues import holds_dialogues
+
+    if lm.config.num_labels:
+        return "answer"
+    if lm.config.has_cross:
+        return "translate"
+    return "chat" if holds_dialogues(path) else "predict"
 
 
 def _show(report: Report, arguments: argparse.Namespace) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ...lm import LM
     from ...tasks.translate import Translation
 
+FILE_ENDINGS = (".txt", ".md", ".text", ".tsv", ".jsonl", ".xz", ".gz")
+
 
 def add(commands: Any) -> None:
     """Declare the command."""
@@ -55,13 +57,11 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Translate, line by line."""
     from ...lm import load
-    from ...tasks.translate import check
 
     name, given = words_of(arguments.words)
     name = bundled() if name is None else name
     lines = _lines(given)
     lm = load(name)
-    check(lm)
     if arguments.out is not None:
         from ..translate import into_file
 
@@ -92,9 +92,13 @@ def _translated(lm: LM, lines: list[str], arguments: argparse.Namespace) -> Any:
 
 
 def _lines(given: str | None) -> list[str]:
-    """The lines of a text, of a file where the text names one, or of standard input."""
+    """The lines of a text, of a file where the text names one, or of standard input.
+
+    Raises CutawayError as `text_of`, and for a word that ends as the name of a file does, where there is no such file.
+    """
     is_text = given is not None and given != "-" and not os.path.isfile(os.path.expanduser(given))
-    return (given or "" if is_text else text_of(given)).splitlines() or [""]
+    is_name = is_text and given is not None and " " not in given and given.lower().endswith(FILE_ENDINGS)
+    return (given or "" if is_text and not is_name else text_of(given)).splitlines() or [""]
 
 
 def _beam(arguments: argparse.Namespace) -> Beam:
