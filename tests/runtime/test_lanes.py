@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cutaway.runtime import kernels
+from cutaway.runtime import ops
 from cutaway.runtime.native import build
 from cutaway.runtime.native.loader import Library, library, supported
 
@@ -25,7 +25,7 @@ def test_other_vectors_compute_the_same(lanes: int, rows: int, tmp_path: Path, m
     assert build.build(place, f"-DLANES={lanes}", f"-DROWS={rows}") is None
     found = library.__wrapped__()
     assert isinstance(found, Library), found
-    monkeypatch.setattr(kernels, "library", lambda: found)
+    monkeypatch.setattr(ops, "library", lambda: found)
     for rows_in, d_in, d_out in ((64, 1, 1), (65, 7, 5), (300, 257, 65), (70, 600, 48), (1100, 40, 300)):
         for has_bias in (True, False):
             checks.test_a_projection_and_its_gradients(rows_in, d_in, d_out, has_bias)

@@ -252,9 +252,9 @@ def test_blocks_of_a_gguf_file_are_taken_without_an_error(kind: str, bits: int, 
 
 @ALL_BITS
 def test_without_kernels_the_tokens_are_the_same(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = quantised(bits)
-    wanted = logits(model)
+    wanted = logits(quantised(bits))
     for unit in ("integers", "halves"):
         monkeypatch.setattr(f"cutaway.runtime.quantised.kernels.{unit}", lambda: "none here")
+    model = quantised(bits)
     assert_products(model, lambda projection, x: projection.slow(x))
     assert torch.equal(logits(model).argmax(-1), wanted.argmax(-1))

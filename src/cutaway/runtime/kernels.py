@@ -7,8 +7,6 @@ scaled_dot_product_attention, which also take whatever the kernels do not: other
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,9 +20,9 @@ from ..model.call import Call, Spec
 from ..model.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
 from ..model.norm import RmsNorm
 from ..model.projection import Projection
-from . import rows
+from . import ops, rows
 from .attend import fused
-from .native.loader import Heads, Library, Shape, library
+from .native.loader import library
 
 FEW = 8  # rows: up to here, weights are read once, and nothing is packed
 MANY = 64  # rows: from here on, packing pays; between the two, torch serves
@@ -73,7 +71,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if FEW < rows < MANY or not _serves(x, weight):
         return F.linear(x, weight, bias)
     if rows <= FEW:
-        return F.linear(x, weight, bias) if torch.is_grad_enabled() else _few(x, weight, bias)
+        return F.linear(x, weight, bias) if torch.is_grad_enabled() else ops.linear_of_few(x, weight, bias)
     product: Tensor = _Linear.apply(x, weight, bias)
     return product
 
@@ -108,9 +106,7 @@ class _Linear(torch.autograd.Function):
         ctx.has_bias = bias is not None
         x, weight = x.contiguous(), weight.contiguous()
         ctx.save_for_backward(x, weight)
-        out = x.new_empty(*x.shape[:-1], weight.shape[0])
-        _product(x.view(-1, x.shape[-1]), weight.t(), out.view(-1, out.shape[-1]), bias=bias)
-        return out
+        return ops.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -119,12 +115,10 @@ class _Linear(torch.autograd.Function):
         d_out = d_out.contiguous().view(-1, weight.shape[0])
         d_x = d_weight = d_bias = None
         if ctx.needs_input_grad[0]:
-            d_x = torch.empty_like(x)
-            _product(d_out, weight, d_x.view(-1, x.shape[-1]))
+            d_x = ops.linear_by_input(d_out, weight).view(x.shape)
         if ctx.needs_input_grad[1]:
-            d_weight = torch.empty_like(weight)
-            d_bias = weight.new_empty(weight.shape[0]) if ctx.has_bias else None
-            _product(d_out.t(), x.view(-1, x.shape[-1]), d_weight, row_sums=d_bias)
+            d_weight, sums = ops.linear_by_weight(d_out, x.view(-1, x.shape[-1]), ctx.has_bias)
+            d_bias = sums if ctx.has_bias else None
         elif ctx.has_bias and ctx.needs_input_grad[2]:
             d_bias = d_out.sum(0)
         return d_x, d_weight, d_bias
@@ -135,97 +129,30 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x)
-        out = torch.empty_like(x)
-        _kernels().gelu(x.numel(), x.data_ptr(), out.data_ptr(), torch.get_num_threads())
-        return out
+        return ops.gelu_tanh(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        d_out, d_x = d_out.contiguous(), torch.empty_like(x)
-        _kernels().gelu_backward(x.numel(), x.data_ptr(), d_out.data_ptr(), d_x.data_ptr(), torch.get_num_threads())
-        return d_x
+        return ops.gelu_tanh_by_input(d_out, x)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, is_causal: bool) -> Tensor:
-        q, k, v = (_by_rows(x) for x in (q, k, v))
-        out, lse = _like_heads(q), q.new_empty(q.shape[:3])
-        ctx.shape = Shape(
-            *q.shape[:2], k.shape[1], q.shape[2], k.shape[2], q.shape[3], scale, is_causal, torch.get_num_threads()
-        )
-        _kernels().attention(ctypes.addressof(ctx.shape), *_places(q, k, v, out), lse.data_ptr())
+        out, lse = ops.attention(q, k, v, scale, is_causal)
+        ctx.knobs = scale, is_causal
         ctx.save_for_backward(q, k, v, out, lse)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, out, lse = ctx.saved_tensors
-        given, gradients = _places(q, k, v, out), [_like_heads(x) for x in (q, k, v)]
-        asked = _places(_by_rows(d_out), *gradients)
-        _kernels().attention_backward(ctypes.addressof(ctx.shape), *given, lse.data_ptr(), *asked)
-        return gradients[0], gradients[1], gradients[2], None, None
-
-
-def _few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    x, weight = x.contiguous(), weight.contiguous()
-    d_out, d_in = weight.shape
-    out = x.new_empty(*x.shape[:-1], d_out)
-    at_bias = None if bias is None else bias.data_ptr()
-    _kernels().product_few(
-        x.numel() // d_in,
-        d_out,
-        d_in,
-        x.data_ptr(),
-        weight.data_ptr(),
-        at_bias,
-        out.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return out
-
-
-def _product(a: Tensor, b: Tensor, out: Tensor, *, bias: Tensor | None = None, row_sums: Tensor | None = None) -> None:
-    """out = a · b (+ bias), and the sums of a's rows. a, b: two axes each, by their strides; out: contiguous."""
-    _kernels().product(
-        *out.shape,
-        a.shape[1],
-        a.data_ptr(),
-        *a.stride(),
-        b.data_ptr(),
-        *b.stride(),
-        out.data_ptr(),
-        out.shape[1],
-        None if bias is None else bias.data_ptr(),
-        None if row_sums is None else row_sums.data_ptr(),
-        torch.get_num_threads(),
-    )
-
-
-def _places(*tensors: Tensor) -> Sequence[Any]:
-    return [ctypes.byref(Heads(tensor.data_ptr(), *tensor.stride()[:3])) for tensor in tensors]
-
-
-def _by_rows(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _like_heads(x: Tensor) -> Tensor:
-    """Room for [batch, head, position, d_head], laid out as the projections are: heads side by side."""
-    batch, heads, positions, width = x.shape
-    return x.new_empty(batch, positions, heads, width).transpose(1, 2)
+        return *ops.attention_by_inputs(d_out, *ctx.saved_tensors, *ctx.knobs), None, None
 
 
 def _serves(x: Tensor, other: Tensor) -> bool:
     """Whether the kernels take these: fp32, on a processor that has them, and not under mixed precision."""
     is_plain = x.dtype is torch.float32 and other.dtype is torch.float32 and x.is_cpu and other.is_cpu
-    return is_plain and not torch.is_autocast_enabled("cpu") and not isinstance(library(), str)
-
-
-def _kernels() -> Library:
-    kernels = library()
-    assert not isinstance(kernels, str), "asked for by _serves"
-    return kernels
+    return is_plain and not torch.is_autocast_enabled("cpu") and ops.ARE_HERE

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..native.build import LIBRARY, OTHERWISE
 from ..native.loader import PLACE, SIZE, SWITCH, library, supported
+from ..ops import operator
 from .rounding import GROUP, TRIED, Rounded, factor_of, rounded, rounded_inputs
 from .tiles import OUTPUTS, QUAD, tiled, tiled_pairs, tiled_scales, untiled, untiled_scales
 
@@ -127,6 +128,26 @@ def multiply_halves(kernel: Product, x: Tensor, pairs: Tensor, d_out: int, bias:
     return out
 
 
+@operator(
+    "(Tensor x, Tensor codes, Tensor scales, float factor, int d_out, Tensor? bias) -> Tensor",
+    lambda x, codes, scales, factor, d_out, bias: x.new_empty(*x.shape[:-1], d_out),  # noqa: ARG005 (of its shape)
+)
+def linear_of_integers(
+    x: Tensor, codes: Tensor, scales: Tensor, factor: float, d_out: int, bias: Tensor | None
+) -> Tensor:
+    """As `multiply_integers`, by the unit that `integers` found."""
+    return multiply_integers(_found(integers()), x, codes, scales, factor, d_out, bias)
+
+
+@operator(
+    "(Tensor x, Tensor pairs, int d_out, Tensor? bias) -> Tensor",
+    lambda x, pairs, d_out, bias: x.new_empty(*x.shape[:-1], d_out),  # noqa: ARG005 (of its shape)
+)
+def linear_of_halves(x: Tensor, pairs: Tensor, d_out: int, bias: Tensor | None) -> Tensor:
+    """As `multiply_halves`, by the unit that `halves` found."""
+    return multiply_halves(_found(halves()), x, pairs, d_out, bias)
+
+
 def rounded_tiles(weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
     """As `rounded`, in tiles: codes, scales and factor. weight: [d_out, d_in]. Slow twin: `rounded`, then `tiled`."""
     function = rounder()
@@ -227,6 +248,11 @@ def _best(unit: str, name: str, signature: tuple[type, ...], computes: Callable[
             if computes(found := Product(function, instructions, parts)):
                 return found
     return f"this processor has no instruction set that {unit} are multiplied with, or the self-test of each failed"
+
+
+def _found(kernel: Product | str) -> Product:
+    assert not isinstance(kernel, str), "who calls has looked whether there is one"
+    return kernel
 
 
 def _place(bias: Tensor | None) -> int | None:

@@ -32,6 +32,7 @@ class QuantisedProjection(Projection):
 
     is_quantised = True
     bits: int
+    is_slow: bool  # no native product runs on this processor
 
     def __init__(self, original: Projection) -> None:
         nn.Module.__init__(self)
@@ -108,16 +109,15 @@ class IntegerProjection(QuantisedProjection):
     def __init__(self, original: Projection, bits: int) -> None:
         super().__init__(original)
         codes, scales, self.factor = kernels.rounded_tiles(original.weight.detach(), bits)
-        self.bits = bits
+        self.bits, self.is_slow = bits, isinstance(kernels.integers(), str)
         self.register_buffer("codes", codes)
         self.register_buffer("scales", scales.view(torch.int16))
 
     def fast(self, x: Tensor) -> Tensor:
         """By `kernels.integers` where it runs."""
-        kernel = kernels.integers()
-        if isinstance(kernel, str) or not (kernels.serves(x, self.d_in) and self.is_native(self.codes)):
+        if self.is_slow or not (kernels.serves(x, self.d_in) and self.is_native(self.codes)):
             return self.streamed(x)
-        return kernels.multiply_integers(kernel, x, self.codes, self.scales, self.factor, self.d_out, self.bias)
+        return kernels.linear_of_integers(x, self.codes, self.scales, self.factor, self.d_out, self.bias)
 
     def one_row(self) -> kernels.OneRow | None:
         """By `kernels.integers` where it runs."""
@@ -147,14 +147,14 @@ class HalfProjection(QuantisedProjection):
 
     def __init__(self, original: Projection) -> None:
         super().__init__(original)
+        self.is_slow = isinstance(kernels.halves(), str)
         self.register_buffer("pairs", tiled_pairs(original.weight.detach().bfloat16()).view(torch.int16))
 
     def fast(self, x: Tensor) -> Tensor:
         """By `kernels.halves` where it runs."""
-        kernel = kernels.halves()
-        if isinstance(kernel, str) or not (kernels.serves(x, self.d_in) and self.is_native(self.pairs)):
+        if self.is_slow or not (kernels.serves(x, self.d_in) and self.is_native(self.pairs)):
             return self.streamed(x)
-        return kernels.multiply_halves(kernel, x, self.pairs, self.d_out, self.bias)
+        return kernels.linear_of_halves(x, self.pairs, self.d_out, self.bias)
 
     def one_row(self) -> kernels.OneRow | None:
         """By `kernels.halves` where it runs."""
