@@ -9,7 +9,8 @@ the shapes that config.json asks for (a model built without numbers) before any 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -165,14 +166,39 @@ def _fill(
     copied = {
         entry.theirs for entry in mapped if entry.layout or shards.entries[entry.theirs].dtype != dtypes[entry.theirs]
     }
-    # What is turned or widened passes through one buffer: fresh memory for each would leave holes in the heap.
-    scratch = torch.empty(max((shards.entries[name].num_bytes for name in copied), default=0), dtype=torch.uint8)
-    for entry in mapped:
+    reading = _read_ahead([entry.theirs for entry in mapped], copied, shards)
+    for entry, stored in zip(mapped, reading, strict=True):
         is_copied = entry.theirs in copied
-        stored = shards.read(entry.theirs, scratch if is_copied else None)
         parts = split(entry.layout, stored, [tuple(places.tensors[name].shape) for name in entry.ours])
         for name, part in zip(entry.ours, parts, strict=True):
             put = places.put(name, part, dtypes[entry.theirs], is_borrowed=is_copied)
             check_numbers(entry.theirs, put, otherwise)
         if told:
             places.tell(entry.ours, dtype, told)
+
+
+def _read_ahead(names: Sequence[str], copied: Collection[str], shards: Shards) -> Iterator[Tensor]:
+    """The stored tensors in this order, each read by a thread of its own while what is done with the one before it goes on.
+
+    copied: which are copied before the next one is asked for. They pass through two buffers by turns: fresh memory for each
+    would leave holes in the heap.
+    """
+    sizes = [shards.entries[name].num_bytes for name in names]
+    most = max((size for name, size in zip(names, sizes, strict=True) if name in copied), default=0)
+    buffers = [torch.empty(most, dtype=torch.uint8) for _ in range(2)]
+
+    def begin(number: int) -> Future[Tensor]:
+        is_copied = names[number] in copied
+        return pool.submit(
+            shards.read,
+            names[number],
+            buffers[number % 2] if is_copied else torch.empty(sizes[number], dtype=torch.uint8),
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [begin(0)] if names else []
+        for number in range(len(names)):
+            stored = waiting.pop().result()
+            if number + 1 < len(names):
+                waiting.append(begin(number + 1))
+            yield stored
