@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from cutaway.config import AttentionConfig, ModelConfig, PositionConfig
 from cutaway.errors import CutawayError
@@ -16,6 +18,7 @@ from cutaway.model import Call, Transformer, visibility
 from cutaway.runtime.stores import KVStore
 from cutaway.weights import checkpoint
 from cutaway.weights.atomic import is_complete
+from cutaway.weights.shards import Shards, open_shards
 from tests import tiny
 from tests.weights.samples import saved, wild
 
@@ -89,6 +92,26 @@ def test_every_parameter_has_memory_of_its_own(tmp_path: Path) -> None:
     parameters = list(checkpoint.load(saved(tmp_path)).parameters())
     assert all(p.untyped_storage().nbytes() == p.nbytes for p in parameters)
     assert len({p.data_ptr() for p in parameters}) == len(parameters)
+
+
+@pytest.mark.parametrize("are_copied", [True, False])
+def test_the_next_tensor_is_read_while_one_is_used(
+    are_copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path / "m", tiny.model(tiny.config()))
+    begun, real = [threading.Event() for _ in range(99)], Shards.read
+
+    def watched(shards: Shards, name: str, scratch: Tensor | None = None) -> Tensor:
+        next(event for event in begun if not event.is_set()).set()
+        return real(shards, name, scratch)
+
+    monkeypatch.setattr(Shards, "read", watched)
+    stored = load_file(tmp_path / "m" / "model.safetensors")
+    with open_shards(tmp_path / "m") as shards:
+        reading = checkpoint._read_ahead([*stored], stored if are_copied else (), shards)
+        for number, (name, found) in enumerate(zip(stored, reading, strict=True), start=1):
+            assert number == len(stored) or begun[number].wait(9), "the next one is read while this one is used"
+            assert torch.equal(found, stored[name])
 
 
 def test_further_files_and_notes(tmp_path: Path) -> None:
