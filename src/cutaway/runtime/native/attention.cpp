@@ -23,8 +23,11 @@ typedef struct {
 
 INLINE float *at(const heads &x, ptrdiff_t batch, ptrdiff_t head) { return x.data + batch * x.batch + head * x.head; }
 
-// How many keys the queries up to `last` see: all, or themselves and what came before (as many queries as keys).
-INLINE ptrdiff_t seen(const shape &s, ptrdiff_t last) { return s.is_causal && last < s.keys ? last : s.keys; }
+// How many keys the queries up to `last` see: all, or themselves and what came before. The queries are the last of the keys.
+INLINE ptrdiff_t seen(const shape &s, ptrdiff_t last) {
+    const ptrdiff_t upto = last + s.keys - s.queries;
+    return s.is_causal && upto < s.keys ? upto : s.keys;
+}
 
 // scores [rows, keys] -> e^(score − most), zeros beyond what a row sees; sums and log-sum-exps of the rows.
 static void soften(const shape &s, float *scores, ptrdiff_t stride, ptrdiff_t first, ptrdiff_t rows, ptrdiff_t keys, float *sums,
