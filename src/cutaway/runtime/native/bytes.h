@@ -109,6 +109,21 @@ INLINE integers nearest(vector x) {
     return whole;
 }
 
+// The largest lane, the sum of all, and all as bytes, which hold them.
+INLINE int32_t largest_of(integers x) {
+    int32_t largest = x[0];
+    for (int lane = 1; lane < LANES; lane++) largest = x[lane] > largest ? x[lane] : largest;
+    return largest;
+}
+INLINE int32_t total_of(integers x) {
+    int32_t total = 0;
+    for (int lane = 0; lane < LANES; lane++) total += x[lane];
+    return total;
+}
+INLINE void store_bytes(int8_t *place, integers x) {
+    for (int lane = 0; lane < LANES; lane++) place[lane] = (int8_t)x[lane];
+}
+
 // fp16 -> fp32.
 INLINE float from_half(uint16_t half) {
     const int32_t exponent = half >> 10 & 31, fraction = half & 1023;
@@ -124,6 +139,9 @@ INLINE vector load_halves(const uint16_t *place) {
 }
 #elif LANES == 16
 INLINE integers nearest(vector x) { return (integers)_mm512_cvtps_epi32((__m512)x); }
+INLINE int32_t largest_of(integers x) { return _mm512_reduce_max_epi32((__m512i)x); }
+INLINE int32_t total_of(integers x) { return _mm512_reduce_add_epi32((__m512i)x); }
+INLINE void store_bytes(int8_t *place, integers x) { _mm_storeu_si128((__m128i *)place, _mm512_cvtepi32_epi8((__m512i)x)); }
 INLINE vector load_halves(const uint16_t *place) { return (vector)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)place)); }
 #ifdef __AVX512VNNI__
 INLINE integers dot(integers sum, integers unsigned_bytes, integers signed_bytes) {
@@ -141,6 +159,20 @@ INLINE integers magnitude(integers x) { return (integers)_mm256_abs_epi8((__m256
 INLINE integers even_halves(integers x) { return (integers)_mm256_srai_epi16(_mm256_slli_epi16((__m256i)x, 8), 8); }
 INLINE integers odd_halves(integers x) { return (integers)_mm256_srai_epi16((__m256i)x, 8); }
 INLINE integers nearest(vector x) { return (integers)_mm256_cvtps_epi32((__m256)x); }
+INLINE int32_t largest_of(integers x) {
+    __m128i most = _mm_max_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(most, _mm_shuffle_epi32(most, 0xb1)));
+}
+INLINE int32_t total_of(integers x) {
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+INLINE void store_bytes(int8_t *place, integers x) {
+    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    _mm_storel_epi64((__m128i *)place, _mm_packs_epi16(halves, halves));
+}
 INLINE vector load_halves(const uint16_t *place) { return (vector)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)place)); }
 #endif
 

@@ -130,26 +130,28 @@ INLINE void round_group(const float *x, ptrdiff_t count, int8_t codes[GROUP], fl
         const integers bits = (integers)load(x + i) & all_bytes(0x7fffffff);
         most_bits = bits > most_bits ? bits : most_bits;  // the order of floats without sign is that of their bits
     }
-    int32_t top = 0;
-    for (int lane = 0; lane < LANES; lane++) top = most_bits[lane] > top ? most_bits[lane] : top;
+    const int32_t top = largest_of(most_bits);
     float largest;
     memcpy(&largest, &top, sizeof largest);
     const int is_finite = top < 0x7f800000;
     const float inverse = is_finite && largest > LEAST ? 127.0f / largest : 0.0f;
-    int32_t total = 0;
+    integers totals = all_bytes(0);
     for (int i = 0; i < GROUP; i += LANES) {
         const integers rounded = is_finite ? nearest(load(x + i) * inverse) : all_bytes(0);
-        for (int lane = 0; lane < LANES; lane++) codes[i + lane] = (int8_t)rounded[lane], total += rounded[lane];
+        store_bytes(codes + i, rounded), totals += rounded;
     }
     *scale = is_finite ? largest / 127.0f : NAN;
-    *sum = total;
+    *sum = total_of(totals);
 }
 
 // A row of a tile, without what fills it up.
 INLINE void put(const task &t, ptrdiff_t row, ptrdiff_t tile, const float *totals) {
     const ptrdiff_t j = tile * OUTPUTS, wide = t.columns - j < OUTPUTS ? t.columns - j : OUTPUTS;
     float *const out = t.out + row * t.columns + j;
-    for (ptrdiff_t c = 0; c < wide; c++) out[c] = totals[c] + (t.bias ? t.bias[j + c] : 0);
+    if (wide == OUTPUTS)
+        for (int v = 0; v < OUTPUTS; v += LANES) store(out + v, load(totals + v) + (t.bias ? load(t.bias + j + v) : all(0)));
+    else
+        for (ptrdiff_t c = 0; c < wide; c++) out[c] = totals[c] + (t.bias ? t.bias[j + c] : 0);
 }
 
 // One tile times R rows, whose rounded inputs lie one after another.
@@ -227,9 +229,10 @@ typedef struct {
     int32_t *sums;   // [group, row]
 } many;
 
-static void round_row(const task &t, const many &m, ptrdiff_t row) {
-    for (ptrdiff_t g = 0; g < t.groups; g++) {
-        const ptrdiff_t k = g * GROUP, place = g * t.rows + row;
+// Rows first … last, a group at a time, so that what is written lies together.
+static void round_rows(const task &t, const many &m, ptrdiff_t first, ptrdiff_t last) {
+    for (ptrdiff_t i = 0; i < t.groups * (last - first); i++) {
+        const ptrdiff_t g = i / (last - first), row = first + i % (last - first), k = g * GROUP, place = g * t.rows + row;
         int8_t codes[GROUP];
         round_group(t.x + row * t.depth + k, t.depth - k < GROUP ? t.depth - k : GROUP, codes, m.scales + place, m.sums + place);
         m.scales[place] *= t.factor;
@@ -314,7 +317,7 @@ static void share_many(const task &t, int num_threads) {
 #pragma omp parallel num_threads(t.columns * t.depth < WORTH ? 1 : num_threads)
     {
 #pragma omp for schedule(static)
-        for (ptrdiff_t row = 0; row < t.rows; row++) round_row(t, m, row);
+        for (ptrdiff_t row = 0; row < t.rows; row += HIGH) round_rows(t, m, row, row + HIGH < t.rows ? row + HIGH : t.rows);
         for (ptrdiff_t first = 0; first < t.rows; first += block)
 #pragma omp for schedule(dynamic, 2) nowait
             for (ptrdiff_t tile = 0; tile < tiles; tile++)
