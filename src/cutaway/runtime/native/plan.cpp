@@ -111,13 +111,24 @@ static void rotate_heads(const op &o, const worker &w) {
         rotate(o.size, pairs, o.variant, x + i * o.size, cos, cos + pairs, out + i * o.size);
 }
 
-static void multiply(const op &o, const worker &w) {
-    ptrdiff_t first, last;
-    share(w, o.size, o.wholes[0], &first, &last);
+#define MANY_PARTS 64  // from here on a quarter of a matrix is left to whoever is free: a core that a neighbour slows holds up none
+
+// Each thread makes its part of what is fixed; the rest goes, a 64th of the matrix at a time, to whoever is free.
+static void multiply(const op &o, const worker &w, int32_t *taken) {
+    const ptrdiff_t whole = o.wholes[0], parts = (o.size + whole - 1) / whole, piece = parts / MANY_PARTS * whole;
+    const ptrdiff_t fixed = piece && w.threads > 1 ? parts * 3 / 4 * whole : o.size;
     const float *const x = at(w, o.a);
+    float *const out = at(w, o.out);
     void *const prepared = o.prepare ? at(w, o.c) : NULL;
     if (o.prepare) o.prepare(o.more, x, prepared);
-    if (first < last) o.rows(o.more, x, prepared, at(w, o.out), first, last);
+    ptrdiff_t first, last;
+    share(w, fixed, whole, &first, &last);
+    if (first < last) o.rows(o.more, x, prepared, out, first, last);
+    while (fixed < o.size) {
+        first = fixed + __atomic_fetch_add(taken, 1, __ATOMIC_RELAXED) * piece;
+        if (first >= o.size) return;
+        o.rows(o.more, x, prepared, out, first, first + piece < o.size ? first + piece : o.size);
+    }
 }
 
 // wholes: heads, key-value heads, layer, window (0: none), sinks, greatest distance of a bucket. a, b, c: query, key, value.
@@ -238,14 +249,14 @@ static void attend(const op &o, const worker &w) {
     }
 }
 
-static void run(const op &o, const worker &w) {
+static void run(const op &o, const worker &w, int32_t *taken) {
     switch (o.kind) {
         case LOOK_UP: return look_up(o, w);
         case LAYER_NORM:
         case RMS_NORM: return normalise(o, w);
         case ANGLES: return angles(o, w);
         case ROTATE: return rotate_heads(o, w);
-        case PRODUCT: return multiply(o, w);
+        case PRODUCT: return multiply(o, w, taken);
         case ATTEND: return attend(o, w);
         default: return by_number(o, w);
     }
@@ -259,6 +270,8 @@ static void note_token(const step &now) {
 
 extern "C" __attribute__((visibility("default"))) void PUBLIC(replay)(const op *ops, ptrdiff_t count, const step *now, int num_threads) {
     note_token(*now);
+    int32_t *const taken = (int32_t *)room_for(count, 2);  // of each operation, how many pieces were taken
+    memset(taken, 0, count * sizeof *taken);
 #pragma omp parallel num_threads(num_threads)
     {
         const worker w = {now, omp_get_thread_num(), omp_get_num_threads()};
@@ -266,7 +279,7 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(replay)(const op *
             if (ops[i].waits) {
 #pragma omp barrier
             }
-            run(ops[i], w);
+            run(ops[i], w, taken + i);
         }
     }
 }
