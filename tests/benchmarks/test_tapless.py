@@ -19,6 +19,8 @@ def clean_imports() -> Iterator[None]:
     finders = list(sys.meta_path)
     yield
     sys.meta_path[:] = finders
+    if (module := sys.modules.get("tapless.runtime.ops")) is not None:
+        module._OPERATORS._destroy()  # torch knows them by the name of the package
     for name in [name for name in sys.modules if name.partition(".")[0] == "tapless"]:
         del sys.modules[name]
 

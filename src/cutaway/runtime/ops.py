@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .native.loader import SIZE, Heads, Library, Shape, library
 
-NAMESPACE: Final = "cutaway"
+NAMESPACE: Final = __name__.partition(".")[0]  # of the package: a copy under another name has operators of its own
 ARE_HERE: Final = not isinstance(library(), str)  # a constant, so that a compiler need not look for files
 _OPERATORS: Final = torch.library.Library(NAMESPACE, "DEF")
 
