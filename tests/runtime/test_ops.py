@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch import library as registry
 
 from cutaway.config import FeedForwardConfig, NormConfig, PositionConfig
 from cutaway.model import Call, Transformer, visibility
@@ -76,7 +77,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]] = {
 def test_an_operator_is_what_it_says(name: str) -> None:
     """It writes into nothing, returns no view of what it is given, and its shapes and strides are known without running it."""
     function, given = GIVEN[name]
-    torch.library.opcheck(function, given(), test_utils=("test_schema", "test_faketensor"))
+    registry.opcheck(function, given(), test_utils=("test_schema", "test_faketensor"))
 
 
 @native

@@ -13,12 +13,13 @@ from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch import library as registry
 
 from .native.loader import SIZE, Heads, Library, Shape, library
 
 NAMESPACE: Final = __name__.partition(".")[0]  # of the package: a copy under another name has operators of its own
 ARE_HERE: Final = not isinstance(library(), str)  # a constant, so that a compiler need not look for files
-_OPERATORS: Final = torch.library.Library(NAMESPACE, "DEF")
+_OPERATORS: Final = registry.Library(NAMESPACE, "DEF")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -40,7 +41,7 @@ def operator(schema: str, like: Callable[..., Any]) -> Callable[[Function], Func
         name = f"{NAMESPACE}::{function.__name__}"
         _OPERATORS.define(f"{function.__name__}{schema}")
         _OPERATORS.impl(function.__name__, function, "CPU")
-        torch.library.register_fake(name, like, lib=_OPERATORS)
+        registry.register_fake(name, like, lib=_OPERATORS)
         registered = getattr(getattr(torch.ops, NAMESPACE), function.__name__).default
         return cast("Function", registered)
 
