@@ -1,8 +1,8 @@
 """What the base of an adapter looked like. In: a model with adapters, or a directory. Out: a note beside them, or a refusal.
 
 Models of one shape take each other's adapters, and nothing but the text would tell. So `adapter_base.json` keeps some numbers of
-some of the base's matrices. Rounded to 4 bits they are 0.08 to 0.09 of their norm apart (stories, translate-de-en); finetuned siblings 0.3 to
-0.8 apart. Others do not need the file.
+some of the base's matrices. Rounded to 4 bits they are 0.08 to 0.09 of their norm apart (stories, translate-de-en), finetuned
+siblings 0.3 to 0.8. Others do not need the file.
 """
 
 from __future__ import annotations
