@@ -177,7 +177,7 @@ def bias_of(name: str) -> AlibiBias | RelativeBias | None:
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-@pytest.mark.parametrize("d_head", [3, 16, 40])
+@pytest.mark.parametrize("d_head", [3, 16, 40, 70])
 @pytest.mark.parametrize("bias", ["none", "slopes", "buckets"])
 @pytest.mark.parametrize(("window", "sinks", "softcap"), [(None, 0, None), (5, 2, None), (1, 0, None), (None, 0, 1.5)])
 @pytest.mark.parametrize("length", [0, 1, 21])

@@ -110,29 +110,3 @@ INLINE void rotate(ptrdiff_t width, ptrdiff_t pairs, ptrdiff_t is_interleaved, c
     }
     for (i = 2 * pairs; i < width; i++) out[i] = x[i];
 }
-
-// Σ weights[j] · rows[j] over `count` rows, `stride` apart; added to what is in out. rows: of numbers as they are held.
-template <typename NUMBER>
-INLINE void add_rows(ptrdiff_t count, const float *weights, const NUMBER *rows, ptrdiff_t stride, ptrdiff_t width, float *out) {
-    ptrdiff_t d = 0;
-    for (; d + 4 * LANES <= width; d += 4 * LANES) {
-        vector sums[4];
-        for (int part = 0; part < 4; part++) sums[part] = load(out + d + part * LANES);
-        for (ptrdiff_t j = 0; j < count; j++)
-#pragma GCC unroll 4
-            for (int part = 0; part < 4; part++) sums[part] += weights[j] * load_wide(rows + j * stride + d + part * LANES);
-        for (int part = 0; part < 4; part++) store(out + d + part * LANES, sums[part]);
-    }
-    for (; d + LANES <= width; d += LANES) {
-        vector even = load(out + d), odd = all(0);
-        ptrdiff_t j = 0;
-        for (; j + 2 <= count; j += 2) {
-            even += weights[j] * load_wide(rows + j * stride + d);
-            odd += weights[j + 1] * load_wide(rows + (j + 1) * stride + d);
-        }
-        if (j < count) even += weights[j] * load_wide(rows + j * stride + d);
-        store(out + d, even + odd);
-    }
-    for (; d < width; d++)
-        for (ptrdiff_t j = 0; j < count; j++) out[d] += weights[j] * wide(rows[j * stride + d]);
-}

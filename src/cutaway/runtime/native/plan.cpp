@@ -4,6 +4,7 @@
 // of a matrix, the heads of attention or a long vector were shared among them. What is computed does not depend on their number.
 #include <omp.h>
 
+#include "heads.h"
 #include "one.h"
 
 // Where a vector lies: with every thread (own: floats from one thread's to the next's), or once (own 0). data NULL: the result.
@@ -173,6 +174,9 @@ INLINE float soften(ptrdiff_t count, float *scores) {
     return sum_of(sum);
 }
 
+// Of a head: up to a whole vector for this token and those before it, and what the last keys at once may write beyond.
+INLINE ptrdiff_t room_for_scores(ptrdiff_t before) { return up_to(before + 1, LANES) + LANES; }
+
 // What a store holds of a key-value head: a key, or a value, for each token. scales: of codes, else NULL.
 template <typename NUMBER>
 struct column {
@@ -200,44 +204,52 @@ INLINE void note(const worker &w, ptrdiff_t width, const float *x, column<NUMBER
     if (into.scales) into.scales[w.now->position] = scale;
 }
 
-// One head over the keys before this token, which lie in the store, and its own.
-template <typename NUMBER>
-static void attend_head(const op &o, const worker &w, ptrdiff_t head, column<NUMBER> keys, column<NUMBER> values, const float *k,
-                        const float *v, float *scores) {
-    const ptrdiff_t before = w.now->position, width = o.size;
+// Heads head … head + H, which share keys and values: over those before this token, which lie in the store, and its own, k and v.
+template <int H, typename NUMBER>
+static void attend_heads(const op &o, const worker &w, ptrdiff_t head, column<NUMBER> keys, column<NUMBER> values, const float *k,
+                         const float *v, float *scores) {
+    const ptrdiff_t before = w.now->position, width = o.size, apart = room_for_scores(before);
     const float *const q = at(w, o.a) + head * width;
     float *const out = at(w, o.out) + head * width, scale = o.numbers[0], cap = o.numbers[1];
-    for (ptrdiff_t j = 0; j < before; j += AT_ONCE)
-        multiply_row(width, q, keys.numbers + j * width, width, before - j < AT_ONCE ? before - j : AT_ONCE, scores + j);
-    by_scales(before, keys.scales, scores);
-    float last[AT_ONCE];
-    multiply_row(width, q, k, width, 1, last);
-    scores[before] = last[0];
-    change(0, before + 1, scores, scores, [=](vector x) { return x * scale; });
-    if (cap > 0) change(0, before + 1, scores, scores, [=](vector x) { return hyperbolic_tangent(x / cap) * cap; });
-    hide_and_bias(o, w, head, before + 1, scores);
-    const float sum = soften(before + 1, scores);
-    const float own = scores[before];
-    change(0, width, v, out, [=](vector x) { return x * own; });
-    by_scales(before, values.scales, scores);
-    add_rows(before, scores, values.numbers, width, width, out);
-    change(0, width, out, out, [=](vector x) { return x / sum; });
+    float sums[H];
+    score_keys<H>(width, q, keys.numbers, before, scores, apart);
+    for (int h = 0; h < H; h++) {
+        float *const row = scores + h * apart;
+        by_scales(before, keys.scales, row);
+        row[before] = inner_product(width, q + h * width, k);
+        change(0, before + 1, row, row, [=](vector x) { return x * scale; });
+        if (cap > 0) change(0, before + 1, row, row, [=](vector x) { return hyperbolic_tangent(x / cap) * cap; });
+        hide_and_bias(o, w, head + h, before + 1, row);
+        sums[h] = soften(before + 1, row);
+        const float own = row[before];
+        change(0, width, v, out + h * width, [=](vector x) { return x * own; });
+        by_scales(before, values.scales, row);
+    }
+    add_values<H>(width, scores, apart, values.numbers, before, out);
+    for (int h = 0; h < H; h++) {
+        const float sum = sums[h];
+        change(0, width, out + h * width, out + h * width, [=](vector x) { return x / sum; });
+    }
 }
 
-// Each thread has a part of the heads. The first head of a group puts the group's key and value into the store.
+// Each thread has a part of the heads, of which up to four that share keys and values are taken at once. The first head of a group
+// puts the group's key and value into the store.
 template <typename NUMBER>
 static void attend_in(const op &o, const worker &w) {
-    const ptrdiff_t heads = o.wholes[HEADS], group = heads / o.wholes[KV_HEADS], width = o.size, before = w.now->position;
-    float *const scores = room_for((size_t)up_to(before + 1, LANES) + AT_ONCE, 0), *const k = room_for(3 * width, 1), *const v = k + width;
+    const ptrdiff_t heads = o.wholes[HEADS], group = heads / o.wholes[KV_HEADS], width = o.size;
+    float *const scores = room_for(4 * room_for_scores(w.now->position), 0), *const k = room_for(3 * width, 1), *const v = k + width;
     NUMBER *const held = (NUMBER *)(v + width);
-    ptrdiff_t head, last;
+    ptrdiff_t head, last, count;
     share(w, heads, 1, &head, &last);
-    for (; head < last; head++) {
-        const ptrdiff_t kv = head / group;
+    for (; head < last; head += count) {
+        const ptrdiff_t kv = head / group, end = (kv + 1) * group < last ? (kv + 1) * group : last;
         const column<NUMBER> keys = column_of<NUMBER>(o, w, 0, kv), values = column_of<NUMBER>(o, w, 1, kv);
         note(w, width, at(w, o.b) + kv * width, keys, head % group == 0, held, k);
         note(w, width, at(w, o.c) + kv * width, values, head % group == 0, held, v);
-        attend_head(o, w, head, keys, values, k, v, scores);
+        count = end - head >= 4 ? 4 : end - head >= 2 ? 2 : 1;
+        if (count == 4) attend_heads<4>(o, w, head, keys, values, k, v, scores);
+        if (count == 2) attend_heads<2>(o, w, head, keys, values, k, v, scores);
+        if (count == 1) attend_heads<1>(o, w, head, keys, values, k, v, scores);
     }
 }
 
