@@ -48,9 +48,9 @@ def rows_of(told: dict[str, Any]) -> list[Row]:
         raise BenchmarkError(f"{told['model']}: {told['void']}")
     name = f"{told['model']}, {told['bits']} bits"
     cached = ", in cache" if told["fits_cache"] else ""
-    share = sample([told["decode"]["read_share"]], SHARE)
-    goal = told["read_goal"]
-    shared = f"… its bytes a second, of what the machine reads{cached}"
+    share = sample(told["decode"]["read_share"]["values"], SHARE)
+    goal = told["decode"]["read_goal"]
+    shared = f"… its bytes a second, of what the machine reads beside{cached}"
     return [
         rates_row(f"{name}: written", told["decode"]),
         Row(name=shared, ours=share) if goal is None else reaches(shared, share, goal),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -65,6 +66,13 @@ def log() -> list[tuple[str, str]]:
     return []
 
 
+@pytest.fixture(autouse=True)
+def _reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine reads faster from time to time: 1, 2, 3 … GB/s."""
+    rates = itertools.count(1)
+    monkeypatch.setattr("cutaway.apps.bench.ours.read_bandwidth", lambda **_: 1e9 * next(rates))
+
+
 @pytest.fixture
 def match(tmp_path: Path, log: list[tuple[str, str]]) -> Match:
     def opened(make: Callable[..., Any], *arguments: object) -> Inside:
@@ -94,6 +102,14 @@ def test_both_compute_the_same_and_take_turns(match: Match, log: list[tuple[str,
     assert found.ours is not None
     assert found.ours.prefill.num_tokens == PLAN.num_prompt
     assert found.ours.parts == {}
+    around = [method for name, method in log if name == "Ours" and method in ("read", "turn")]
+    assert around == ["turn", *["read", "turn", "read"] * PLAN.turns], "the first turn warms up"
+    assert found.read is not None
+    assert found.read.values == (1.5e9, 3.5e9, 5.5e9)
+    moved = [found.ours.decode.num_bytes * rate for rate in found.decode.ours.values]
+    assert found.read_share.values == pytest.approx(
+        [one / read for one, read in zip(moved, found.read.values, strict=True)]
+    )
 
 
 def test_both_write_the_same_tokens(match: Match, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +165,8 @@ def test_goals_stand_beside_the_figures(match: Match) -> None:
     rows = [row(match, decode=slow, prefill=fast), row(match, decode=fast, prefill=slow)]
     told = versus_dict(rows, MACHINE, TRANSFORMERS, PLAN, [])
     assert [each["decode"]["is_met"] for each in told["comparisons"]] == [False, True]
+    shares = [each["decode"]["read_share"]["median"] for each in told["comparisons"]]
+    assert shares[0] > shares[1] > 0, "both wrote as fast, and the machine read more slowly beside the first"
     assert [each["prefill"]["is_met"] for each in told["comparisons"]] == [True, False]
     assert told["comparisons"][1]["decode"]["ratio"] == {"median": 3.5, "least": 3, "most": 4, "values": [3, 4, 3.5]}
     assert told["comparisons"][1]["decode"]["goal"] == 1.0

@@ -34,8 +34,7 @@ COMPARISON = {
     "bits": 8,
     "void": None,
     "fits_cache": False,
-    "decode": {**rates(1.15, False), "read_share": 0.9},
-    "read_goal": 0.88,
+    "decode": {**rates(1.15, False), "read_share": spread(0.88, 0.9, 0.93), "read_goal": 0.88},
     "prefill": rates(None, None),
 }
 TOLD = {

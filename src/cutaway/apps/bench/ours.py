@@ -16,12 +16,14 @@ from ...model import Call
 from ...model.visibility import causal
 from ...runtime.attend import fused
 from ...runtime.memory import keep_freed_memory
+from ...runtime.roofline import read_bandwidth
 from ...weights import checkpoint, gguf
 from ...weights.families import explain_misfit
 from .measure import Turn, kept_size, take_turn
 from .precision import Precision, in_bits
 from .shapes import model_of
 
+BESIDE = 0.2  # seconds: of reading, before and after a turn
 PROMPT = 8  # tokens before the first one, when a start is measured
 
 
@@ -58,6 +60,10 @@ class Ours:
     def kept(self) -> float:
         """Bytes of a number in the store."""
         return kept_size(self.model)
+
+    def read(self) -> float:
+        """Bytes a second that this process reads from memory now."""
+        return read_bandwidth(seconds=BESIDE)
 
     def turn(self, ids: Sequence[int], num_written: int) -> Turn:
         """A prompt read, some tokens written."""

@@ -53,7 +53,7 @@ def show_versus(
         stage(
             console,
             f"Tokens a second, written after {plan.num_prompt}",
-            "Memory: bytes moved, as a share of what this machine reads in that time.",
+            "Memory: bytes moved, as a share of what this machine reads, measured before and after each turn; the median.",
         )
         put(console, _decode_table(compared, peer))
         console.print()
@@ -109,10 +109,9 @@ def mark(is_met: bool) -> str:
 def _decode_table(rows: Sequence[Row], peer: Peer) -> Table:
     table = make_table("<", ">ours", f">{peer.name}", ">ratio", "<goal", ">memory", "<goal")
     for row in rows:
-        ours, rates = row.compared.ours, row.compared.decode
-        assert ours is not None, "rows that were compared"
+        rates = row.compared.decode
         assert rates is not None, "rows that were compared"
-        share = ours.decode.bandwidth / ours.machine.read
+        share = row.compared.read_share.median
         goal = "" if row.goal.share is None else f"≥ {row.goal.share:.0%}{mark(share >= row.goal.share)}"
         table.add_row(*_cells(row, rates, row.goal.decode), chance(share), goal)
     return table
@@ -155,14 +154,13 @@ def _row_dict(row: Row) -> dict[str, Any]:
     }
     if ours is None or compared.decode is None or compared.prefill is None:
         return told
-    read = ours.decode.bandwidth / ours.machine.read
+    read = {"read_share": _spread(compared.read_share), "read_goal": goal.share}
     return {
         **told,
         "idle": compared.idle,
         "fits_cache": ours.fits_cache,
         "weight_bytes": ours.precision.held,
-        "decode": {**work_dict(ours, ours.decode), **_rates_dict(compared.decode, goal.decode), "read_share": read},
-        "read_goal": goal.share,
+        "decode": {**work_dict(ours, ours.decode), **_rates_dict(compared.decode, goal.decode), **read},
         "prefill": {**work_dict(ours, ours.prefill), **_rates_dict(compared.prefill, goal.prefill)},
     }
 

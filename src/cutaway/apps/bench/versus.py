@@ -84,6 +84,7 @@ class Compared:
 
     ours: what it moved and did. difference: of the logits before quantising, as a share of their deviation;
     void: why nothing was compared, or None. idle: CPU time that a side took while the other ran, of that time, the larger.
+    read: bytes a second that the machine read beside each of our turns, the mean of before and after it.
     """
 
     peer: str
@@ -94,7 +95,17 @@ class Compared:
     ours: Measured | None = None
     prefill: Rates | None = None
     decode: Rates | None = None
+    read: Spread | None = None
     idle: float = 0.0
+
+    @property
+    def read_share(self) -> Spread:
+        """Bytes a second that ours moved while it wrote, of what the machine read beside, turn by turn; not of a void one."""
+        assert self.ours is not None, "it was compared"
+        assert self.decode is not None, "it was compared"
+        assert self.read is not None, "it was compared"
+        size = self.ours.decode.num_bytes
+        return Spread.of([size * rate for rate in self.decode.ours.values]).over(self.read)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +191,12 @@ def take_turns(match: Match, bits: int, machine: Machine, difference: float) -> 
             side.ask("turn", ids, min(2, plan.num_written))
             side.forget_idle()
         turns: dict[Worker, list[Turn]] = {side: [] for side in sides}
+        reads: list[float] = []
         for index in range(plan.turns):
             for side in sides if index % 2 == 0 else sides[::-1]:
+                before = ours.ask("read") if side is ours else 0.0
                 turns[side].append(side.ask("turn", ids, plan.num_written))
+                reads += [(before + ours.ask("read")) / 2] if side is ours else []
         idle = max(side.idle for side in sides)
     read = [Spread.of([plan.num_prompt / turn.prefill for turn in turns[side]]) for side in sides]
     written = [Spread.of([1 / turn.token for turn in turns[side]]) for side in sides]
@@ -194,6 +208,7 @@ def take_turns(match: Match, bits: int, machine: Machine, difference: float) -> 
         ours=summary(match.config, precision, machine, turns[ours], plan.num_prompt, kept),
         prefill=Rates(ours=read[0], peer=read[1]),
         decode=Rates(ours=written[0], peer=written[1]),
+        read=Spread.of(reads),
         idle=idle,
     )
 
