@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def cost(rise: float, bits: int = 8) -> Cost:
 
 def test_before_and_after_are_what_two_evaluations_say(place: Path) -> None:
     text = place.parent / "text.txt"
-    found = measure_cost(load(place), text, 4)
+    found = measure_cost(load(place), 4, partial(evaluate, path=text))
     assert found.full == evaluate(load(place), text)
     assert found.fewer == evaluate(load(place, bits=4), text)
     assert found.rise == found.fewer.bits_per_byte / found.full.bits_per_byte - 1
@@ -85,7 +86,7 @@ def test_a_damaged_record_is_said(content: str, place: Path, monkeypatch: pytest
 def test_evaluate_prints_before_and_after(place: Path, capsys: Capture) -> None:
     words = ("evaluate", str(place), str(place.parent / "text.txt"), "--bits", "8")
     shown = ask(capsys, *words)
-    wanted = measure_cost(load(place), place.parent / "text.txt", 8)
+    wanted = measure_cost(load(place), 8, partial(evaluate, path=place.parent / "text.txt"))
     assert f"32 bits     perplexity {wanted.full.perplexity:,.3f}" in shown
     assert (
         f" 8 bits     perplexity {wanted.fewer.perplexity:,.3f}    bits per byte {wanted.fewer.bits_per_byte:.5f}"
@@ -128,11 +129,13 @@ def test_other_bits_are_one_clear_error(command: str, capsys: Capture) -> None:
 
 def test_what_cannot_be_kept_is_refused_before_the_work(place: Path, capsys: Capture) -> None:
     assert "--bits is 32" in ask(capsys, "evaluate", str(place), "no-such-file", "--keep", code=2)
+    words = ("evaluate", str(place), "no-such-file", "--task", "choices", "--bits", "8", "--keep")
+    assert "the task is 'choices'" in ask(capsys, *words, code=2)
 
 
 @pytest.mark.parametrize("name", ["stories", "stories-chat", "stories-hybrid"])
 def test_bundled_models_have_records(name: str) -> None:
-    """How they were measured: cutaway evaluate NAME FILE --separator "<|endoftext|>" --bits 8 --keep."""
+    """How they were measured: cutaway evaluate NAME FILE --bits 8 --keep, with --separator "<|endoftext|>" for a text."""
     fact = json.loads((bundled_models()[name] / RECORD).read_text("utf-8"))["8"]
     assert fact["tokens"] > 5000
     assert fact["bits_per_byte"] <= fact["in_full_precision"] * 1.005

@@ -17,9 +17,10 @@ from cutaway.data.dialogues import encode_dialogue, read_dialogues
 from cutaway.data.sources import Source
 from cutaway.errors import CutawayError
 from cutaway.lm import LM
+from cutaway.tasks.bits import RECORD
 from cutaway.tasks.chat import template_of
 from cutaway.tasks.compare import compare_reports
-from cutaway.tasks.replies import evaluate_replies
+from cutaway.tasks.replies import evaluate_replies, predict_replies
 from cutaway.tasks.report import Report
 from cutaway.weights import checkpoint
 from tests import tiny
@@ -49,15 +50,21 @@ def test_replies_are_as_likely_as_one_pass_says(tmp_path: Path) -> None:
     lm, path = model(), write(tmp_path)
     told: list[tuple[int, int]] = []
     report = evaluate_replies(lm, path, progress=lambda done, total: told.append((done, total)))
-    nats = 0.0
+    nats, num_targets = 0.0, 0
     for dialogue in read_dialogues(Source(files=str(path))):
         ids, weights = encode_dialogue(dialogue, lm.tokenizer, template_of(lm))
         log_p = lm.logits(ids[:-1].tolist())[0].double().log_softmax(-1)
         of_targets = log_p.gather(-1, torch.from_numpy(ids[1:])[:, None])[:, 0]
+        num_targets += int(weights.sum())
         nats -= float((of_targets * torch.from_numpy(weights[1:])).sum())
     num_bytes = sum(len(text.encode()) for turns in DIALOGUES for speaker, text in turns if speaker == "assistant")
     score = report.score("bits_per_byte")
     assert score.value == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-5)
+    whole = predict_replies(lm, path)
+    assert whole.bits_per_byte == pytest.approx(score.value)
+    assert (whole.bytes, whole.tokens) == (num_bytes, num_targets)
+    assert whole.loss == pytest.approx(nats / num_targets, rel=1e-5)
+    assert whole.bits_per_character > whole.bits_per_byte, "ç is two bytes"
     assert score.low < score.value < score.high
     assert [example.references for example in report.examples] == [
         ("The dog, I think.",),
@@ -99,6 +106,17 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "prediction" not in shown
     assert main(["evaluate", str(tmp_path / "model"), str(path), "--task", "chat", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["bits_per_byte"]["value"] > 0
+
+
+def test_what_8_bits_cost_replies_is_kept_beside_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm, path, place = model(), write(tmp_path), tmp_path / "model"
+    checkpoint.save(place, lm.model, tokenizer_files=lm.tokenizer.save)
+    assert main(["evaluate", str(place), str(path), "--bits", "8", "--keep"]) == 0
+    shown, fact = capsys.readouterr().out, json.loads((place / RECORD).read_text("utf-8"))["8"]
+    assert "32 bits     perplexity" in shown
+    assert (fact["text"], fact["tokens"]) == ("talk.jsonl", predict_replies(lm, path).tokens)
+    assert fact["in_full_precision"] == pytest.approx(evaluate_replies(lm, path).score("bits_per_byte").value)
+    assert fact["bits_per_byte"] != fact["in_full_precision"]
 
 
 def test_what_holds_no_conversation_is_refused(tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 """What fewer bits cost a model. In: a model and a text. Out: bits per byte before and after, and what follows from it.
 
-A model runs in 8 bits by itself (`generate`, `chat`) where two facts say so: its bits per byte, measured on a text and kept
-beside its weights, rise by at most half a percent; and the native products run on this processor. The rise is the same on every
-processor: all multiply the same whole numbers. A model without such a record runs in full precision.
+A model runs in 8 bits by itself (`generate`, `chat`) where two facts say so: its bits per byte, measured on a text or on replies
+and kept beside its weights, rise by at most half a percent; and the native products run on this processor. The rise is the same
+on every processor: all multiply the same whole numbers. A model without such a record runs in full precision.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import CutawayError
 from ..finding import find
@@ -20,7 +20,7 @@ from ..runtime.quantised.kernels import integers
 from ..weights.adapter_settings import is_adapter
 from ..weights.atomic import add_file
 from ..weights.files import read_json
-from .evaluate import Evaluation, evaluate
+from .evaluate import Evaluation
 
 RECORD = "bits.json"
 SHOULD_BE = 8  # bits, where that costs little
@@ -46,14 +46,14 @@ class Cost:
         return self.bits == SHOULD_BE and self.rise <= MOST_RISE
 
 
-def measure_cost(lm: LM, path: Path, bits: int, **how: Any) -> Cost:
-    """Score a text in full precision; then quantise the model, which stays so, and score it again.
+def measure_cost(lm: LM, bits: int, measured: Callable[[LM], Evaluation]) -> Cost:
+    """Score a text, or replies, in full precision; then quantise the model, which stays so, and score it again.
 
-    how: as of `evaluate`. Raises CutawayError as `evaluate` and `quantise` do.
+    measured: `evaluate` or `evaluate_replies`, of a file. Raises CutawayError as they and `quantise` do.
     """
-    full = evaluate(lm, path, **how)
+    full = measured(lm)
     quantise(lm.model, bits)
-    return Cost(bits=bits, full=full, fewer=evaluate(lm, path, **how))
+    return Cost(bits=bits, full=full, fewer=measured(lm))
 
 
 def keep_cost(lm: LM, cost: Cost, text: str) -> Path:

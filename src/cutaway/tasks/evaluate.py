@@ -64,7 +64,7 @@ def evaluate(
     if lm.config.decoder is None or lm.config.has_cross:
         raise CutawayError(f"'{lm.name}' is no decoder-only model: it does not predict a text by itself.")
     tokenizer = lm.tokenizer
-    sizes = _Sizes()
+    sizes = Sizes()
     documents = sizes.counting(read_documents(Source(files=str(path), separator=separator)))
     end_id = None if tokenizer.frame[0] else tokenizer.roles.eos  # what begins each document parts it from the last
     corpus = encode_documents(
@@ -76,30 +76,36 @@ def evaluate(
     if lm.config.says_next:
         stride = max(1, context // 2)
         score_of = score(lm.model, corpus, context=context, batch_size=batch_size, stride=stride, progress=tell)
-        return _evaluation(*score_of, sizes)
+        return evaluation(*score_of, sizes)
     found = bound(lm.model, lambda: sequential(corpus, context, batch_size), draws=draws, progress=tell)
     if not found.tokens:
         raise CutawayError(
             f"window is {context}, and no token of {path} is hidden: '{lm.name}' was trained to {lm.config.taught}, so the first "
             "of each window is given. Take a longer window, or a longer text."
         )
-    return _evaluation(found.nats, found.tokens, found.num_bytes, sizes, found)
+    return evaluation(found.nats, found.tokens, found.num_bytes, sizes, found)
 
 
-class _Sizes:
-    """Characters and bytes of the documents that went by."""
+class Sizes:
+    """Characters and bytes of the texts that went by."""
 
     def __init__(self) -> None:
         self.characters = self.bytes = 0
 
     def counting(self, documents: Iterable[str]) -> Iterator[str]:
+        """The same texts, counted as they go by."""
         for text in documents:
-            self.characters += len(text)
-            self.bytes += len(text.encode())
+            self.count(text)
             yield text
 
+    def count(self, text: str) -> None:
+        """One more text."""
+        self.characters += len(text)
+        self.bytes += len(text.encode())
 
-def _evaluation(nats: float, tokens: float, num_bytes: float, sizes: _Sizes, drawn: Bound | None = None) -> Evaluation:
+
+def evaluation(nats: float, tokens: float, num_bytes: float, sizes: Sizes, drawn: Bound | None = None) -> Evaluation:
+    """What these sums say: nats, tokens and bytes of what was scored; sizes: of the texts; drawn: of a bound."""
     loss = nats / tokens
     error = math.nan if drawn is None else to_bits(drawn.standard_error) / num_bytes
     return Evaluation(

@@ -7,7 +7,9 @@ an encoder-decoder translates pairs, and how an encoder that scores spans answer
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,9 @@ def add(commands: Any) -> None:
     parser = command(commands, "evaluate", "measure how good a model is at a task", example)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("file", metavar="FILE", help="text, pairs, questions or dialogues; .xz and .gz are read too")
-    parser.add_argument("--task", choices=TASKS, help="what to measure (default: what model and file are made for)")
+    parser.add_argument(
+        "--task", choices=["predict", *TASKS], help="what to measure (default: what model and file are made for)"
+    )
     parser.add_argument("--report", metavar="FILE", help="write every prediction and figure there; see `compare`")
     parser.add_argument("--json", action="store_true", help="print the figures as one object")
     parser.add_argument(
@@ -93,8 +97,13 @@ def run(arguments: argparse.Namespace) -> int:
         check_file(Path(arguments.report))
     lm = load(arguments.model)
     task = arguments.task or _task(lm, Path(arguments.file))
-    if task == "predict":
-        return _predict(lm, arguments)
+    if task == "predict" or (task == "chat" and arguments.keep):
+        unit = "tokens" if task == "predict" else "replies"
+        return _predict(lm, arguments, _measured(task, arguments), unit)
+    if arguments.keep:
+        raise CutawayError(
+            f"--keep writes what fewer bits cost a text or replies, and the task is '{task}'. Leave it out."
+        )
     quantise(lm.model, arguments.bits)
     reports: dict[str, Report] = TASKS[task](lm, arguments)
     report, *baselines = reports.values()
@@ -132,9 +141,20 @@ def _show(report: Report, arguments: argparse.Namespace) -> None:
         print(f"Written to {arguments.report}")
 
 
-def _predict(lm: LM, arguments: argparse.Namespace) -> int:
-    from ...tasks.bits import check_keeps, measure_cost
+def _measured(task: str, arguments: argparse.Namespace) -> Callable[..., Evaluation]:
+    """What scores a text, or the replies of dialogues, given a model and whom to tell."""
     from ...tasks.evaluate import evaluate
+    from ...tasks.replies import predict_replies
+
+    path = Path(arguments.file)
+    if task == "chat":
+        return partial(predict_replies, path=path)
+    how = {name: vars(arguments)[name] for name in ("separator", "window", "batch_size", "draws")}
+    return partial(evaluate, path=path, **how)
+
+
+def _predict(lm: LM, arguments: argparse.Namespace, measured: Callable[..., Evaluation], unit: str) -> int:
+    from ...tasks.bits import check_keeps, measure_cost
 
     if arguments.report is not None:
         raise CutawayError("--report is for tasks with predictions to keep. Leave it out, or name another --task.")
@@ -142,15 +162,10 @@ def _predict(lm: LM, arguments: argparse.Namespace) -> int:
         raise CutawayError("--keep writes what fewer bits cost, and --bits is 32. Give 8, say.")
     if arguments.keep:
         check_keeps(lm)
-    path = Path(arguments.file)
-    with counting(1, "tokens") as show:
-        how: dict[str, Any] = {
-            **{name: vars(arguments)[name] for name in ("separator", "window", "batch_size", "draws")},
-            "progress": show,
-        }
+    with counting(1, unit) as show:
         if arguments.bits != 32:
-            return _show_cost(lm, measure_cost(lm, path, arguments.bits, **how), arguments)
-        report = evaluate(lm, path, **how)
+            return _show_cost(lm, measure_cost(lm, arguments.bits, partial(measured, progress=show)), arguments)
+        report = measured(lm, progress=show)
     if arguments.json:
         print_json(asdict(report))
         return 0
@@ -236,7 +251,6 @@ def _choices(lm: LM, arguments: argparse.Namespace) -> dict[str, Report]:
 
 
 TASKS: dict[str, Any] = {
-    "predict": _predict,
     "translate": _translate,
     "summarize": _summarize,
     "answer": _answer,
