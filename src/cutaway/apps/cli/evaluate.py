@@ -33,9 +33,7 @@ def add(commands: Any) -> None:
     parser = command(commands, "evaluate", "measure how good a model is at a task", example)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("file", metavar="FILE", help="text, pairs, questions or dialogues; .xz and .gz are read too")
-    parser.add_argument(
-        "--task", choices=["predict", *TASKS], help="what to measure (default: what model and file are made for)"
-    )
+    parser.add_argument("--task", choices=NAMES, help="what to measure (default: what model and file are made for)")
     parser.add_argument("--report", metavar="FILE", help="write every prediction and figure there; see `compare`")
     parser.add_argument("--json", action="store_true", help="print the figures as one object")
     parser.add_argument(
@@ -258,3 +256,4 @@ TASKS: dict[str, Any] = {
     "choices": _choices,
     "similarity": _similarity,
 }
+NAMES = ("predict", *TASKS)
