@@ -3,7 +3,8 @@
 A GPU ends the kernels of a small pass sooner than Python asks for them, so the pass is recorded once (`torch.cuda.CUDAGraph`) and
 replayed over the same tensors; what changes, ids, visibility and place, is written into them. The layers are compiled first: one
 graph for all of them, for nothing that a layer is given names it. All other passes (prompts, drafts, forks, anything watched) are
-those of the model itself. Slow twin: the model.
+those of the model itself, and so are all of a mixture of experts: which of them run is decided by numbers, and what is recorded
+may not ask for any. Slow twin: the model.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...model.call import Call
+from ...model.feedforward import Experts
 from ...model.transformer import Transformer
 from ...model.visibility import FIELDS, Tokens
 from .grouped import grouped
@@ -45,6 +47,7 @@ class Graphed(Transformer):
         self.ids = torch.zeros(batch, 1, dtype=torch.long, device=device)
         self.fields = torch.zeros(len(FIELDS), 1, 1, dtype=torch.long, device=device)
         self.num_steps = 0
+        self._is_fixed = not any(isinstance(each, Experts) for each in model.main.modules())
         self._stepping = Call(Tokens(self.fields), attend=grouped, store=Stepping(store))
         self._fast = (with_compiled_layers(model, backend),)  # in a tuple: these are no further modules
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -71,9 +74,8 @@ class Graphed(Transformer):
         """Whether this is one token for each row, over the store, that nobody watches and nothing else is given to."""
         is_plain = call.watch is None and call.memory is None and call.types is None and not call.gates
         is_step = ids.shape == self.ids.shape and call.tokens.fields.shape == self.fields.shape
-        return (
-            call.store is self.store and is_plain and is_step and self.head is not None and not torch.is_grad_enabled()
-        )
+        is_ours = self._is_fixed and call.store is self.store and self.head is not None
+        return is_ours and is_plain and is_step and not torch.is_grad_enabled()
 
     def _step(self) -> None:
         if self.ids.device.type != "cuda":
