@@ -15,7 +15,7 @@ from cutaway.apps.bench import replayed
 from cutaway.apps.bench.measure import Work, measure
 from cutaway.apps.bench.precision import BITS, in_bits, num_bytes, peak_of_products
 from cutaway.apps.bench.shapes import SHAPES, config_of, random_model
-from cutaway.apps.bench.show import as_dict, roofline
+from cutaway.apps.bench.show import as_dict, machine_says, roofline
 from cutaway.apps.bench.stopwatch import Stopwatch
 from cutaway.apps.cli import main
 from cutaway.cost import bytes_per_generated_token, bytes_per_weight, flops_per_token, num_parameters
@@ -179,6 +179,15 @@ def test_a_replay_without_some_operations_is_the_rest_of_it(monkeypatch: pytest.
     assert kinds.count(Kind.PRODUCT) == 2 * 7 + 1
     assert kinds.count(Kind.ATTEND) == 2
     assert kinds.count(Kind.RMS_NORM) == 2 * 2 + 1
+
+
+def test_an_old_build_of_the_kernels_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(read=1e10, peak=1e11, cache=None, cores=2, threads=1)
+    why = "they were built from other sources; run `python build.py`"
+    monkeypatch.setattr("cutaway.apps.bench.show.library", lambda: why)
+    assert f"Native kernels do not run here: {why}." in machine_says(machine)
+    monkeypatch.setattr("cutaway.apps.bench.show.library", lambda: None)
+    assert not any("Native" in sentence for sentence in machine_says(machine))
 
 
 def test_the_roofline_is_drawn(tmp_path: Path) -> None:

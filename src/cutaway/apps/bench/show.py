@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ...cost import num_parameters
 from ...lens.numerals import chance, count
+from ...runtime.native.loader import library
 from ...runtime.roofline import Machine
 from ..inspect.characters import QUIET, bar, make_table, put, say, stage
 from .measure import Measured, Work
@@ -62,6 +63,7 @@ def machine_says(machine: Machine) -> list[str]:
         f"This machine reads {machine.read / GIGA:,.1f} GB/s and does {machine.peak / GIGA:,.0f} GFLOP/s in 32 bits{narrow}, "
         f"on {count(machine.threads, 'thread')}.",
         f"Its vector instructions: {', '.join(machine.instructions)}." if machine.instructions else "",
+        f"Native kernels do not run here: {found}." if isinstance(found := library(), str) else "",
     ]
 
 
