@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cutaway.apps.bench import measure as measuring
-from cutaway.apps.bench import replayed
+from cutaway.apps.bench import replayed, show
 from cutaway.apps.bench.measure import Work, measure
 from cutaway.apps.bench.precision import BITS, in_bits, num_bytes, peak_of_products
 from cutaway.apps.bench.shapes import SHAPES, config_of, random_model
@@ -184,9 +184,9 @@ def test_a_replay_without_some_operations_is_the_rest_of_it(monkeypatch: pytest.
 def test_an_old_build_of_the_kernels_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(read=1e10, peak=1e11, cache=None, cores=2, threads=1)
     why = "they were built from other sources; run `python build.py`"
-    monkeypatch.setattr("cutaway.apps.bench.show.library", lambda: why)
+    monkeypatch.setattr(show, "library", lambda: why)
     assert f"Native kernels do not run here: {why}." in machine_says(machine)
-    monkeypatch.setattr("cutaway.apps.bench.show.library", lambda: None)
+    monkeypatch.setattr(show, "library", lambda: None)
     assert not any("Native" in sentence for sentence in machine_says(machine))
 
 
