@@ -49,7 +49,7 @@ class Cost:
 def measure_cost(lm: LM, bits: int, measured: Callable[[LM], Evaluation]) -> Cost:
     """Score a text, or replies, in full precision; then quantise the model, which stays so, and score it again.
 
-    measured: `evaluate` or `evaluate_replies`, of a file. Raises CutawayError as they and `quantise` do.
+    measured: `evaluate` or `predict_replies`, of a file. Raises CutawayError as they and `quantise` do.
     """
     full = measured(lm)
     quantise(lm.model, bits)
