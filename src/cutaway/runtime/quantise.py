@@ -16,6 +16,8 @@ from torch import nn
 from ..errors import CutawayError
 from ..model.feedforward import Experts
 from ..model.projection import Projection
+from .quantised import kernels
+from .quantised.packed import packed
 from .quantised.projection import HalfProjection, IntegerProjection, QuantisedProjection
 
 FULL = 32
@@ -67,7 +69,16 @@ class Rounding:
         owners = self._owners.pop(module, [])
         if owners:
             assert isinstance(module, Projection), "only those have owners"
-            smaller = HalfProjection(module) if self.bits == 16 else IntegerProjection(module, self.bits)
+            smaller = rounded(module, self.bits)
             for owner, name in owners:
                 setattr(owner, name, smaller)
         return bool(owners)
+
+
+def rounded(projection: Projection, bits: int) -> QuantisedProjection:
+    """The same in 16, 8 or 4 bits: for the native products; where there are none here, for torch's own that is admitted."""
+    native = kernels.halves() if bits == 16 else kernels.integers()
+    kind = packed(bits) if isinstance(native, str) and projection.weight.is_cpu else None
+    if kind is not None:
+        return kind(projection)
+    return HalfProjection(projection) if bits == 16 else IntegerProjection(projection, bits)

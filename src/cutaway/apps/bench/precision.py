@@ -17,6 +17,7 @@ from ...model.projection import Projection
 from ...model.visibility import full
 from ...runtime.kernels import accelerate
 from ...runtime.quantise import quantise
+from ...runtime.quantised.projection import QuantisedProjection
 from ...runtime.roofline import SECONDS, fastest
 
 BITS = (32, 16, 8, 4)
@@ -55,8 +56,10 @@ def tensors_of(modules: Iterable[nn.Module]) -> list[Tensor]:
 
 
 def num_bytes(modules: Iterable[nn.Module]) -> int:
-    """Bytes of every tensor of some modules."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(modules))
+    """Bytes of every tensor of some modules, and of what projections keep besides."""
+    modules = list(modules)
+    parts = {part for module in modules for part in module.modules() if isinstance(part, QuantisedProjection)}
+    return sum(tensor.nbytes for tensor in tensors_of(modules)) + sum(part.hidden_bytes for part in parts)
 
 
 def peak_of_products(bits: int, *, seconds: float = SECONDS, size: int = SQUARE) -> float:

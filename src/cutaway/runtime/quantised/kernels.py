@@ -165,7 +165,7 @@ def rounder() -> Callable[..., None] | None:
         return None
     function: Callable[..., None] = ctypes.CDLL(str(LIBRARY))[f"cutaway_round_weights_{instructions}"]
     function.argtypes, function.restype = ROUNDING, None  # type: ignore[attr-defined]
-    weight = _given(35, 67, 1)
+    weight = given(35, 67, 1)
     for bits in (8, 4):
         codes, scales, factor = _rounded_natively(function, weight, bits)
         made = Rounded(codes=untiled(codes, bits), scales=untiled_scales(scales), factor=factor).weight()[:35, :67]
@@ -268,7 +268,7 @@ def _address(function: object) -> int:
 def _multiplies_integers(kernel: Product) -> bool:
     """Odd sizes, one row, two and more, right to the last place that matters."""
     for bits in (8, 4):
-        weight, x = _given(35, 67, 1), _given(15, 67, 2)
+        weight, x = given(35, 67, 1), given(15, 67, 2)
         made = rounded(weight, bits)
         codes, scales = tiled(made.codes, bits), tiled_scales(made.scales)
         for rows in (1, 2, 15):
@@ -279,7 +279,7 @@ def _multiplies_integers(kernel: Product) -> bool:
 
 
 def _multiplies_halves(kernel: Product) -> bool:
-    weight, x = _given(35, 2 * GROUP + 3, 1).bfloat16(), _given(15, 2 * GROUP + 3, 2)
+    weight, x = given(35, 2 * GROUP + 3, 1).bfloat16(), given(15, 2 * GROUP + 3, 2)
     pairs = tiled_pairs(weight)
     return all(
         _is_close(multiply_halves(kernel, x[:rows], pairs, 35, None), F.linear(x[:rows], weight.float()))
@@ -287,7 +287,7 @@ def _multiplies_halves(kernel: Product) -> bool:
     )
 
 
-def _given(rows: int, columns: int, step: int) -> Tensor:
+def given(rows: int, columns: int, step: int) -> Tensor:
     """Numbers without a pattern that a kernel could follow by chance."""
     return torch.sin(torch.arange(float(rows * columns)).view(rows, columns) * (0.7 + step))
 

@@ -3,8 +3,9 @@
 W is what the codes stand for. At 8 and 4 bits x is rounded as well, each row by itself, 32 inputs at a time, to −127 … 127 times
 a scale (as llama.cpp multiplies Q8_0 and Q4_0): products are then of small whole numbers. At 16 bits W is bf16, and x stays.
 
-Slow twins: `slow`, which multiplies by the whole `weight` in fp32, and `in_full`, the same without rounding x. Where the native
-kernels do not run, `slow` serves a stretch of W at a time, so that what is held stays small.
+Slow twins: `slow`, which multiplies by the whole `weight` in fp32, and `in_full`, the same without rounding x. Where a kernel
+does not take x, `streamed` serves, a stretch of W at a time, so that what is held stays small. Where no kernel runs at all, the
+projections of `packed` come before these.
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ class QuantisedProjection(Projection):
 
     is_quantised = True
     bits: int
-    is_slow: bool  # no native product runs on this processor
+    tile = OUTPUTS  # outputs that lie together
 
     def __init__(self, original: Projection) -> None:
         nn.Module.__init__(self)
         self.d_out, self.d_in = original.weight.shape
         self.bias = original.bias
+
+    @property
+    def hidden_bytes(self) -> int:
+        """What it keeps outside of its buffers."""
+        return 0
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -66,18 +72,18 @@ class QuantisedProjection(Projection):
     def slow(self, x: Tensor) -> Tensor:
         """The slow twin of `forward`. The gradient of x is that of the product, as if x were not rounded."""
         near = x + (self.seen(x) - x).detach() if x.requires_grad else self.seen(x)
-        return F.linear(near, self.weight.to(x.dtype), self.bias)
+        return F.linear(near, self.weight.to(x), self.bias)
 
     def in_full(self, x: Tensor) -> Tensor:
         """The product by W without rounding x."""
-        return F.linear(x, self.weight.to(x.dtype), self.bias)
+        return F.linear(x, self.weight.to(x), self.bias)
 
     def streamed(self, x: Tensor) -> Tensor:
         """As `slow`, with a stretch of W at a time."""
         out = x.new_empty(*x.shape[:-1], self.d_out)
         near = self.seen(x)
-        for rows, part in self.stretches(max(OUTPUTS, STRETCH // max(1, self.d_in))):
-            out[..., rows] = F.linear(near, part.to(x.dtype), None if self.bias is None else self.bias[rows])
+        for rows, part in self.stretches(max(self.tile, STRETCH // max(1, self.d_in))):
+            out[..., rows] = F.linear(near, part.to(x), None if self.bias is None else self.bias[rows])
         return out
 
     def seen(self, x: Tensor) -> Tensor:
@@ -86,9 +92,9 @@ class QuantisedProjection(Projection):
 
     def stretches(self, rows: int) -> Iterator[tuple[slice, Tensor]]:
         """W in stretches of some rows, whole tiles: which they are, and [row, d_in] in fp32."""
-        tiles = -(-rows // OUTPUTS)
-        for start in range(0, -(-self.d_out // OUTPUTS), tiles):
-            first, last = start * OUTPUTS, min((start + tiles) * OUTPUTS, self.d_out)
+        tiles = -(-rows // self.tile)
+        for start in range(0, -(-self.d_out // self.tile), tiles):
+            first, last = start * self.tile, min((start + tiles) * self.tile, self.d_out)
             yield slice(first, last), self.numbers(slice(start, start + tiles))[: last - first, : self.d_in]
 
     def numbers(self, tiles: slice) -> Tensor:
@@ -103,6 +109,7 @@ class QuantisedProjection(Projection):
 class IntegerProjection(QuantisedProjection):
     """Weights of 8 or 4 bits with a scale for 32 inputs; x is rounded to 8 bits likewise."""
 
+    is_slow: bool  # no native product runs on this processor
     codes: Tensor
     scales: Tensor
 
@@ -143,6 +150,7 @@ class HalfProjection(QuantisedProjection):
     """Weights in bf16, the upper half of an fp32."""
 
     bits = 16
+    is_slow: bool  # as of integers
     pairs: Tensor
 
     def __init__(self, original: Projection) -> None:

@@ -80,14 +80,19 @@ def rounded_inputs(x: Tensor) -> Tensor:
 
 def factor_of(weight: Tensor, bits: int) -> float:
     """A power of two over which every scale that may be found lies within fp16. Raises CutawayError as `rounded` does."""
+    largest_scale = largest_of(weight) / min(abs(tried) for tried in TRIED[bits])
+    if largest_scale == 0:
+        return 1.0
+    return max(2.0 ** (math.frexp(largest_scale)[1] - math.frexp(LARGEST)[1] + 1), SMALLEST_FACTOR)
+
+
+def largest_of(weight: Tensor) -> float:
+    """The largest |w|. Raises CutawayError for a weight that is not finite."""
     least, most = weight.aminmax() if weight.numel() else (0.0, 0.0)  # without a second tensor, as `abs` would make
     largest = max(-float(least), float(most))
     if not math.isfinite(largest):
         raise CutawayError("A weight is not finite, and has no rounding to 8 or 4 bits. The checkpoint is damaged.")
-    largest_scale = largest / min(abs(tried) for tried in TRIED[bits])
-    if largest_scale == 0:
-        return 1.0
-    return max(2.0 ** (math.frexp(largest_scale)[1] - math.frexp(LARGEST)[1] + 1), SMALLEST_FACTOR)
+    return largest
 
 
 def _search(groups: Tensor, bits: int) -> tuple[Tensor, Tensor]:
