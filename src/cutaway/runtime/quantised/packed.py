@@ -239,7 +239,7 @@ def rounded_by_output(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def codes_of_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x: [..., d_in] -> whole numbers −127 … 127 [..., d_in] and scales [..., 1]; of a row that is not finite, no finite scale."""
+    """x: [..., d_in] -> whole numbers −127 … 127 [..., d_in] and scales [..., 1], not finite where a row is not."""
     largest = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True)
     scales = (largest / LIMITS[8][1]).clamp_(min=torch.finfo(torch.float32).tiny)
     return (x / scales).round_(), scales
