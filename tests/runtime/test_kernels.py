@@ -15,7 +15,7 @@ from cutaway.model import Call, Transformer, initialise, visibility
 from cutaway.model.call import Spec
 from cutaway.model.projection import Projection
 from cutaway.model.transformer import make_frame
-from cutaway.runtime import kernels
+from cutaway.runtime import activation, kernels
 from cutaway.runtime.attend import fused
 from cutaway.runtime.native.loader import Library, library, supported
 from tests import tiny
@@ -83,9 +83,9 @@ def test_what_is_frozen_gets_no_gradient(frozen: int) -> None:
 
 @pytest.mark.usefixtures("threads")
 def test_gelu_and_its_gradient_from_end_to_end() -> None:
-    x = torch.cat([torch.linspace(-30, 30, kernels.SMALL), torch.tensor([0.0, -0.0, 1e-30, -1e9, 1e9])])
+    x = torch.cat([torch.linspace(-30, 30, activation.SMALL), torch.tensor([0.0, -0.0, 1e-30, -1e9, 1e9])])
     one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-    ours, theirs = kernels.gelu_tanh(one), F.gelu(other, approximate="tanh")
+    ours, theirs = activation.gelu_tanh(one), F.gelu(other, approximate="tanh")
     ours.sum().backward()
     theirs.sum().backward()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
@@ -151,8 +151,8 @@ def test_the_same_numbers_every_time() -> None:
 def test_other_types_are_left_to_torch(dtype: torch.dtype) -> None:
     x, weight = random(80, 16).to(dtype), random(8, 16, seed=2).to(dtype)
     assert torch.equal(kernels.linear(x, weight, None), F.linear(x, weight))
-    many = random(kernels.SMALL).to(dtype)
-    assert torch.equal(kernels.gelu_tanh(many), F.gelu(many, approximate="tanh"))
+    many = random(activation.SMALL).to(dtype)
+    assert torch.equal(activation.gelu_tanh(many), F.gelu(many, approximate="tanh"))
     with torch.autocast("cpu", torch.bfloat16):
         assert kernels.linear(x.float(), weight.float(), None).dtype is torch.bfloat16
 

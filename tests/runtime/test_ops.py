@@ -13,7 +13,7 @@ from torch import library as registry
 
 from cutaway.config import FeedForwardConfig, NormConfig, PositionConfig
 from cutaway.model import Call, Transformer, visibility
-from cutaway.runtime import ops, rows
+from cutaway.runtime import activation, ops, rows
 from cutaway.runtime.kernels import accelerate, attend
 from cutaway.runtime.quantise import quantise
 from cutaway.runtime.quantised import kernels
@@ -60,7 +60,7 @@ GIVEN: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]] = {
     "attention of whole tensors": (ops.attention, lambda: (random(*Q), random(*KV), random(*KV), 0.3, False)),
     "attention_by_inputs": (ops.attention_by_inputs, lambda: after(heads(*Q), heads(*KV), heads(*KV))),
     "rms_norm": (ops.rms_norm, lambda: (random(2, 3, 16), random(16), 1.0, 1e-5)),
-    "gate": (ops.gate, lambda: (random(4, 6), random(4, 6), rows.NAMES.index("silu"))),
+    "gate": (ops.gate, lambda: (random(4, 6), random(4, 6), activation.NAMES.index("silu"))),
     "rotate": (ops.rotate, lambda: (heads(2, 3, 5, 8), random(1, 1, 5, 4), random(1, 1, 5, 4), False)),
     "rotate of whole tensors": (ops.rotate, lambda: (random(2, 3, 5, 8), random(2, 1, 5, 3), random(2, 1, 5, 3), True)),
     "linear_of_integers, 8 bits": (kernels.linear_of_integers, lambda: integers(8)),

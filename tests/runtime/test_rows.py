@@ -14,7 +14,8 @@ from cutaway.model.feedforward import ACTIVATIONS, gated
 from cutaway.model.norm import RmsNorm
 from cutaway.model.position import rotate
 from cutaway.runtime import rows
-from cutaway.runtime.kernels import accelerate, gelu_tanh
+from cutaway.runtime.activation import gelu_tanh
+from cutaway.runtime.kernels import accelerate
 from cutaway.runtime.native.loader import library, supported
 from tests import tiny
 from tests.decode.planned import SHAPES

@@ -21,13 +21,12 @@ from ..model.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
 from ..model.norm import RmsNorm
 from ..model.projection import Projection
 from . import ops, rows
+from .activation import gelu_tanh
 from .attend import fused
 from .native.loader import library
 
 FEW = 8  # rows: up to here, weights are read once, and nothing is packed
 MANY = 64  # rows: from here on, packing pays; between the two, torch serves
-
-SMALL = 2**14  # numbers: below, a call costs more than it saves
 
 
 def accelerate(model: nn.Module) -> str | None:
@@ -68,7 +67,7 @@ class NativeProjection(Projection):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x · Wᵀ + b. x: [..., d_in]; weight: [d_out, d_in]; bias: [d_out] or None -> [..., d_out]. Slow twin: F.linear."""
     rows = x.numel() // x.shape[-1]
-    if FEW < rows < MANY or not _serves(x, weight):
+    if FEW < rows < MANY or not ops.takes(x, weight):
         return F.linear(x, weight, bias)
     if rows <= FEW:
         return F.linear(x, weight, bias) if torch.is_grad_enabled() else ops.linear_of_few(x, weight, bias)
@@ -76,22 +75,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def gelu_tanh(x: Tensor) -> Tensor:
-    """GELU by its tanh, of any shape. Slow twin: F.gelu(x, approximate="tanh")."""
-    if x.numel() < SMALL or not _serves(x, x):
-        return F.gelu(x, approximate="tanh")
-    active: Tensor = _Gelu.apply(x)
-    return active
-
-
-rows.KINDS[gelu_tanh] = rows.KINDS[ACTIVATIONS["gelu_tanh"]]
-
-
 def attend(spec: Spec, q: Tensor, k: Tensor, v: Tensor, call: Call) -> Tensor:
     """Attention under a flag, natively. q: [batch, head, query, d_head] -> the same shape. Slow twin: `runtime.attend.fused`."""
     frame = call.frame
     is_plain = frame is not None and frame.flag in ("causal", "full") and frame.bias is None and spec.softcap is None
-    if not is_plain or q.shape[2] == 1 or not _serves(q, k):
+    if not is_plain or q.shape[2] == 1 or not ops.takes(q, k):
         return fused(spec, q, k, v, call)
     k, v = append(k, v, call)
     mixed: Tensor = _Attention.apply(q, k, v, spec.scale, frame is not None and frame.flag == "causal")
@@ -124,20 +112,6 @@ class _Linear(torch.autograd.Function):
         return d_x, d_weight, d_bias
 
 
-class _Gelu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        ctx.save_for_backward(x)
-        return ops.gelu_tanh(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_out: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return ops.gelu_tanh_by_input(d_out, x)
-
-
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, is_causal: bool) -> Tensor:
@@ -150,9 +124,3 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         return *ops.attention_by_inputs(d_out, *ctx.saved_tensors, *ctx.knobs), None, None
-
-
-def _serves(x: Tensor, other: Tensor) -> bool:
-    """Whether the kernels take these: fp32, on a processor that has them, and not under mixed precision."""
-    is_plain = x.dtype is torch.float32 and other.dtype is torch.float32 and x.is_cpu and other.is_cpu
-    return is_plain and not torch.is_autocast_enabled("cpu") and ops.ARE_HERE

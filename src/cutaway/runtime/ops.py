@@ -1,8 +1,8 @@
 """The native kernels as operators of torch, `torch.ops.cutaway`. In: fp32 tensors on a processor. Out: new tensors.
 
 So torch knows them: profilers name them, `torch.compile` keeps a pass with them whole, and their shapes are known without running
-them. Who may be given to them is decided in `kernels`, `rows` and `quantised`, which also have the gradients; plans call the
-library by themselves. Not for tensors that these let pass: nothing is checked here.
+them. Who may be given to them is decided by `takes`, and in `kernels`, `rows`, `activation` and `quantised`, which also have the
+gradients; plans call the library by themselves. Not for tensors that these let pass: nothing is checked here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ ARE_HERE: Final = not isinstance(library(), str)  # a constant, so that a compil
 _OPERATORS: Final = registry.Library(NAMESPACE, "DEF")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def takes(x: Tensor, other: Tensor) -> bool:
+    """Whether kernels of floats take these: fp32, on a processor that has them, and not under mixed precision."""
+    is_plain = x.dtype is torch.float32 and other.dtype is torch.float32 and x.is_cpu and other.is_cpu
+    return is_plain and not torch.is_autocast_enabled("cpu") and ARE_HERE
 
 
 class Turning(ctypes.Structure):

@@ -11,15 +11,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..config import Activation
-from ..model.feedforward import ACTIVATIONS, gated
+from ..model.feedforward import gated
 from ..model.norm import RmsNorm
 from ..model.position import rotate
 from . import ops
+from .activation import KINDS
 
 SMALL = 2**12  # numbers: below, a call costs more than it saves
-NAMES: tuple[Activation, ...] = ("gelu", "gelu_tanh", "relu", "relu_squared", "silu")  # in the order of one.h
-KINDS: dict[Callable[[Tensor], Tensor], int] = {ACTIVATIONS[name]: kind for kind, name in enumerate(NAMES)}
 
 
 class NativeRmsNorm(RmsNorm):
@@ -53,9 +51,5 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor, *, is_interleaved: bool) -> Tensor
 
 def serves(x: Tensor, other: Tensor) -> bool:
     """Whether the kernels take these: fp32 of the size that pays, on a processor, without gradients, in full precision."""
-    if x.numel() < SMALL or torch.is_autocast_enabled("cpu"):
-        return False
-    if torch.is_grad_enabled() and (x.requires_grad or other.requires_grad):
-        return False
-    is_plain = x.dtype is torch.float32 and other.dtype is torch.float32 and x.is_cpu and other.is_cpu
-    return is_plain and ops.ARE_HERE
+    is_trained = torch.is_grad_enabled() and (x.requires_grad or other.requires_grad)
+    return x.numel() >= SMALL and not is_trained and ops.takes(x, other)

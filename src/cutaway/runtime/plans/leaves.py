@@ -17,13 +17,14 @@ from ...config import Activation
 from ...model.attention import Attention, HeadNorm
 from ...model.block import Block, ParallelBlock, Post, Pre
 from ...model.embedding import Embedding, NoTable, NoTypes, PositionTable, TokenEmbedding, TypeTable
-from ...model.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward, gated
+from ...model.feedforward import FeedForward, GatedFeedForward, gated
 from ...model.head import Head, NoTransform, Transform
 from ...model.norm import LayerNorm, RmsNorm
 from ...model.position import AlibiBias, RelativeBias, Rotary
 from ...model.projection import Projection
 from ...model.transformer import Stack, Transformer
-from ..kernels import NativeProjection, gelu_tanh
+from ..activation import KINDS, NAMES
+from ..kernels import NativeProjection
 from ..rows import NativeRmsNorm
 from .guard import Guard
 from .product import HasOneRow, dense
@@ -203,5 +204,5 @@ def full(tensor: Tensor) -> Tensor:
 
 def activation_of(function: Callable[[Tensor], Tensor]) -> Activation:
     """The name of an activation. Raises UnplannedError for one that is not the model's."""
-    known: Mapping[int, Activation] = {id(f): name for name, f in ACTIVATIONS.items()} | {id(gelu_tanh): "gelu_tanh"}
-    return known.get(id(function)) or unplanned("its activation is one that a plan does not know")
+    kind = KINDS.get(function)
+    return unplanned("its activation is one that a plan does not know") if kind is None else NAMES[kind]

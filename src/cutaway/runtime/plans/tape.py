@@ -15,11 +15,11 @@ from torch import Tensor
 from ...config import Activation
 from ...model.call import Spec
 from ...model.position import AlibiBias, RelativeBias, distance_bucket
+from ..activation import NAMES
 from ..native.loader import Library
 from ..quantised.kernels import OneRow
 from .program import Kind, Operation, Program, Vector
 
-ACTIVATIONS: tuple[Activation, ...] = ("gelu", "gelu_tanh", "relu", "relu_squared", "silu")
 LONG = 8192  # numbers: a vector from here on is made by all threads together
 TOKEN, POSITION = 0, 1  # by what a row is looked up
 
@@ -75,7 +75,7 @@ class Tape:
 
     def activate(self, x: Vector, activation: Activation) -> Vector:
         """f(x). Slow twins: `model.feedforward.ACTIVATIONS`."""
-        return self._of_numbers(Kind.ACTIVATE, x, variant=ACTIVATIONS.index(activation))
+        return self._of_numbers(Kind.ACTIVATE, x, variant=NAMES.index(activation))
 
     def layer_norm(self, x: Vector, weight: Tensor, bias: Tensor | None, eps: float) -> Vector:
         """Every stretch of x as long as the weight, normalised. Slow twin: LayerNorm."""
