@@ -226,6 +226,29 @@ def test_the_script_fills_holes_of_any_runs(
     assert "gives 0 passages" in capsys.readouterr().err
 
 
+def test_the_script_knows_what_a_text_costs_in_an_order(
+    trained: dict[str, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    """Of one order, the mean over orders is that order; and exact values are those of the run's own evaluation."""
+    orders = script(RECIPES / "orders.py")
+    (tmp_path / "texts.txt").write_text("The cat saw the dog, and came. " * 2, "utf-8")
+    words = ["--texts", str(tmp_path / "texts.txt"), "--passages", "2", "--length", "12"]
+    assert orders.main([*map(str, trained.values()), *words]) == 0
+    lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [line[0] for line in lines] == ["next", "diffusion", "blocks", "hybrid"]
+    for name, left, mean, best in lines:
+        assert (left == mean == best) == (name in ("next", "hybrid"))
+        assert float(best.split()[0]) <= float(mean.split()[0])
+    assert orders.main([str(trained["next"]), *words[:-1], "99"]) == 2
+    lm, ids = orders.load(trained["blocks"]), list(range(60, 72))
+    assert orders.shuffled(lm, 12, 1) != orders.shuffled(lm, 12, 2)
+    assert [place // 4 for place in orders.shuffled(lm, 12, 1)] == [0] * 3 + [1] * 4 + [2] * 4
+    (left, mean, best), wanted = orders.nats(lm, ids, 1, 7), orders.shuffled(lm, 12, 7)
+    assert mean == pytest.approx(orders.nats_in_order(lm.model, ids, wanted))
+    assert best == pytest.approx(mean)
+    assert left != mean
+
+
 def test_a_hole_of_the_text_itself_is_right(trained: dict[str, Path]) -> None:
     """What a decoder says is compared with what stood at its place."""
     from cutaway.lm import load

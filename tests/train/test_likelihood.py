@@ -14,7 +14,7 @@ from cutaway.config import TokenIds
 from cutaway.data import Batch
 from cutaway.errors import CutawayError
 from cutaway.model import Call, Tokens, Transformer, layouts, visibility
-from cutaway.train.likelihood import bound, exact_bound, exact_nats
+from cutaway.train.likelihood import bound, exact_bound, exact_nats, nats_in_order
 from tests import tiny
 
 VOCAB, MASK, LENGTH = 4, 0, 4
@@ -23,8 +23,8 @@ WAYS = {"whole": {}, "blocks of 2": {"block_size": 2}, "blocks of 1": {"block_si
 ways = pytest.mark.parametrize("knobs", WAYS.values(), ids=WAYS)
 
 
-def model(**knobs: Any) -> Transformer:
-    config = tiny.config(vocab_size=VOCAB, predicts="masked", tokens=TokenIds(mask=MASK), **knobs)
+def model(predicts: Any = "masked", **knobs: Any) -> Transformer:
+    config = tiny.config(vocab_size=VOCAB, predicts=predicts, tokens=TokenIds(mask=MASK), **knobs)
     return tiny.model(config, dtype=torch.float64)
 
 
@@ -96,6 +96,41 @@ def test_the_bound_is_not_below_what_it_bounds(knobs: dict[str, Any]) -> None:
 
 
 @ways
+def test_orders_are_what_bound_and_exact_value_are_means_of(
+    knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, size = model(**knobs), knobs.get("block_size", LENGTH)
+    monkeypatch.setattr("cutaway.train.likelihood.MOST_PASSES", 3)
+    blocks = [itertools.permutations(range(start, start + size)) for start in range(0, LENGTH, size)]
+    orders = [list(itertools.chain(*parts)) for parts in itertools.product(*blocks)]
+    found = [nats_in_order(made, TEXT, order) for order in orders]
+    assert math.isclose(sum(found) / len(found), exact_bound(made, TEXT), abs_tol=1e-9)
+    mean = sum(math.exp(-each) for each in found) / len(found)
+    assert math.isclose(-math.log(mean), exact_nats(made, TEXT), abs_tol=1e-9)
+
+
+@ways
+def test_what_stands_already_counts_nothing(knobs: dict[str, Any]) -> None:
+    made = model(**knobs)
+    assert math.isclose(nats_in_order(made, TEXT, [3]), -said(made, TEXT, {3})[3], abs_tol=1e-9)
+    assert nats_in_order(made, TEXT, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("knobs", "order", "message"),
+    [
+        ({}, [0, 4], "some of 0 to 3"),
+        ({}, [1, 1], "each once"),
+        ({"predicts": "masked_next"}, [0, 1], "some of 1 to 3"),
+        ({"block_size": 2}, [0, 2, 1, 3], "one block after the other"),
+    ],
+)
+def test_orders_that_no_decoder_has_are_refused(knobs: dict[str, Any], order: list[int], message: str) -> None:
+    with pytest.raises(CutawayError, match=message):
+        nats_in_order(model(**knobs), TEXT, order)
+
+
+@ways
 def test_the_probabilities_of_all_texts_add_up(knobs: dict[str, Any]) -> None:
     """Σ p(text) = 1 over all texts of one length."""
     made = model(**knobs)
@@ -157,8 +192,7 @@ def test_the_standard_error_is_that_of_a_mean_of_draws() -> None:
 
 
 def test_a_shifted_model_is_given_the_first_token() -> None:
-    config = tiny.config(vocab_size=VOCAB, predicts="masked_next", tokens=TokenIds(mask=MASK))
-    made = tiny.model(config, dtype=torch.float64)
+    made = model("masked_next")
     found = bound(made, lambda: [batch([TEXT])], draws=300)
     assert (found.tokens, found.num_bytes) == (LENGTH - 1, LENGTH - 1)
     assert abs(found.nats - exact_bound(made, TEXT)) <= 4 * found.standard_error + 1e-3

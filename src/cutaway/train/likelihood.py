@@ -4,7 +4,8 @@
 
 `bound` takes the mean over draws (see `objectives.noise`), for whole corpora. For texts of a few tokens, `exact_bound` adds up
 all 2^n ways to hide them, and `exact_nats` is the −log p(x) that the bound is above: of a model that fills holes one by one, in
-any order alike (Uria et al. 2014; Hoogeboom et al. 2022).
+any order alike (Uria et al. 2014; Hoogeboom et al. 2022). Of longer ones, `nats_in_order` is the exact −log p of filling them in
+one given order.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .step import micro_seed
 
 Estimator = Literal["count", "time"]
 MOST_ENUMERATED = 16  # tokens of one block: 2^16 passes
+MOST_PASSES = 64  # at a time, of one token each
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,38 @@ def exact_nats(model: Transformer, ids: Sequence[int]) -> float:
     return total
 
 
+def nats_in_order(model: Transformer, ids: Sequence[int], order: Sequence[int]) -> float:
+    """−log p(tokens at `order` | the others) where they are filled in one by one in this order: exact, of a text of any length.
+
+    Its mean over all orders is the bound; of p, the mean over all orders is what `exact_nats` has. order: places, of a model of
+    blocks a block at a time. Raises CutawayError for other orders, and a model that was not trained on hidden tokens.
+    """
+    size, total = model.config.block_size or len(ids), 0.0
+    first = int(model.config.is_shifted)
+    blocks = [place // size for place in order]
+    if sorted(set(order)) != sorted(order) or any(not first <= place < len(ids) for place in order):
+        raise CutawayError(
+            f"order names {len(order)} places. It must name some of {first} to {len(ids) - 1}, each once."
+        )
+    if blocks != sorted(blocks):
+        raise CutawayError(
+            f"order leaves a block of {size} tokens before it is filled. Fill one block after the other."
+        )
+    for number in dict.fromkeys(blocks):
+        own = torch.tensor([place for place in order if place // size == number])
+        places = torch.arange(max(number * size, first), min((number + 1) * size, len(ids)))
+        turn = torch.full((len(places),), -1).scatter(0, own - places[0], torch.arange(len(own)))
+        for turns in torch.arange(len(own)).split(MOST_PASSES):
+            said = _said(model, ids, number * size, places, turn >= turns[:, None])
+            total -= float(said.gather(1, own[turns, None] - places[0]).sum())
+    return total
+
+
 def _every_way(model: Transformer, ids: Sequence[int]) -> Iterable[Tensor]:
     """Block by block, log p of its tokens for every way to hide them: [way, position] float64; bit i of a way hides token i."""
     config, length = model.config, len(ids)
-    mask_id, size = _mask_id(config), config.block_size or length
+    _mask_id(config)
+    size = config.block_size or length
     if min(size, length) > MOST_ENUMERATED:
         raise CutawayError(
             f"A block has {min(size, length)} tokens, and 2^{min(size, length)} ways to hide them. All are tried for at most "
@@ -119,13 +149,23 @@ def _every_way(model: Transformer, ids: Sequence[int]) -> Iterable[Tensor]:
         begin = start + int(config.is_shifted)  # the first token of a text is given
         ways = torch.arange(2 ** (end - begin)).unsqueeze(1)
         is_hidden = (ways >> torch.arange(end - begin)) & 1 == 1
-        text = torch.tensor([list(ids)]).expand(len(ways), -1)
-        noised = torch.where(is_hidden, mask_id, text[:, begin:end])
-        with torch.inference_mode():
-            logits = model(torch.cat([text[:, :begin], noised], 1), Call(_seen(config, start, end)))
-            logits[..., mask_id] = -torch.inf
-        said = logits.double().log_softmax(-1)[:, torch.arange(begin, end) - int(config.is_shifted)]
-        yield said.gather(2, text[:, begin:end].unsqueeze(-1)).squeeze(-1)
+        yield _said(model, ids, start, torch.arange(begin, end), is_hidden)
+
+
+def _said(model: Transformer, ids: Sequence[int], start: int, places: Tensor, is_hidden: Tensor) -> Tensor:
+    """log p of the tokens at the last places of a block, from `start` on, for several ways to hide them.
+
+    is_hidden: [way, place] -> [way, place], float64; what is not among the places is there.
+    """
+    config, begin, end = model.config, int(places[0]), int(places[-1]) + 1
+    mask_id = _mask_id(config)
+    text = torch.tensor([list(ids[:end])]).expand(len(is_hidden), -1)
+    noised = torch.where(is_hidden, mask_id, text[:, begin:])
+    with torch.inference_mode():
+        logits = model(torch.cat([text[:, :begin], noised], 1), Call(_seen(config, start, end)))
+        logits[..., mask_id] = -torch.inf
+    said = logits[:, places - int(config.is_shifted)].double().log_softmax(-1)
+    return said.gather(2, text[:, begin:].unsqueeze(-1)).squeeze(-1)
 
 
 def _seen(config: ModelConfig, start: int, end: int) -> Tokens:
