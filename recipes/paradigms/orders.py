@@ -2,10 +2,10 @@
 
     python recipes/paradigms/orders.py runs/paradigms/*
 
-A model of hidden tokens gives a text another probability in every order in which it may be filled in, one token a pass. From left
-to right that is an exact value: of the model as an autoregressive one. The mean over orders at random is the bound. It bounds the
-−log of the mean probability over all orders, which a few orders estimate, from above. A model of blocks goes block by block, so its
-orders differ within blocks alone. All see the same passages, whose first token is given.
+A model of hidden tokens gives a text another probability in every order in which it may be filled in, one token a pass. From
+left to right that is an exact value: of the model as an autoregressive one. The mean over orders at random is the bound. It
+bounds the −log of the mean probability over all orders, which a few orders estimate, from above. A model of blocks goes block
+by block, so its orders differ within blocks alone. All see the same passages, whose first token is given.
 """
 
 from __future__ import annotations
