@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,10 @@ def test_the_picture_tells_objectives_bounds_and_groups_apart(tmp_path: Path, mo
     assert [line.get_marker() for line in held] == ["o", "o", "o", "v", "v"]
     thin = [line for line in axes.lines if line.get_alpha() == 0.45 and len(line.get_xdata())]
     assert len(thin) == 4, "the hybrid's training loss is no loss of the text"
+    assert [text.get_text() for text in axes.texts] == ["2.000"] * 4, "one for each group"
+    heights = [text.xy[1] for text in axes.texts]
+    low, high = axes.get_ylim()
+    assert all((after - before) / (high - low) > 0.04 for before, after in pairwise(heights)), "none over another"
 
 
 def test_the_recipes_differ_in_the_objective_alone() -> None:

@@ -22,10 +22,14 @@ LEARNED, COMPUTED, INK, FAINT, PAGE = "#1e339b", "#61b990", "#191b1d", "#6b7176"
 PARADIGMS = (LEARNED, COMPUTED, "#b4532a", "#7d4aa5", "#b98a1e", "#2a8c9a", INK, FAINT)
 STYLES = ("-", "--", ":", "-.")
 STROKES = tuple((colour, style) for style in STYLES[:3] for colour in (LEARNED, COMPUTED, INK, FAINT))
+APART = 0.045  # of the height of a picture: numbers at the ends of curves
 SCALARS = {
     "step": ("train", ("loss", "bits_per_byte", "learning_rate", "muon_learning_rate", "gradient_norm")),
     "evaluate": ("held_out", ("loss", "bits_per_byte")),
 }
+
+
+End = tuple[int, float]  # the last step and loss of a curve
 
 
 class Curves:
@@ -77,11 +81,12 @@ def draw_runs(runs: Mapping[str, Iterable[TrainEvent]], path: Path, *, groups: M
     strokes = _strokes({group_of[name]: _objective(events) for name, events in read.items()})
     is_mixed = len({_objective(events) for events in read.values()}) > 1
     with _picture(path) as axes:
-        told: set[str] = set()
+        ends: dict[str, list[End]] = {}
         for name, events in read.items():
             group = group_of[name]
-            _plot_run(axes, group if group not in told else "", events, strokes[group], is_mixed=is_mixed)
-            told.add(group)
+            end = _plot_run(axes, "" if group in ends else group, events, strokes[group], is_mixed=is_mixed)
+            ends.setdefault(group, []).extend(filter(None, [end]))
+        _write_ends(axes, [(strokes[group][0], own) for group, own in ends.items() if own])
 
 
 @contextmanager
@@ -215,8 +220,11 @@ def _objective(events: Iterable[TrainEvent]) -> str:
     )
 
 
-def _plot_run(axes: Any, name: str, events: list[TrainEvent], stroke: tuple[str, str], *, is_mixed: bool) -> None:
-    """name: for the legend; "": it is there already. is_mixed: whether runs of other objectives are drawn beside it."""
+def _plot_run(axes: Any, name: str, events: list[TrainEvent], stroke: tuple[str, str], *, is_mixed: bool) -> End | None:
+    """name: for the legend; "": it is there already. is_mixed: whether runs of other objectives are drawn beside it.
+
+    Returns the last held-out loss and its step.
+    """
     colour, style = stroke
     held = [event for event in events if event.kind == "evaluate"]
     is_bound = any(event.values.get("estimate") == "bound" for event in held)
@@ -225,15 +233,25 @@ def _plot_run(axes: Any, name: str, events: list[TrainEvent], stroke: tuple[str,
     thin = {"color": colour, "linestyle": style, "linewidth": 0.8, "alpha": 0.45}
     axes.plot(steps, running_mean(losses), label=None if held else label, **thin)
     if not held:
-        return
+        return None
     held_steps, held_losses = _series(held, "evaluate")
     marks = {"marker": "v", "markersize": 5, "markerfacecolor": PAGE} if is_bound else {"marker": "o", "markersize": 3}
     errors = [event.values.get("standard_error", 0.0) for event in held]
     axes.errorbar(
         held_steps, held_losses, errors, color=colour, linestyle=style, linewidth=1.8, label=label, capsize=2, **marks
     )
-    last = (held_steps[-1], held_losses[-1])
-    axes.annotate(f"{last[1]:.3f}", last, (6, 0), textcoords="offset points", va="center", color=colour)
+    return held_steps[-1], held_losses[-1]
+
+
+def _write_ends(axes: Any, ends: Iterable[tuple[str, list[End]]]) -> None:
+    """Beside curves of one colour, their last loss: of several runs the mean. From below, so that none is over another."""
+    low, high = axes.get_ylim()
+    place = low
+    means = [(sum(loss for _, loss in own) / len(own), colour, own) for colour, own in ends]
+    for mean, colour, own in sorted(means):
+        place = max(mean, place + APART * (high - low))
+        at = (max(step for step, _ in own), place)
+        axes.annotate(f"{mean:.3f}", at, (6, 0), textcoords="offset points", va="center", color=colour)
 
 
 def _series(events: list[TrainEvent], kind: str) -> tuple[list[int], list[float]]:
