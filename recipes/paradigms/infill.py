@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cutaway.data import Source, read_documents
@@ -26,7 +26,10 @@ GREEDY = Sampling(temperature=0)
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print the table of the runs."""
-    arguments = parse(words)
+    asked = parser("How well runs of the recipes in this folder fill holes.", num_passages=200)
+    arguments = asked.parse_args(words)
+    if arguments.length <= max(LENGTHS):
+        asked.error(f"--length is {arguments.length}, and the longest hole has {max(LENGTHS)} tokens. Give more.")
     print(f"| run | {' | '.join(f'{length} hidden' for length in LENGTHS)} |\n|---|{'--:|' * len(LENGTHS)}")
     try:
         for place in arguments.runs:
@@ -39,16 +42,32 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    parser = argparse.ArgumentParser(description="How well runs of the recipes in this folder fill holes.")
-    parser.add_argument("runs", type=Path, nargs="+", help="the directories of finished runs")
-    parser.add_argument(
-        "--texts", type=Path, default=HERE.parent / "stories" / "data" / "children.heldout.jsonl", help="held-out texts"
+def parser(description: str, *, num_passages: int) -> argparse.ArgumentParser:
+    """The options of the command line that all scripts about passages have."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("runs", type=Path, nargs="+", help="the directories of finished runs")
+    texts = HERE.parent / "stories" / "data" / "children.heldout.jsonl"
+    made.add_argument("--texts", type=Path, default=texts, help="held-out texts")
+    made.add_argument(
+        "--passages", type=at_least(1), default=num_passages, help=f"how many passages (default {num_passages})"
     )
-    parser.add_argument("--passages", type=int, default=200, help="how many passages (default 200)")
-    parser.add_argument("--length", type=int, default=64, help="tokens of a passage (default 64)")
-    return parser.parse_args(words)
+    made.add_argument("--length", type=at_least(2), default=64, help="tokens of a passage (default 64)")
+    return made
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A whole number of the command line that is not below `least`."""
+
+    def number(word: str) -> int:
+        try:
+            found = int(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"it is {word!r}. Give a whole number, at least {least}.") from None
+        if found < least:
+            raise argparse.ArgumentTypeError(f"it is {found}. It must be at least {least}.")
+        return found
+
+    return number
 
 
 def passages(lm: LM, arguments: argparse.Namespace) -> list[list[int]]:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import torch
 
-sys.path.append(str(Path(__file__).parent))  # of infill.py
-from infill import HERE, passages
+sys.path.append(str(Path(__file__).parent))  # of infill.py and measure.py
+from infill import at_least, parser, passages
+from measure import spread
 
 from cutaway.errors import CutawayError
 from cutaway.lm import LM, load
@@ -33,38 +34,21 @@ Figures = tuple[float, float, float]
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print the table, a line for each recipe."""
-    arguments = parse(words)
+    asked = parser("What held-out passages cost runs of the recipes in this folder, by order.", num_passages=32)
+    asked.add_argument("--orders", type=at_least(1), default=4, help="how many orders at random (default 4)")
+    arguments = asked.parse_args(words)
     print("| recipe | left to right | orders at random | of their mean probability |\n|---|--:|--:|--:|")
     try:
         groups = group_by_seed(arguments.runs, [summarise(run, run_events(run)) for run in arguments.runs])
         for group in groups:
             found = [bits_per_byte(load(run), arguments) for run in group.runs]
             cells = [mean_of(values) for values in zip(*found, strict=True)]
-            shown = [
-                f"{each.value:.3f}" + (f" ± {each.standard_error:.3f}" if each.standard_error else "") for each in cells
-            ]
+            shown = [spread(each, ".3f") for each in cells]
             print(f"| {group.name} | {' | '.join(shown)} |", flush=True)
     except CutawayError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description="What held-out passages cost runs of the recipes in this folder, by order."
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="the directories of finished runs")
-    texts = HERE.parent / "stories" / "data" / "children.heldout.jsonl"
-    parser.add_argument("--texts", type=Path, default=texts, help="held-out texts")
-    for name, number, what in (
-        ("passages", 32, "passages"),
-        ("length", 64, "tokens of each"),
-        ("orders", 4, "at random"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=number, help=f"{what} (default {number})")
-    return parser.parse_args(words)
 
 
 def bits_per_byte(lm: LM, arguments: argparse.Namespace) -> Figures:

@@ -229,12 +229,16 @@ def test_the_script_fills_holes_of_any_runs(
     assert [line.split()[1] for line in lines[2:]] == list(trained)
     assert infill.main([str(trained["next"]), *words[:-1], "99"]) == 2
     assert "gives 0 passages" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        infill.main([str(trained["next"]), *words[:-1], "4"])
+    assert ended.value.code == 2
+    assert "the longest hole has 4 tokens" in capsys.readouterr().err
 
 
 def test_the_script_knows_what_a_text_costs_in_an_order(
     trained: dict[str, Path], tmp_path: Path, capsys: Capture
 ) -> None:
-    """Of one order, the mean over orders is that order; and exact values are those of the run's own evaluation."""
+    """Of one order, the mean over orders is that order; the next token's is what it says of each after those before it."""
     orders = script(RECIPES / "orders.py")
     (tmp_path / "texts.txt").write_text("The cat saw the dog, and came. " * 2, "utf-8")
     words = ["--texts", str(tmp_path / "texts.txt"), "--passages", "2", "--length", "12"]
@@ -252,6 +256,14 @@ def test_the_script_knows_what_a_text_costs_in_an_order(
     assert mean == pytest.approx(orders.nats_in_order(lm.model, ids, wanted))
     assert best == pytest.approx(mean)
     assert left != mean
+    plain = orders.load(trained["next"])
+    said = [float(plain.logits(ids[:end])[0, -1].double().log_softmax(-1)[ids[end]]) for end in range(1, len(ids))]
+    assert orders.nats(plain, ids, 1, 7)[0] == pytest.approx(-sum(said), rel=1e-5)
+    for name, word in ("orders", "0"), ("passages", "0"), ("length", "1"), ("length", "x"):
+        with pytest.raises(SystemExit) as ended:
+            orders.main([str(trained["next"]), *words, f"--{name}", word])
+        assert ended.value.code == 2
+        assert f"argument --{name}: it is" in capsys.readouterr().err
 
 
 def test_a_hole_of_the_text_itself_is_right(trained: dict[str, Path]) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cutaway.runtime.native import build
 from cutaway.runtime.native.loader import Heads, Library, Shape, library, supported
+from tests.runtime.apart import printed
 
 has_sets = pytest.mark.skipif(not supported(), reason="This processor has no instruction set with kernels.")
 
@@ -22,18 +20,14 @@ def test_turned_off_a_model_stays_as_it_is() -> None:
         "reason = kernels.accelerate(nn.Linear(2, 2)); assert 'CUTAWAY_KERNELS' in reason, reason\n"
         "x = torch.ones(100, 4); print(kernels.linear(x, x[:3], None).sum().item())"
     )
-    environment = {**os.environ, "CUTAWAY_KERNELS": "off"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "1200.0", done.stderr
+    assert printed(code, CUTAWAY_KERNELS="off") == "1200.0"
 
 
 @has_sets
 @pytest.mark.parametrize("name", supported())
 def test_every_instruction_set_of_this_processor_computes(name: str) -> None:
     code = "from cutaway.runtime.native.loader import library; print(library().instructions)"
-    environment = {**os.environ, "CUTAWAY_KERNELS": name}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == name, done.stderr
+    assert printed(code, CUTAWAY_KERNELS=name) == name
 
 
 def test_an_instruction_set_that_is_not_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import ctypes
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from cutaway.runtime.native.loader import SIZE, SWITCH, library, supported
 from cutaway.runtime.quantised import kernels
 from cutaway.runtime.quantised.kernels import LADDER, Product
 from cutaway.runtime.quantised.projection import HalfProjection, IntegerProjection, QuantisedProjection
+from tests.runtime.apart import printed
 
 UNITS = ("integers", "halves", "rounding")
 SHAPES = [(1, 1), (5, 7), (16, 32), (35, 67), (33, 513)]
@@ -131,9 +131,7 @@ def test_turned_off_torch_serves() -> None:
         "assert isinstance(kernels.integers(), str) and isinstance(kernels.halves(), str)\n"
         "[check(bits) for bits in MAKERS]; print('equal')"
     )
-    environment = {**os.environ, SWITCH: "off"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "equal", done.stderr
+    assert printed(code, **{SWITCH: "off"}) == "equal"
 
 
 @ALL_BITS

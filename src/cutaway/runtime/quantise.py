@@ -69,13 +69,13 @@ class Rounding:
         owners = self._owners.pop(module, [])
         if owners:
             assert isinstance(module, Projection), "only those have owners"
-            smaller = rounded(module, self.bits)
+            smaller = rounded_projection(module, self.bits)
             for owner, name in owners:
                 setattr(owner, name, smaller)
         return bool(owners)
 
 
-def rounded(projection: Projection, bits: int) -> QuantisedProjection:
+def rounded_projection(projection: Projection, bits: int) -> QuantisedProjection:
     """The same in 16, 8 or 4 bits: for the native products; where there are none here, for torch's own that is admitted."""
     native = kernels.halves() if bits == 16 else kernels.integers()
     kind = packed(bits) if isinstance(native, str) and projection.weight.is_cpu else None
