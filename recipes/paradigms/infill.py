@@ -30,10 +30,10 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = asked.parse_args(words)
     if arguments.length <= max(LENGTHS):
         asked.error(f"--length is {arguments.length}, and the longest hole has {max(LENGTHS)} tokens. Give more.")
-    print(f"| run | {' | '.join(f'{length} hidden' for length in LENGTHS)} |\n|---|{'--:|' * len(LENGTHS)}")
     try:
-        for place in arguments.runs:
-            lm = load(place)
+        models = [load(place) for place in arguments.runs]
+        print(f"| run | {' | '.join(f'{length} hidden' for length in LENGTHS)} |\n|---|{'--:|' * len(LENGTHS)}")
+        for place, lm in zip(arguments.runs, models, strict=True):
             shares = [right(lm, passages(lm, arguments), length) for length in LENGTHS]
             print(f"| {place.name} | {' | '.join(f'{share:.1%}' for share in shares)} |", flush=True)
     except CutawayError as error:

@@ -37,9 +37,9 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser("What held-out passages cost runs of the recipes in this folder, by order.", num_passages=32)
     asked.add_argument("--orders", type=at_least(1), default=4, help="how many orders at random (default 4)")
     arguments = asked.parse_args(words)
-    print("| recipe | left to right | orders at random | of their mean probability |\n|---|--:|--:|--:|")
     try:
         groups = group_by_seed(arguments.runs, [summarise(run, run_events(run)) for run in arguments.runs])
+        print("| recipe | left to right | orders at random | of their mean probability |\n|---|--:|--:|--:|")
         for group in groups:
             found = [bits_per_byte(load(run), arguments) for run in group.runs]
             cells = [mean_of(values) for values in zip(*found, strict=True)]
