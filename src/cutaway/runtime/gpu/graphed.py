@@ -100,9 +100,20 @@ class Graphed(Transformer):
                     self._pass()
             now.wait_stream(side)
             graph = torch.cuda.CUDAGraph()
+            forget_workspaces()
             with torch.cuda.graph(graph):
                 self._pass()
+            forget_workspaces()
         return graph
+
+
+def forget_workspaces() -> None:
+    """The memory that cuBLAS computes in is given back: a recording takes some of its own, from the memory that lives as it does.
+
+    cuBLAS keeps one for each stream, and all recordings are made on the same stream: a second one would compute in what belongs
+    to the first, which goes when that is dropped and anyone forgets workspaces, as torch.compile does for its own recordings.
+    """
+    torch._C._cuda_clearCublasWorkspaces()
 
 
 def with_compiled_layers(model: Transformer, backend: Backend | None) -> Transformer:
