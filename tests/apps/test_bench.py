@@ -21,10 +21,9 @@ from cutaway.apps.cli import main
 from cutaway.cost import bytes_per_generated_token, bytes_per_weight, flops_per_token, num_parameters
 from cutaway.decode import Session
 from cutaway.model import Transformer
-from cutaway.runtime.plans import Plan
+from cutaway.runtime.plans import Pass, Plan
 from cutaway.runtime.plans.planner import PLANS
 from cutaway.runtime.plans.program import Kind
-from cutaway.runtime.plans.room import room_at
 from cutaway.runtime.roofline import Machine
 from cutaway.tasks.bits import usual_bits
 from tests import tiny
@@ -171,9 +170,9 @@ def test_a_replay_without_some_operations_is_the_rest_of_it(monkeypatch: pytest.
     monkeypatch.setattr(replayed, "replay_without", without)
     assert replayed.seconds_of_parts(session, 4) == {"weights": 1.0, "attention": 2.0, "norms": 3.0}
     assert left == [(), *replayed.PARTS.values()] * replayed.TURNS
-    room = room_at(session.store, 3)
-    wanted, found = plan.run(4, room, has_logits=True), torch.empty(1, 31)
-    whole(plan, (), room.step(4, found))()
+    asked, found = Pass([4]), torch.empty(1, 31)
+    wanted = plan.run(asked, session.store, 3)
+    whole(plan, (), asked.step(session.store, 3, plan.num_states, found))()
     assert torch.equal(found, wanted), "with nothing left out it is the plan itself"
     kinds = [op.kind for op in plan.program.ops]
     assert kinds.count(Kind.PRODUCT) == 2 * 7 + 1

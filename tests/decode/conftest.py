@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from cutaway.runtime.plans import Plan
+from cutaway.runtime.plans import Pass, Plan
 
 
 @pytest.fixture
 def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The token of every pass that a plan ran."""
+    """The tokens of every pass that a plan ran."""
     seen, original = list[int](), Plan.run
 
-    def counted(self: Plan, token_id: int, *rest: Any, **more: Any) -> Tensor:
-        seen.append(token_id)
-        return original(self, token_id, *rest, **more)
+    def counted(self: Plan, asked: Pass, *rest: Any) -> Tensor:
+        seen.extend(asked.ids)
+        return original(self, asked, *rest)
 
     monkeypatch.setattr(Plan, "run", counted)
     return seen

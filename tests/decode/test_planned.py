@@ -40,10 +40,10 @@ def test_every_shape_has_a_plan_that_computes_what_it_computes(stack: StackConfi
 def test_texts_are_the_same(config: ModelConfig, is_native: bool, replays: list[int]) -> None:
     model, prompt = made(config, is_native=is_native), tokens(3)
     text = written(Session(model), prompt, 30)
-    assert len(replays) == 29, "all but the prompt"
+    assert len(replays) == 3 + 29, "the prompt, and all but the last token"
     assert text == written(Session(model, is_planned=False), prompt, 30)
     assert text == written(Session(model, attend=None), prompt, 30)
-    assert len(replays) == 29
+    assert len(replays) == 3 + 29
     assert len(set(text)) > 3, "texts that do not vary prove nothing"
 
 

@@ -174,8 +174,10 @@ def test_only_the_rows_read_go_through_the_head() -> None:
     head = model.head
     assert head is not None
     head.register_forward_hook(lambda *call: shapes.append(tuple(call[2].shape)))
-    Session(model, cache=Cache(chunk=4)).extend(prompt(30))
+    Session(model, cache=Cache(chunk=4), is_planned=False).extend(prompt(30))
     assert shapes == [(1, 1, tiny.VOCAB)]
+    Session(model, cache=Cache(chunk=4)).extend(prompt(30))
+    assert set(shapes) == {(1, 1, tiny.VOCAB)}, "nor where a plan is compared with it"
 
 
 class Failing:

@@ -12,7 +12,7 @@ from cutaway.decode import Drafting, Sampling, Session, autoregressive, hybrid, 
 from cutaway.decode.drafted import Wishes
 from cutaway.decode.rounds import Rounds
 from cutaway.decode.verify import Draft
-from cutaway.model import Call, Tokens, Transformer, layouts, visibility
+from cutaway.model import Call, Transformer, layouts
 from tests import tiny
 
 MASK, SIZE = 2, 4
@@ -38,9 +38,8 @@ def test_each_draft_is_what_a_fresh_pass_over_masks_says(predicts: str, passes: 
             num_drafts += 1
         elif event.is_final:
             before = len(text)
-            tokens = [visibility.causal(before).fields, layouts.masks(before, SIZE).fields]
             row = torch.tensor([[*text, *[MASK] * SIZE]])
-            logits = made(row, Call(Tokens(torch.cat(tokens, 2))))[0, before:]
+            logits = made(row, Call(layouts.drafting(0, before, [SIZE])))[0, before:]
             logits[:, MASK] = -torch.inf
             wanted = logits.argmax(-1).tolist()[predicts == "hybrid" :]
             assert event.new is not None

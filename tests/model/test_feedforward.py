@@ -85,5 +85,5 @@ def test_gates_follow_their_tokens_to_the_experts() -> None:
     gates = (torch.arange(14).view(2, 7) % 3 == 0).double()
     got = layer(X, Call(CALL.tokens, gates={"on": gates}))
     torch.testing.assert_close(got, want * gates.unsqueeze(-1))
-    one_row = layer(X, Call(CALL.tokens, gates={"on": gates[:1]}))
-    torch.testing.assert_close(one_row, want * gates[:1].unsqueeze(-1))
+    row_product = layer(X, Call(CALL.tokens, gates={"on": gates[:1]}))
+    torch.testing.assert_close(row_product, want * gates[:1].unsqueeze(-1))

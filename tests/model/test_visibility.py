@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cutaway.model import Tokens, visibility
+from cutaway.model import Tokens, layouts, visibility
 from cutaway.model.transformer import choose_flag, make_frame
 from cutaway.runtime.stores import KVStore, PackedStore
 from tests import tiny
@@ -187,6 +187,31 @@ def test_a_rewound_store_promises_only_what_is_left() -> None:
     assert store.begin(visibility.causal(1, 3)).flag == "causal"
     store.rewind(2)
     assert store.begin(visibility.full(2)).flag is None, "as long as it was when all of it was causal"
+
+
+def test_how_many_tokens_go_on_as_a_causal_text() -> None:
+    row = torch.cat([visibility.causal(4, 3).fields, layouts.drafting(7, 1, [2]).fields], 2)
+    assert visibility.num_causal(Tokens(row), 3) == 5, "the masks do not"
+    assert visibility.num_causal(Tokens(row[:, :, :2]), 3) == 2
+    assert visibility.num_causal(Tokens(row), 2) == 0, "not from there"
+    assert visibility.num_causal(visibility.causal(6), 0) == 6
+    assert visibility.num_causal(visibility.full(6), 0) == 0
+    for field in range(row.shape[0]):
+        other = row.clone()
+        other[field, 0, 2] += 1
+        assert visibility.num_causal(Tokens(other), 3) == 2, visibility.FIELDS[field]
+    both = Tokens(torch.cat([row, row.roll(1, 2)], 1))
+    assert visibility.num_causal(both, 3) == 0, "of every row of a batch"
+
+
+def test_drafts_behind_a_causal_text_leave_it_causal() -> None:
+    """What is kept of a pass over drafts and masks goes on being promised."""
+    store = KVStore(tiny.stack(), capacity=4)
+    store.begin(visibility.causal(3))
+    store.begin(layouts.drafting(3, 2, [3, 3]))
+    assert (store.causal_length, store.length) == (5, 11)
+    store.rewind(5)
+    assert store.begin(visibility.causal(1, 5)).flag == "causal"
 
 
 @pytest.mark.parametrize("window", [None, 2])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cutaway.config import PositionConfig, StackConfig, TokenIds
 from cutaway.data import Batch
-from cutaway.model import Call, Tokens, layouts, visibility
+from cutaway.model import Call, layouts, visibility
 from cutaway.objectives import Noise, block_numbers, by_blocks, by_count, by_time, causal, drafted, masked, rows_of
 from cutaway.objectives.diffusion import Rows
 from cutaway.train.step import predict
@@ -83,9 +83,8 @@ def test_every_draft_equals_what_the_decoder_asks(stack: StackConfig, is_shifted
     logits = predict(made, task)[:, LENGTH:]
     begins = sorted({max(0, (place + offset) // SIZE * SIZE - offset) for place in range(LENGTH)})
     for begin, end in zip(begins, [*begins[1:], LENGTH], strict=True):
-        fields = [visibility.causal(begin).fields, layouts.masks(begin, end - begin).fields]
         row = torch.cat([rows.ids[:, :begin], torch.full((1, end - begin), MASK)], 1)
-        alone = made(row, Call(Tokens(torch.cat(fields, 2))))
+        alone = made(row, Call(layouts.drafting(0, begin, [end - begin])))
         tiny.assert_close(logits[:, begin:end], alone[:, begin:])
     text = torch.cat([rows.ids, rows.next_ids[:, -1:]], 1)
     assert torch.equal(task.target_ids[:, LENGTH:], text[:, is_shifted : LENGTH + is_shifted])

@@ -1,5 +1,5 @@
 // A plan with every operation, over ragged sizes, in memory that ends where the vectors end; to be compiled with the sanitizers.
-// Whatever the number of threads, every bit of the result must be the same.
+// Whatever the number of threads, and however many tokens stand in a pass, every bit of the result must be the same.
 #include <memory>
 #include <stdio.h>
 #include <vector>
@@ -27,9 +27,10 @@ struct plan {
     std::vector<op> ops;
     std::vector<dense> matrices;
     int threads;
+    ptrdiff_t tokens;
 
-    place shared(ptrdiff_t size) { return {empty(size), 0}; }
-    place own(ptrdiff_t size) { return {empty(size * threads), size}; }
+    place shared(ptrdiff_t size) { return {empty(size * tokens), 0, size}; }
+    place own(ptrdiff_t size) { return {empty(size * tokens * threads), size * tokens, size}; }
     op &next(int kind, place out, ptrdiff_t size, place a = {}, place b = {}, place c = {}) {
         ops.push_back(op{});
         op &o = ops.back();
@@ -91,33 +92,60 @@ static void record(plan &p, int bias, int window) {
     x = p.by_number_of(ADD, x, p.product(active, HIDDEN, WIDTH, p.shared(WIDTH)), WIDTH);
     place logits = p.product(x, WIDTH, VOCAB, p.shared(VOCAB)), held = p.shared(VOCAB);
     p.next(TANH, held, VOCAB, logits).is_shared = 1;
-    op &last = p.next(SCALE, {}, VOCAB, held);
+    op &last = p.next(SCALE, {NULL, 0, VOCAB}, VOCAB, held);
     last.is_shared = 1, last.numbers[0] = 3;
 }
 
-static int differs(int bias, int window, int form) {
-    std::vector<float> first;
-    for (int threads = 1; threads <= 3; threads++) {
-        state = 1, rooms.clear();
-        const ptrdiff_t size = LAYERS * 2 * KV * CAPACITY * HEAD;
-        const int bytes_of[] = {4, 2, 1};  // of a number in each form
-        std::unique_ptr<char[]> values(new char[size * bytes_of[form]]());
-        std::unique_ptr<float[]> scales(new float[size / HEAD]()), result(new float[VOCAB]);
-        std::unique_ptr<int64_t[]> fields(new int64_t[6 * CAPACITY]());
-        plan p{{}, {}, threads};
-        record(p, bias, window);
-        std::vector<float> found;
-        for (ptrdiff_t position = 0; position < CAPACITY; position++) {
-            const step now = {(position * 5) % VOCAB, position, CAPACITY, form, values.get(), form == CODES ? scales.get() : NULL,
-                              fields.get(), result.get()};
-            PUBLIC(replay)(p.ops.data(), p.ops.size(), &now, threads);
-            found.insert(found.end(), result.get(), result.get() + VOCAB);
-        }
-        for (float number : found)
-            if (!(fabsf(number) <= 3)) return printf("%g is no logit\n", number);
-        if (threads == 1) first = found;
-        if (memcmp(first.data(), found.data(), found.size() * sizeof(float))) return printf("%d threads: other bits\n", threads);
+enum { READ_BY_ONE, CAUSAL, PEERS };  // a token a pass; several, each seeing those before it; several that see each other
+
+// Tokens of a pass that are no text: each sees the text before, and its neighbours by rank.
+static void note_peers(int64_t *fields, ptrdiff_t start, ptrdiff_t count) {
+    for (ptrdiff_t i = start; i < start + count; i++) {
+        const int64_t values[FIELDS] = {1 << 30, start - 1, (i - start) / 2, i % 2, 0, i};
+        for (int field = 0; field < FIELDS; field++) fields[field * CAPACITY + i] = values[field];
     }
+}
+
+static std::vector<float> computed(int bias, int window, int form, int threads, int how) {
+    state = 1, rooms.clear();
+    const ptrdiff_t size = LAYERS * 2 * KV * CAPACITY * HEAD, tokens = how == READ_BY_ONE ? 1 : 4;
+    const int bytes_of[] = {4, 2, 1};  // of a number in each form
+    std::unique_ptr<char[]> values(new char[size * bytes_of[form]]());
+    std::unique_ptr<float[]> scales(new float[size / HEAD]());
+    std::unique_ptr<int64_t[]> fields(new int64_t[FIELDS * CAPACITY]());
+    plan p{{}, {}, threads, tokens};
+    record(p, bias, window);
+    std::vector<float> found;
+    for (ptrdiff_t start = 0, count; start < CAPACITY; start += count) {
+        count = CAPACITY - start < tokens ? CAPACITY - start : tokens;
+        const ptrdiff_t read = how == READ_BY_ONE ? 0 : start % count, head = p.ops.size() - 3;
+        std::unique_ptr<int64_t[]> ids(new int64_t[count]);
+        std::unique_ptr<float[]> result(new float[(count - read) * VOCAB]);
+        for (ptrdiff_t i = 0; i < count; i++) ids[i] = ((start + i) * 5) % VOCAB;
+        if (how == PEERS) note_peers(fields.get(), start, count);
+        const step now = {count, start, read, head, how != PEERS, CAPACITY, form, ids.get(), values.get(),
+                          form == CODES ? scales.get() : NULL, fields.get(), result.get()};
+        PUBLIC(replay)(p.ops.data(), p.ops.size(), &now, threads);
+        found.insert(found.end(), read * VOCAB, 0.0f);
+        found.insert(found.end(), result.get(), result.get() + (count - read) * VOCAB);
+    }
+    return found;
+}
+
+static int differs(int bias, int window, int form) {
+    std::vector<float> one, some;
+    for (int how = READ_BY_ONE; how <= PEERS; how++)
+        for (int threads = 1; threads <= 3; threads++) {
+            const std::vector<float> found = computed(bias, window, form, threads, how);
+            for (float number : found)
+                if (!(fabsf(number) <= 3)) return printf("%g is no logit\n", number);
+            if (threads == 1) some = found;
+            if (how == READ_BY_ONE && threads == 1) one = found;
+            if (memcmp(some.data(), found.data(), found.size() * sizeof(float))) return printf("%d threads: other bits\n", threads);
+            for (size_t i = 0; how == CAUSAL && i < found.size(); i++)
+                if (found[i] != 0 && found[i] != one[i]) return printf("together: other bits\n");
+            if (how == PEERS && !memcmp(one.data(), found.data(), found.size() * sizeof(float))) return printf("nobody sees ahead\n");
+        }
     return 0;
 }
 

@@ -77,7 +77,7 @@ def test_a_session_in_steps_gives_what_one_readable_pass_does(name: str, served:
     model, ids = tiny.model(tiny.config(decoder=stack)), tiny.ids(1, 18)[0].tolist()
     with torch.no_grad():
         wanted = model(torch.tensor([ids]), Call(visibility.causal(18)))[0]
-    session = Session(model)
+    session = Session(model, is_planned=False)
     found = torch.cat([session.extend(ids[:5]), session.extend(ids[5:16]), session.extend(ids[16:])])
     torch.testing.assert_close(found, wanted[[4, 15, 17]], rtol=1e-4, atol=1e-5)
     assert is_as_wanted(served)

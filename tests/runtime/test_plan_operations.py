@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from ctypes import addressof
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from cutaway.runtime.native.loader import Library, library, supported
 from cutaway.runtime.plans import record
 from cutaway.runtime.plans.product import dense
 from cutaway.runtime.plans.program import Program, Step, Vector
-from cutaway.runtime.plans.room import FORMS, room_at
+from cutaway.runtime.plans.room import FORMS, Pass
 from cutaway.runtime.plans.tape import LONG, POSITION, TOKEN, Tape
 from cutaway.runtime.stores import KVStore
 from tests import tiny
@@ -60,9 +61,10 @@ def computed(taped: Tape, vector: Vector, *, token: int = 0, position: int = 0, 
     results = []
     for num_threads in (1, 2, 3):
         result = torch.full((vector.size,), torch.nan)
-        now = Step(token, position, 1, 0, None, None, None, result.data_ptr())
+        asked = Pass([token])
+        now = Step(count=1, start=position, is_causal=1, ids=addressof(asked.numbers), result=result.data_ptr())
         if store is not None:
-            now = room_at(store, position).step(token, result)
+            now = asked.step(store, position, 1, result)
         taped.program(vector, num_threads).replay(now)
         results.append(result)
     bits = [result.view(torch.int32) for result in results]
@@ -233,14 +235,14 @@ def test_a_replayed_plan_has_the_bits_of_its_operations_one_by_one(name: str, nu
     for token in tiny.ids(1, 5)[0].tolist():
         whole.begin_next()
         single.begin_next()
-        logits = plan.run(token, room_at(whole, whole.start), has_logits=True)[0]
+        logits = plan.run(Pass([token]), whole, whole.start)[0]
         assert torch.equal(logits, one_by_one(plan.program, token, single))
     assert torch.equal(whole.values, single.values)
 
 
 def one_by_one(program: Program, token: int, store: KVStore) -> Tensor:
     """Each operation alone in a program of its own, what it reads being there beforehand."""
-    room, made = room_at(store, store.start), dict[int, Tensor]()
+    asked, made = Pass([token]), dict[int, Tensor]()
     out = torch.empty(0)
     for operation in program.operations:
         inputs = [v if v.fixed is not None else Vector(v.size, fixed=made[id(v)]) for v in operation.inputs]
@@ -252,7 +254,7 @@ def one_by_one(program: Program, token: int, store: KVStore) -> Tensor:
             num_threads=1,
         )
         out = made[id(operation.out)] = torch.full((result.size,), torch.nan)
-        alone.replay(room.step(token, out))
+        alone.replay(asked.step(store, store.start, 1, out))
     return out
 
 
@@ -289,6 +291,6 @@ def test_what_is_held_of_odd_numbers_is_what_stores_write(value: float) -> None:
             Spec("attention.", 0.3, None), *places, layer=0, d_head=5, window=None, sinks=0, bias=None
         )
         result = torch.empty(10)
-        taped.program(vector, 1).replay(room_at(store, 0).step(0, result))
+        taped.program(vector, 1).replay(Pass([0]).step(store, 0, 1, result))
         for ours, wanted in zip(store.tensors, twin.tensors, strict=True):
             torch.testing.assert_close(ours[..., 0, :], wanted[..., 0, :], rtol=0, atol=0, equal_nan=True)

@@ -222,22 +222,24 @@ def test_rounding_x_costs_little_and_gradients_are_those_of_the_product(bits: in
 
 @native
 @ALL_BITS
-def test_one_row_in_parts_is_the_product(bits: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_rows_in_parts_are_the_product_with_each(count: int, bits: int) -> None:
     made = MAKERS[bits](projection(50, 70))
-    parts, x, out = made.one_row(), random(1, 1, 70), torch.full((50,), torch.nan)
+    parts, x, out = made.row_product(), random(1, count, 70), torch.full((count, 50), torch.nan)
     if parts is None:
         pytest.skip("No kernels here.")
-    prepared = torch.zeros(parts.prepared_bytes, dtype=torch.uint8)
+    prepared = torch.zeros(count * parts.prepared_bytes, dtype=torch.uint8)
     place, matrix = ctypes.c_void_p, ctypes.byref(parts.matrix)
-    given = [matrix, place(x.data_ptr()), place(prepared.data_ptr())]
+    given = [matrix, SIZE(count), place(x.data_ptr()), place(prepared.data_ptr())]
     if parts.prepare:
-        ctypes.CFUNCTYPE(None, place, place, place)(parts.prepare)(*given)
-    rows = ctypes.CFUNCTYPE(None, place, place, place, place, SIZE, SIZE)(parts.rows)
+        ctypes.CFUNCTYPE(None, place, SIZE, place, place)(parts.prepare)(*given)
+    rows = ctypes.CFUNCTYPE(None, place, SIZE, place, place, place, SIZE, SIZE)(parts.rows)
     rows(*given, place(out.data_ptr()), 0, 16)
-    assert bool(out[:16].isfinite().all())
-    assert bool(out[16:].isnan().all())
+    assert bool(out[:, :16].isfinite().all())
+    assert bool(out[:, 16:].isnan().all())
     rows(*given, place(out.data_ptr()), 16, 50)
-    assert torch.equal(out, made.fast(x)[0, 0])
+    for row in range(count):
+        assert torch.equal(out[row], made.fast(x[:, row : row + 1])[0, 0])
 
 
 @pytest.fixture(scope="module")

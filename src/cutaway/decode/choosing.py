@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import CutawayError
 from .autoregressive import check_max_tokens, end_ids
-from .chance import Chance, Stateless
+from .chance import TOKEN, Chance, Stateless
 from .constraints import NO_CONSTRAINTS, Constraints, check_something_left, constrain
 from .samplers import Sampling, distribution, not_numbers, penalised
 from .session import Session
@@ -65,6 +65,16 @@ class Choosing:
             )
         logits = penalised(logits, ids, self.sampling)
         return Spread(logits, distribution(logits, (), self.sampling), self.sampling.is_greedy)
+
+    def draw(self, probabilities: Tensor, position: int, purpose: int = TOKEN) -> int:
+        """See `Chance`: so that whoever draws tokens may ask this. Greedy, all is on one token, and no number is asked for."""
+        if self.sampling.is_greedy:
+            return int(probabilities.argmax())
+        return self.chance.draw(probabilities, position, purpose)
+
+    def happens(self, probability: float, position: int, purpose: int) -> bool:
+        """See `Chance`."""
+        return self.chance.happens(probability, position, purpose)
 
     def spread_left(self, logits: Tensor, ids: Sequence[int], place: int) -> Spread:
         """As `spread`. Raises CutawayError where the rules leave no token."""

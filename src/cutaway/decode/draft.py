@@ -155,7 +155,7 @@ class _Follower:
             spread = self.choosing.spread(self._among(logits), before, place + len(found))
             if spread.is_empty:
                 break
-            token = self.choosing.chance.draw(spread.probabilities, place + len(found), DRAFT)
+            token = self.choosing.draw(spread.probabilities, place + len(found), DRAFT)
             found.append(Draft(token, spread.probability(token, place + len(found)), spread.probabilities))
             if token in self.choosing.stops or not self._can_read(token):
                 break

@@ -79,7 +79,7 @@ def judged(session: Session, logits: Tensor, drafts: Sequence[Draft], choosing: 
         spreads.append(choosing.spread_left(logits[index], session.ids[: start + index], place + index))
         return spreads[-1].probabilities
 
-    verdict = verify(target, drafts, choosing.chance, place)
+    verdict = verify(target, drafts, choosing, place)
     session.rewind(start + verdict.num_accepted)
     stands = [*(draft.token for draft in drafts[: verdict.num_accepted]), verdict.token]
     return [Draft(token, spreads[i].probability(token, place + i)) for i, token in enumerate(stands)]

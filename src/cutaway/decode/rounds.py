@@ -88,7 +88,7 @@ class Rounds:
         found, seen = list[Draft](), [*self.session.ids, *ids]
         for index, row in enumerate(rows):
             spread = self.choosing.spread(row, seen, place + index)
-            token = self.choosing.chance.draw(spread.probabilities, place + index, DRAFT)
+            token = self.choosing.draw(spread.probabilities, place + index, DRAFT)
             found.append(Draft(token, spread.probability(token, place + index), spread.probabilities))
         return found
 

@@ -24,7 +24,7 @@ from ..model.transformer import Transformer
 from ..model.visibility import Tokens, causal, cuts, full, join
 from ..runtime.attend import fused
 from ..runtime.cache import WHOLE, Cache
-from ..runtime.plans import Planner
+from ..runtime.plans import Pass, Planner
 from ..runtime.stores import PackedStore
 
 Read = Literal["last", "all", "none"] | Sequence[int]
@@ -52,7 +52,7 @@ class Session:
 
         source_ids: what an encoder reads; needed by, and only by, encoder-decoders. attend: the kernel, None for the readable
         softmax. dtype: in which the model computes keys and values: None for its own, autocast's under autocast. cache: how they
-        are kept: as they are and all of them, if left out. is_planned: whether single tokens may run by a recorded plan
+        are kept: as they are and all of them, if left out. is_planned: whether a few tokens may run by a recorded plan
         (`runtime.plans`), which gives equal tokens sooner, where the model has one.
         Raises CutawayError for a source that is missing, unwanted, empty, too long or outside the vocabulary.
         """
@@ -171,14 +171,13 @@ class Piece:
         session = self.session
         return causal(len(self.ids), session.length, device=session.device) if self.tokens is None else self.tokens
 
-    @property
-    def planner(self) -> Planner | None:
-        """Whoever knows the model's plan, if one may run it: a single causal token that nobody watches, by the usual kernel."""
+    def planned(self, asked: Pass) -> Planner | None:
+        """Whoever knows the model's plan, if one may run this: a few tokens that nobody watches, by the usual kernel."""
         session = self.session
         is_usual = session.watch is None and session.memory is None and session.attend is fused
-        if not is_usual or self.tokens is not None or len(self.ids) != 1 or session.planner is None:
+        if not is_usual or session.planner is None:
             return None
-        return session.planner if session.planner.may_run(session.model, session.store) else None
+        return session.planner if session.planner.may_run(session.model, session.store, asked) else None
 
     def part(self, first: int, end: int) -> Piece:
         """Its tokens from `first` to `end`, for a pass of their own behind those before them."""
@@ -290,16 +289,19 @@ def check_places(needed: int, limit: int | None) -> None:
 
 
 def _forward(pieces: Sequence[Piece]) -> list[Tensor]:
-    piece = pieces[0]
-    session, planner = piece.session, piece.planner if len(pieces) == 1 else None
+    piece, session = pieces[0], pieces[0].session
+    asked = Pass(piece.ids, piece.tokens, piece.rows[0] if piece.rows else None)
+    planner = piece.planned(asked) if len(pieces) == 1 else None
     if planner is None:
         return _readable(pieces)
-    logits = planner.run(session.model, piece.ids[0], session.store, has_logits=bool(piece.rows))
-    if logits is not None:
-        return [logits]
-    (logits,) = _readable([replace(piece, rows=(0,))])
-    logits = planner.learn(session.model, piece.ids[0], session.store, logits)
-    return [logits[: len(piece.rows)]]
+    logits, first = planner.run(session.model, asked, session.store), asked.read or 0
+    if logits is None:
+        first = asked.read if asked.read is not None else len(piece.ids) - 1
+        (logits,) = _readable([replace(piece, rows=range(first, len(piece.ids)))])
+        logits = planner.learn(session.model, replace(asked, read=first), session.store, logits)
+    if len(logits) != len(piece.rows):
+        logits = logits[[row - first for row in piece.rows]]
+    return [logits]
 
 
 def _readable(pieces: Sequence[Piece]) -> list[Tensor]:

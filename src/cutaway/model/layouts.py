@@ -82,19 +82,17 @@ def hybrid(position: Tensor, size: int, segment: Tensor | None = None, offset: i
     )
 
 
-def masks(start: int, size: int, *, group: int = 0, device: torch.device | None = None) -> Tokens:
-    """A block of masks at positions start …: each sees what is before `start` and its own block; nobody else sees it."""
-    position = torch.arange(start, start + size, device=device).unsqueeze(0)
-    same = torch.ones_like(position)
-    return build(known=same * NEVER, reads=same * (start - 1), group=same * group, position=position)
-
-
 def drafting(start: int, num_known: int, sizes: Sequence[int], *, device: torch.device | None = None) -> Tokens:
     """Known tokens and drafts at start …, causal, num_known of them; then a block of masks for each of `sizes`.
 
     One block fewer are drafts, the last of the known: block r stands behind the first r drafts, and sees them and what is before.
     """
-    first = start + num_known - len(sizes) + 1
+    first, counts = start + num_known - len(sizes) + 1, torch.tensor(sizes)
+    block = torch.repeat_interleave(torch.arange(len(sizes)), counts)
+    place = torch.arange(len(block)) - (counts.cumsum(0) - counts)[block]
+    begin = (first + block).unsqueeze(0)
+    drafted = build(
+        known=torch.full_like(begin, NEVER), reads=begin - 1, group=block.unsqueeze(0), position=begin + place
+    )
     known = causal(num_known, start, device=device).fields
-    parts = [masks(first + r, size, group=r, device=device).fields for r, size in enumerate(sizes)]
-    return Tokens(torch.cat([known, *parts], dim=2))
+    return Tokens(torch.cat([known, drafted.fields.to(known.device)], dim=2))

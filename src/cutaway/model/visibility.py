@@ -128,6 +128,15 @@ def causal(length: int, start: int = 0, *, device: torch.device | None = None) -
     return build(known=time, reads=time, position=time, flag="causal")
 
 
+def num_causal(tokens: Tokens, start: int) -> int:
+    """How many of the first tokens go on, in every row, behind a causal text of length `start`, as `causal` would have them."""
+    if tokens.flag is not None:
+        return len(tokens) if tokens.flag == "causal" else 0
+    wanted = causal(len(tokens), start, device=tokens.fields.device).fields
+    is_same = (tokens.fields == wanted).flatten(0, 1).all(0)
+    return int(is_same.long().cumprod(0).sum())
+
+
 def full(length: int, *, device: torch.device | None = None) -> Tokens:
     """Every token sees every token."""
     time = torch.arange(length, device=device).unsqueeze(0)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..config import StackConfig
 from ..errors import CutawayError
-from ..model.visibility import FIELDS, Tokens
+from ..model.visibility import FIELDS, Tokens, num_causal
 from .budget import check_memory
 from .formats import Format
 
@@ -129,8 +129,8 @@ class Lane:
             self.buffer.fields = self.buffer.fields.repeat(1, tokens.fields.shape[1], 1)
         self.start = self.used
         self.buffer.fields[:, :, self.start : self.start + len(tokens)] = tokens.fields
-        if tokens.flag == "causal" and self.causal_length == start:
-            self.causal_length = end
+        if self.causal_length == start:
+            self.causal_length = start + num_causal(tokens, start)
         if self.ordered_length == start:
             self.ordered_length = start + reach.num_ordered
         self.length = end
@@ -138,11 +138,11 @@ class Lane:
         flag = "causal" if self.causal_length == end else tokens.flag if start == 0 else None
         return Tokens(self.buffer.fields[:, :, self.first : self.used], flag)
 
-    def begin_next(self) -> None:
-        """One more causal token, which somebody else writes; of a lane without a window."""
-        self._reserve(1)
+    def begin_next(self, count: int) -> None:
+        """So many more causal tokens, which somebody else writes; of a lane without a window."""
+        self._reserve(count)
         self.start = self.used
-        self.length += 1
+        self.length += count
         self.causal_length = self.length
 
     def slot(self, index: int) -> KVSlot:

@@ -88,10 +88,10 @@ class KVStore:
             return keys[0]
         return {kind: keys[self._lane_of.get(kind, 0)] for kind in self.stack.layer_types}
 
-    def begin_next(self) -> None:
-        """As `begin` of one more causal token that somebody else writes, visibility and all; not where it slides."""
+    def begin_next(self, count: int = 1) -> None:
+        """As `begin` of more causal tokens that somebody else writes, visibility and all; not where it slides."""
         assert not self.slides, "only memory that lies in one piece is written past the store"
-        self.lanes[0].begin_next()
+        self.lanes[0].begin_next(count)
 
     def layer(self, index: int) -> KVSlot:
         """The slot of one layer, for the pass that `begin` opened."""

@@ -17,7 +17,7 @@ from ...decode import Session
 from ...runtime.plans.plan import Plan
 from ...runtime.plans.planner import PLANS
 from ...runtime.plans.program import Kind, Op, Step
-from ...runtime.plans.room import is_plain, room_at
+from ...runtime.plans.room import Pass, is_plain
 
 PARTS = {
     "weights": (Kind.PRODUCT,),
@@ -32,9 +32,8 @@ def seconds_of_parts(session: Session, token_id: int) -> dict[str, float] | None
     plan, store = PLANS.get(session.model), session.store
     if plan is None or not is_plain(store) or plan.num_threads != torch.get_num_threads() or not plan.guard.holds:
         return None
-    room = room_at(store, session.length - 1)
-    result = torch.empty(plan.program.result.size)
-    now = room.step(token_id, result)
+    asked, result = Pass([token_id]), torch.empty(plan.program.result.size)
+    now = asked.step(store, session.length - 1, plan.num_states, result)
     replays = {name: replay_without(plan, kinds, now) for name, kinds in {"": (), **PARTS}.items()}
     found: dict[str, list[float]] = {name: [] for name in PARTS}
     for _ in range(TURNS):

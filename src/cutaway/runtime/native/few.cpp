@@ -13,10 +13,6 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_few)(ptrdi
 #pragma omp parallel for num_threads(columns * depth < WORTH ? 1 : num_threads) schedule(static)
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t j = block * AT_ONCE, count = columns - j < AT_ONCE ? columns - j : AT_ONCE;
-        for (ptrdiff_t r = 0; r < rows; r++) {
-            float sums[AT_ONCE];
-            multiply_row(depth, x + r * depth, weight + j * depth, depth, count, sums);
-            for (ptrdiff_t c = 0; c < count; c++) out[r * columns + j + c] = sums[c] + (bias ? bias[j + c] : 0);
-        }
+        multiply_all_rows(rows, depth, x, weight + j * depth, count, bias ? bias + j : NULL, out + j, columns);
     }
 }

@@ -127,17 +127,21 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_halves)(pt
     }
 }
 
-// The same for one row, in parts, as a plan runs it: x is taken as it lies, and out[first … last] made, where both are multiples
-// of 16, or the end.
+// The same for a few rows, in parts, as a plan runs it: x is taken as it lies, and outputs first … last made, where both are multiples
+// of 16, or the end. Each row is made as one alone is.
 typedef struct {
     const uint16_t *weights;
     const float *bias;
     ptrdiff_t depth, columns;
 } half_matrix;
 
-extern "C" __attribute__((visibility("default"))) void PUBLIC(rows_halves)(const void *given, const float *x, const void *, float *out,
-                                                                           ptrdiff_t first, ptrdiff_t last) {
+extern "C" __attribute__((visibility("default"))) void PUBLIC(rows_halves)(const void *given, ptrdiff_t rows, const float *x, const void *,
+                                                                           float *out, ptrdiff_t first, ptrdiff_t last) {
     const half_matrix &m = *(const half_matrix *)given;
-    const task t = {1, m.columns, m.depth, (m.depth + 1) / 2, x, m.weights, m.bias, out};
-    for (ptrdiff_t tile = first / OUTPUTS; tile * OUTPUTS < last; tile++) add_up<1, 4>(t, 0, tile);
+    const task t = {rows, m.columns, m.depth, (m.depth + 1) / 2, x, m.weights, m.bias, out};
+    for (ptrdiff_t tile = first / OUTPUTS; tile * OUTPUTS < last; tile++) {
+        ptrdiff_t row = 0;
+        for (; LANES == 16 && row + 4 <= rows; row += 4) add_up<4, 4>(t, row, tile);
+        for (; row < rows; row++) add_up<1, 4>(t, row, tile);
+    }
 }

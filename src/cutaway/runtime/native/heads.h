@@ -1,32 +1,7 @@
 // Attention of one token: a few heads over the keys and values that they share, each of which is read, and made wide, once for them.
 #pragma once
-#include <utility>
-
 #include "held.h"
-
-// The numbers at these places of two vectors, those of b counted from LANES.
-#ifdef __clang__
-#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (integers){__VA_ARGS__})
-#endif
-
-// Lane i: of a where the bit STEP of i is 0, of b where it is 1, the number there and the one STEP lanes off.
-template <int STEP, int... LANE>
-INLINE vector fold(vector a, vector b, std::integer_sequence<int, LANE...>) {
-    return PICK(a, b, ((LANE & STEP) ? LANES + LANE : LANE)...) + PICK(a, b, ((LANE & STEP) ? LANES + (LANE ^ STEP) : (LANE ^ STEP))...);
-}
-
-// Lane i: the sum of x[i], of LANES vectors, which are overwritten.
-template <int STEP = 1>
-INLINE vector sums_of(vector *x) {
-    if constexpr (STEP == LANES) {
-        return x[0];
-    } else {
-        for (int i = 0; i < LANES / STEP / 2; i++) x[i] = fold<STEP>(x[2 * i], x[2 * i + 1], std::make_integer_sequence<int, LANES>());
-        return sums_of<2 * STEP>(x);
-    }
-}
+#include "sums.h"
 
 // scores[h][j] = q[h] · keys[j]. q: [H, width]; keys: [count, width], as they are held; scores: rows `apart`, with room for LANES more.
 template <int H, typename NUMBER>

@@ -348,8 +348,8 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(product_rounded)(p
         multiply<four_bits>(t, num_threads);
 }
 
-// The same for one row, in parts, as a plan runs it: prepare rounds x into room of 40 bytes a group, rows makes out[first … last],
-// where both are multiples of 16, or the end.
+// The same for a few rows, in parts, as a plan runs it: prepare rounds x into room of 40 bytes a group and row, rows makes outputs
+// first … last, where both are multiples of 16, or the end.
 typedef struct {
     const uint8_t *codes;
     const uint16_t *scales;
@@ -358,22 +358,42 @@ typedef struct {
     float factor;
 } matrix;
 
-INLINE task task_of(const void *given, const float *x, float *out) {
+INLINE task task_of(const void *given, ptrdiff_t rows, const float *x, float *out) {
     const matrix &m = *(const matrix *)given;
-    return {1, m.columns, m.depth, (m.depth + GROUP - 1) / GROUP, x, m.codes, m.scales, m.factor, m.bias, out};
+    return {rows, m.columns, m.depth, (m.depth + GROUP - 1) / GROUP, x, m.codes, m.scales, m.factor, m.bias, out};
+}
+
+// A tile times R rows from `row` on, as long as there are so many; the first of what is left comes back.
+template <class F, int R>
+INLINE ptrdiff_t multiply_by(const task &t, const few &f, ptrdiff_t tile, ptrdiff_t row) {
+    for (; row + R <= t.rows; row += R) {
+        task part = t;
+        part.out += row * t.columns;
+        multiply_few<F, R>(part, tile, f.codes + row * t.groups * GROUP, f.scales + row * t.groups, f.sums + row * t.groups);
+    }
+    return row;
 }
 
 template <class F>
 INLINE void multiply_part(const task &t, const void *prepared, ptrdiff_t first, ptrdiff_t last) {
-    const few f = few_at((void *)prepared, t.groups);
-    for (ptrdiff_t tile = first / OUTPUTS; tile * OUTPUTS < last; tile++) multiply_few<F, 1>(t, tile, f.codes, f.scales, f.sums);
+    const few f = few_at((void *)prepared, t.rows * t.groups);
+    for (ptrdiff_t tile = first / OUTPUTS; tile * OUTPUTS < last; tile++) {
+        ptrdiff_t row = 0;
+        if (LANES == 16) row = multiply_by<F, 4>(t, f, tile, row);
+        row = multiply_by<F, 2>(t, f, tile, row);
+        multiply_by<F, 1>(t, f, tile, row);
+    }
 }
 
 #define EXPORTED extern "C" __attribute__((visibility("default"))) void
-EXPORTED PUBLIC(prepare_rounded)(const void *matrix, const float *x, void *prepared) { round_few(task_of(matrix, x, NULL), prepared); }
-EXPORTED PUBLIC(rows_eight)(const void *matrix, const float *x, const void *prepared, float *out, ptrdiff_t first, ptrdiff_t last) {
-    multiply_part<eight_bits>(task_of(matrix, x, out), prepared, first, last);
+EXPORTED PUBLIC(prepare_rounded)(const void *matrix, ptrdiff_t rows, const float *x, void *prepared) {
+    round_few(task_of(matrix, rows, x, NULL), prepared);
 }
-EXPORTED PUBLIC(rows_four)(const void *matrix, const float *x, const void *prepared, float *out, ptrdiff_t first, ptrdiff_t last) {
-    multiply_part<four_bits>(task_of(matrix, x, out), prepared, first, last);
+EXPORTED PUBLIC(rows_eight)(const void *matrix, ptrdiff_t rows, const float *x, const void *prepared, float *out, ptrdiff_t first,
+                            ptrdiff_t last) {
+    multiply_part<eight_bits>(task_of(matrix, rows, x, out), prepared, first, last);
+}
+EXPORTED PUBLIC(rows_four)(const void *matrix, ptrdiff_t rows, const float *x, const void *prepared, float *out, ptrdiff_t first,
+                           ptrdiff_t last) {
+    multiply_part<four_bits>(task_of(matrix, rows, x, out), prepared, first, last);
 }

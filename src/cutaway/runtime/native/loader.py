@@ -32,7 +32,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "rms_norm_rows": (SIZE, SIZE, PLACE, PLACE, c_float, c_float, PLACE, c_int),
     "gate_rows": (SIZE, c_int, PLACE, PLACE, PLACE, c_int),
     "rotate_rows": (*[PLACE] * 5, c_int),
-    "rows_dense": (PLACE, PLACE, PLACE, PLACE, SIZE, SIZE),
+    "rows_dense": (PLACE, SIZE, PLACE, PLACE, PLACE, SIZE, SIZE),
 }
 
 

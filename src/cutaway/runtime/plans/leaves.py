@@ -27,7 +27,7 @@ from ..activation import KINDS, NAMES
 from ..kernels import NativeProjection
 from ..rows import NativeRmsNorm
 from .guard import Guard
-from .product import HasOneRow, dense
+from .product import HasRowProduct, dense
 from .program import Vector
 from .symbol import Symbol, symbol_of, unplanned
 from .tape import POSITION, TOKEN, Tape
@@ -72,7 +72,7 @@ class Recording:
         if id(module) in self._made:
             return self._made[id(module)]
         leaf = self._leaves.get(type(module))
-        if leaf is None and isinstance(module, HasOneRow):
+        if leaf is None and isinstance(module, HasRowProduct):
             leaf = self._own
         if leaf is None and type(module) not in CONTAINERS:
             unplanned(f"it holds a {type(module).__name__}, which a plan does not know")
@@ -143,12 +143,12 @@ class Recording:
 
         put(made, "forward", forward)
 
-    def _own(self, module: HasOneRow, made: nn.Module) -> None:
+    def _own(self, module: HasRowProduct, made: nn.Module) -> None:
         def forward(x: Symbol, _: object) -> Symbol:
-            one_row = module.one_row()
-            if one_row is None:
+            row_product = module.row_product()
+            if row_product is None:
                 unplanned(f"a {type(module).__name__} has no native product here")
-            return self._vector(self.tape.product(x.known, one_row))
+            return self._vector(self.tape.product(x.known, row_product))
 
         put(made, "forward", forward)
 

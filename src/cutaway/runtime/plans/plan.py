@@ -1,27 +1,33 @@
-"""One token through a store by a plan. In: an id, a store. Out: logits; the token's keys and values are in the store."""
+"""A few tokens through a store by a plan. In: ids, a store. Out: logits; the tokens' keys and values are in the store."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cached_property
 from threading import Lock
 
 import torch
 from torch import Tensor
 
+from ..stores import KVStore
 from .guard import Guard
 from .program import Program
-from .room import Room
+from .room import Pass
+
+MOST_TOKENS = 32  # of a pass; from about here on, products with packed weights are faster (docs/log.md)
 
 
 class Plan:
-    """A recorded plan. It serves any session of its model; what it computes in is its own, so that one token runs at a time.
+    """A recorded plan. It serves any session of its model; what it computes in is its own, so that one pass runs at a time.
 
     num_states: how many of its operations make the states, before the head. is_rounded: whether inputs of products are rounded,
-    so that what rounding does to one number may grow to a step of the codes.
+    so that what rounding does to one number may grow to a step of the codes. admitted: for one token (False), for several (True).
     """
 
     def __init__(self, program: Program, num_states: int, guard: Guard, *, is_rounded: bool = False) -> None:
         self.is_rounded = is_rounded
         self.program, self.num_states, self.guard = program, num_states, guard
+        self.admitted: set[bool] = set()
         self._lock = Lock()
 
     @property
@@ -29,9 +35,17 @@ class Plan:
         """For how many threads it was recorded."""
         return self.program.num_threads
 
-    def run(self, token_id: int, room: Room, *, has_logits: bool) -> Tensor:
-        """The token behind all that the room's store holds. Returns logits [read, vocab]: of one, or of none."""
-        logits = torch.empty(int(has_logits), self.program.result.size)
+    @cached_property
+    def wide(self) -> Program:
+        """The same operations with memory for several tokens at once."""
+        return replace(self.program, num_tokens=MOST_TOKENS)
+
+    def run(self, asked: Pass, store: KVStore, start: int) -> Tensor:
+        """Tokens behind all that the store held before it counted them, from `start` on. Returns logits [read, vocab]."""
+        count, has_logits = len(asked.ids), asked.read is not None
+        logits = torch.empty(count - asked.read if asked.read is not None else 0, self.program.result.size)
         with self._lock:
-            self.program.replay(room.step(token_id, logits), None if has_logits else self.num_states)
+            program = self.program if count == 1 else self.wide
+            now = asked.step(store, start, self.num_states, logits)
+            program.replay(now, None if has_logits else self.num_states)
         return logits

@@ -1,8 +1,8 @@
-"""When a plan is recorded, admitted and dropped. In: a token of a session. Out: its logits, or word that the readable pass runs.
+"""When a plan is recorded, admitted and dropped. In: tokens of a session. Out: logits, or word that the readable pass runs.
 
-A plan is admitted by its first token: the readable pass has run, the plan runs the same token, and both must agree. What the plan
-computed is then what counts, so that equal passes give equal bits, whoever recorded when. It is dropped when the model changes
-under it, and recorded anew.
+A plan is admitted by its first pass, and again by its first one over several tokens: the readable pass has run, the plan runs
+the same tokens, and both must agree. What the plan computed is then what counts, so that equal passes give equal bits, whoever
+recorded when. It is dropped when the model changes under it, and recorded anew.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 from ...model.transformer import Transformer
 from ..formats import Plain
 from ..stores import KVStore
-from .plan import Plan
+from .plan import MOST_TOKENS, Plan
 from .recorder import record
-from .room import is_plain, next_room, room_at
+from .room import Pass, is_plain, sees_all
 
 TOLERANCE = 1e-3  # of the largest number: far above what rounding does, far below what another computation would
 ROUNDED_TOLERANCE = 0.1  # where inputs of products are rounded to 127 steps: a few of them fall on the other side
@@ -30,35 +30,45 @@ class Planner:
     def __init__(self) -> None:
         self.reason: str | None = None
 
-    def may_run(self, model: Transformer, store: object) -> bool:
-        """Whether a plan could run a token: not one that was refused, in training mode, or into another store."""
-        return self.reason is None and model.head is not None and is_plain(store) and is_ordinary(model)
+    def may_run(self, model: Transformer, store: object, asked: Pass) -> bool:
+        """Whether a plan could run these tokens: none that was refused, in training mode, into another store, or too many."""
+        if self.reason is not None or len(asked.ids) > MOST_TOKENS or model.head is None:
+            return False
+        is_usual = is_plain(store) and is_ordinary(model)
+        return is_usual and (asked.tokens is None or sees_all(asked.tokens, store.length))  # type: ignore[attr-defined]
 
-    def run(self, model: Transformer, token_id: int, store: KVStore, *, has_logits: bool) -> Tensor | None:
-        """One more causal token by the plan, where one may run: logits [read, vocab]. None where there is no plan yet."""
-        plan = PLANS.get(model)
-        if plan is None:
+    def run(self, model: Transformer, asked: Pass, store: KVStore) -> Tensor | None:
+        """These tokens by the plan, where one may run: logits [read, vocab]. None where there is no plan for them yet."""
+        plan = current(model)
+        if plan is None or len(asked.ids) > 1 not in plan.admitted:
             return None
-        if plan.num_threads != torch.get_num_threads() or not plan.guard.holds:
-            PLANS.pop(model, None)
-            return None
-        return plan.run(token_id, next_room(store), has_logits=has_logits)
+        return plan.run(asked, store, asked.begin(store))
 
-    def learn(self, model: Transformer, token_id: int, store: KVStore, logits: Tensor) -> Tensor:
-        """Record and admit a plan, where `run` had none. token_id, logits: of the readable pass; its token is the store's last.
+    def learn(self, model: Transformer, asked: Pass, store: KVStore, logits: Tensor) -> Tensor:
+        """Record and admit a plan, where `run` had none. logits: of the readable pass, whose tokens are the store's last.
 
-        Returns logits [read, vocab]: the plan's, if it was admitted.
+        Returns logits [read, vocab], of one token at least: the plan's, if it was admitted.
         """
-        plan = record(model, torch.get_num_threads())
+        plan = current(model) or record(model, torch.get_num_threads())
         if isinstance(plan, str):
             self.reason = plan
             return logits
-        found = admitted(plan, token_id, store, logits)
+        found = admitted(plan, asked, store, logits)
         if found is None:
-            self.reason = "It has no plan: on its first token, the plan gave other numbers than the readable pass."
+            self.reason = "It has no plan: on its first pass, the plan gave other numbers than the readable one."
             return logits
+        plan.admitted.add(len(asked.ids) > 1)
         PLANS[model] = plan
         return found
+
+
+def current(model: Transformer) -> Plan | None:
+    """The plan of a model, if it has one that still stands: for as many threads as there are, and of the model as it is."""
+    plan = PLANS.get(model)
+    if plan is not None and (plan.num_threads != torch.get_num_threads() or not plan.guard.holds):
+        del PLANS[model]
+        return None
+    return plan
 
 
 def is_ordinary(model: Transformer) -> bool:
@@ -66,12 +76,12 @@ def is_ordinary(model: Transformer) -> bool:
     return not model.training and not torch.is_autocast_enabled("cpu")
 
 
-def admitted(plan: Plan, token_id: int, store: KVStore, logits: Tensor) -> Tensor | None:
-    """The plan's logits of the store's last token, if it gives the readable pass's numbers; else None, and the store stays."""
-    place = store.length - 1
-    before = tuple(tensor[..., place, :].clone() for tensor in store.tensors)
-    found = plan.run(token_id, room_at(store, place), has_logits=True)
-    after = tuple(tensor[..., place, :] for tensor in store.tensors)
+def admitted(plan: Plan, asked: Pass, store: KVStore, logits: Tensor) -> Tensor | None:
+    """The plan's logits of the store's last tokens, if it gives the readable pass's numbers; else None, and the store stays."""
+    start = store.length - len(asked.ids)
+    before = tuple(tensor[..., start : store.length, :].clone() for tensor in store.tensors)
+    found = plan.run(asked, store, start)
+    after = tuple(tensor[..., start : store.length, :] for tensor in store.tensors)
     is_rounded = plan.is_rounded or store.form != Plain(torch.float32)
     tolerance, read = ROUNDED_TOLERANCE if is_rounded else TOLERANCE, store.form.read
     if close(found, logits, tolerance) and close(read(after, torch.float32), read(before, torch.float32), tolerance):

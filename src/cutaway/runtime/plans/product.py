@@ -1,9 +1,9 @@
 """What a projection hands out so that a plan can run it. In: a matrix in any format. Out: the addresses of its native rows.
 
-    prepare(matrix, x, prepared):                 what all rows need of x first, say x in int8; called by every thread for itself
-    rows(matrix, x, prepared, out, first, last):  out[first … last] = rows first … last of W · x + b
+    prepare(matrix, count, x, prepared):                 what is needed of x first, say x in int8; every thread calls it for itself
+    rows(matrix, count, x, prepared, out, first, last):  out[:, first … last] = outputs first … last of W · x + b, of each row of x
 
-Both are C functions; `matrix` is a structure of theirs. Rows are shared among threads in multiples of `step`.
+Both are C functions; `matrix` is a structure of theirs. Outputs are shared among threads in multiples of `step`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from ..native.loader import PLACE, SIZE, Library
-from ..quantised.kernels import OneRow
+from ..quantised.kernels import RowProduct
 
 
 class DenseMatrix(ctypes.Structure):
@@ -24,17 +24,17 @@ class DenseMatrix(ctypes.Structure):
 
 
 @runtime_checkable
-class HasOneRow(Protocol):
-    """A projection that plans can run: it computes W · x + b of one row in fp32, and nothing else."""
+class HasRowProduct(Protocol):
+    """A projection that plans can run: it computes W · x + b in fp32, and nothing else."""
 
-    def one_row(self) -> OneRow | None:
-        """Its product with one row, or None where it has none here: the readable pass then runs."""
+    def row_product(self) -> RowProduct | None:
+        """Its product with a few rows, or None where it has none here: the readable pass then runs."""
 
 
-def dense(kernels: Library, weight: Tensor, bias: Tensor | None) -> OneRow:
+def dense(kernels: Library, weight: Tensor, bias: Tensor | None) -> RowProduct:
     """W · x + b in fp32. weight: [d_out, d_in]; bias: [d_out] or None. Slow twin: F.linear; of the bits of `product_few`."""
     d_out, d_in = weight.shape
-    return OneRow(
+    return RowProduct(
         d_in=d_in,
         d_out=d_out,
         rows=address(kernels.rows_dense),

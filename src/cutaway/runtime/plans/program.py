@@ -35,9 +35,10 @@ class Kind(IntEnum):
 
 
 class Place(ctypes.Structure):
-    """Where a vector lies. own: floats from one thread's to the next's; 0: there is one for all. No data: the result."""
+    """Where the vectors of some tokens lie. own: floats from one thread's to the next's, row: from one token's to the next's; 0:
+    there is one for all. No data: the result."""
 
-    _fields_ = (("data", PLACE), ("own", SIZE))
+    _fields_ = (("data", PLACE), ("own", SIZE), ("row", SIZE))
 
 
 class Op(ctypes.Structure):
@@ -59,11 +60,15 @@ class Op(ctypes.Structure):
 
 
 class Step(ctypes.Structure):
-    """What differs from token to token. form, values, scales, fields: of the store; result: where the logits go."""
+    """What differs from pass to pass.
+
+    count: of tokens; start: where the first of them goes; read: whose logits, from this one on, are made by the operations from
+    `head` on; ids: int64 of each token. capacity, form, values, scales, fields: of the store; result: where the logits go.
+    """
 
     _fields_ = (
-        *((name, SIZE) for name in ("token", "position", "capacity", "form")),
-        *((name, PLACE) for name in ("values", "scales", "fields", "result")),
+        *((name, SIZE) for name in ("count", "start", "read", "head", "is_causal", "capacity", "form")),
+        *((name, PLACE) for name in ("ids", "values", "scales", "fields", "result")),
     )
 
 
@@ -98,25 +103,29 @@ class Operation:
 
 @dataclass(kw_only=True)
 class Program:
-    """Operations with their memory. result: the last one's; num_threads: for how many there is memory; kept: what lives on."""
+    """Operations with their memory. result: the last one's; num_threads, num_tokens: for how many there is memory at once; kept:
+    what lives on."""
 
     kernels: Library
     operations: Sequence[Operation]
     result: Vector
     num_threads: int
+    num_tokens: int = 1
     kept: Sequence[object] = ()
     memory: Tensor = field(init=False)
     ops: ctypes.Array[Op] = field(init=False)
 
     def __post_init__(self) -> None:
-        shared, shared_size = _side_by_side(self.operations, self.result)
-        own, own_size = _by_life(self.operations, self.result)
+        waits = _waits(self.operations)
+        shared, shared_size = self._laid(waits, is_shared=True)
+        own, own_size = self._laid(waits, is_shared=False)
         self.memory = torch.zeros(shared_size + own_size * self.num_threads + LINE)
         start = _up(self.memory.data_ptr(), 4 * LINE)
-        places = {id(vector): Place(start + 4 * offset, 0) for vector, offset in shared}
-        places |= {id(vector): Place(start + 4 * (shared_size + offset), own_size) for vector, offset in own}
-        places[id(self.result)] = Place(None, 0)
-        waits = _waits(self.operations)
+        places = {id(vector): Place(start + 4 * offset, 0, vector.size) for vector, offset in shared}
+        places |= {
+            id(vector): Place(start + 4 * (shared_size + offset), own_size, vector.size) for vector, offset in own
+        }
+        places[id(self.result)] = Place(None, 0, self.result.size)
         self.ops = (Op * len(self.operations))(
             *(_op(operation, places, wait) for operation, wait in zip(self.operations, waits, strict=True))
         )
@@ -130,10 +139,35 @@ class Program:
             self.num_threads,
         )
 
+    def _laid(self, waits: Sequence[bool], *, is_shared: bool) -> tuple[list[tuple[Vector, int]], int]:
+        """Where the vectors lie that are shared, or those that each thread has for itself; and how many floats they take.
+
+        A vector lies where one lay that is not read any more, so that memory stays in the nearest cache. A thread that is ahead
+        must not write where one behind still reads: what is shared is free again once the threads have waited for each other.
+        """
+        last = {id(vector): index for index, each in enumerate(self.operations) for vector in each.inputs}
+        free: dict[int, list[int]] = {}
+        found, end, living = list[tuple[Vector, int]](), 0, list[tuple[int, int, int]]()
+        for index, operation in enumerate(self.operations):
+            for entry in [entry for entry in living if entry[0] < index and (waits[index] or not is_shared)]:
+                living.remove(entry)
+                free.setdefault(entry[1], []).append(entry[2])
+            for vector in (operation.prepared, operation.out):
+                if vector is None or vector.is_shared != is_shared or vector is self.result:
+                    continue
+                size = _up(vector.size * self.num_tokens, LINE)
+                if free.get(size):
+                    offset = free[size].pop()
+                else:
+                    offset, end = end, end + size
+                found.append((vector, offset))
+                living.append((last.get(id(vector), index), size, offset))
+        return found, end
+
 
 def _op(operation: Operation, places: dict[int, Place], waits: bool) -> Op:
     def place(vector: Vector) -> Place:
-        return Place(vector.fixed.data_ptr(), 0) if vector.fixed is not None else places[id(vector)]
+        return Place(vector.fixed.data_ptr(), 0, 0) if vector.fixed is not None else places[id(vector)]
 
     made = Op(kind=operation.kind, variant=operation.variant, waits=waits, is_shared=operation.out.is_shared)
     made.size, made.count = operation.size, operation.count
@@ -160,38 +194,6 @@ def _waits(operations: Sequence[Operation]) -> list[bool]:
             fresh.add(id(operation.out))
         waits.append(must)
     return waits
-
-
-def _side_by_side(operations: Sequence[Operation], result: Vector) -> tuple[list[tuple[Vector, int]], int]:
-    """Shared vectors never lie where another did: a thread that is ahead must not write where one behind still reads."""
-    found, end = [], 0
-    for operation in operations:
-        if operation.out.is_shared and operation.out is not result:
-            found.append((operation.out, end))
-            end += _up(operation.out.size, LINE)
-    return found, end
-
-
-def _by_life(operations: Sequence[Operation], result: Vector) -> tuple[list[tuple[Vector, int]], int]:
-    """A thread's own vectors lie where one lay that is not read any more, so that they stay in the nearest cache."""
-    last = {id(vector): index for index, operation in enumerate(operations) for vector in operation.inputs}
-    free: dict[int, list[int]] = {}
-    found, end, living = list[tuple[Vector, int]](), 0, list[tuple[int, int, int]]()
-    for index, operation in enumerate(operations):
-        for vector in (operation.prepared, operation.out):
-            if vector is None or vector.is_shared or vector is result:
-                continue
-            size = _up(vector.size, LINE)
-            if free.get(size):
-                offset = free[size].pop()
-            else:
-                offset, end = end, end + size
-            found.append((vector, offset))
-            living.append((last.get(id(vector), index), size, offset))
-        for entry in [entry for entry in living if entry[0] <= index]:
-            living.remove(entry)
-            free.setdefault(entry[1], []).append(entry[2])
-    return found, end
 
 
 def _up(size: int, multiple: int) -> int:

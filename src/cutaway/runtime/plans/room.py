@@ -1,4 +1,4 @@
-"""Where in a store the next token's keys and values go. In: a store. Out: addresses for a plan.
+"""What a plan is asked for, and where in a store the tokens' keys and values go. In: ids, a store. Out: addresses for a plan.
 
 Plans read and write contiguous memory: per layer keys, then values, [kv_head, capacity, d_head], of one causal text from its
 start; in fp32, in bf16, or as codes of 8 bits with scales.
@@ -6,11 +6,14 @@ start; in fp32, in bf16, or as codes of 8 bits with scales.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from ctypes import Array, addressof, c_int64
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ...model.visibility import FIELDS, Tokens
 from ..formats import Format, Int8, Plain
 from ..stores import KVStore
 from .program import Step
@@ -19,21 +22,35 @@ FORMS: dict[Format, int] = {Plain(torch.float32): 0, Plain(torch.bfloat16): 1, I
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """values, scales, fields: addresses of the store's numbers, of their scales, if any, and of its visibility; position: of the
-    token; capacity: of the store; form: see `FORMS`."""
+class Pass:
+    """Tokens behind what a store holds. tokens: their visibility, batch 1; None: the causal continuation. read: the first whose
+    logits are wanted, with those of all behind it; None: of none."""
 
-    form: int
-    values: int
-    scales: int | None
-    fields: int
-    position: int
-    capacity: int
+    ids: Sequence[int]
+    tokens: Tokens | None = None
+    read: int | None = 0
+    numbers: Array[c_int64] = field(init=False)
+    """The ids, as plan.cpp reads them."""
 
-    def step(self, token_id: int, result: Tensor) -> Step:
-        """One token through a plan. result: where its logits go."""
-        places = self.values, self.scales, self.fields, result.data_ptr()
-        return Step(token_id, self.position, self.capacity, self.form, *places)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", (c_int64 * len(self.ids))(*self.ids))
+
+    def begin(self, store: KVStore) -> int:
+        """The store counts the tokens from now on, and holds their visibility; returns where the first of them goes."""
+        if self.tokens is None:
+            store.begin_next(len(self.ids))
+        else:
+            store.begin(self.tokens)
+        return store.start
+
+    def step(self, store: KVStore, start: int, head: int, result: Tensor) -> Step:
+        """This pass through a plan. start: see `begin`; head: the plan's; result: where the logits go."""
+        count = len(self.ids)
+        values, *scales = [tensor.data_ptr() for tensor in store.tensors]
+        return Step(
+            count, start, count if self.read is None else self.read, head, self.tokens is None, store.capacity, FORMS[store.form],
+            addressof(self.numbers), values, scales[0] if scales else None, store.fields.data_ptr(), result.data_ptr(),
+        )  # fmt: skip
 
 
 def is_plain(store: object) -> bool:
@@ -50,20 +67,9 @@ def is_plain(store: object) -> bool:
     )
 
 
-def next_room(store: KVStore) -> Room:
-    """Room for one more causal token, which the store counts from now on. store: plain, see `is_plain`."""
-    store.begin_next()
-    return room_at(store, store.start)
-
-
-def room_at(store: KVStore, position: int) -> Room:
-    """The place of a token that the store counts."""
-    values, *scales = [tensor.data_ptr() for tensor in store.tensors]
-    return Room(
-        form=FORMS[store.form],
-        values=values,
-        scales=scales[0] if scales else None,
-        fields=store.fields.data_ptr(),
-        position=position,
-        capacity=store.capacity,
-    )
+def sees_all(tokens: Tokens, length: int) -> bool:
+    """Whether each of these tokens sees itself, and all of a causal text of this length before them."""
+    known, reads, group, _, segment, _ = tokens.fields[: len(FIELDS), 0]
+    sees_itself = (known <= reads) | (group >= 0)
+    sees_text = (reads >= length - 1) & (segment == 0) if length else sees_itself
+    return tokens.fields.shape[1] == 1 and bool((sees_itself & sees_text).all())

@@ -17,7 +17,7 @@ from ...model.call import Spec
 from ...model.position import AlibiBias, RelativeBias, distance_bucket
 from ..activation import NAMES
 from ..native.loader import Library
-from ..quantised.kernels import OneRow
+from ..quantised.kernels import RowProduct
 from .program import Kind, Operation, Program, Vector
 
 LONG = 8192  # numbers: a vector from here on is made by all threads together
@@ -115,21 +115,21 @@ class Tape:
             wholes=[angles.size // 2],
         )
 
-    def product(self, x: Vector, one_row: OneRow) -> Vector:
-        """W · x + b. Slow twin: the projection that hands out the product with one row."""
-        self.kept.append(one_row)
-        self.tensors += one_row.tensors
-        self.is_rounded |= one_row.prepared_bytes > 0
+    def product(self, x: Vector, row_product: RowProduct) -> Vector:
+        """W · x + b. Slow twin: the projection that hands out the product."""
+        self.kept.append(row_product)
+        self.tensors += row_product.tensors
+        self.is_rounded |= row_product.prepared_bytes > 0
         return self._new(
             Kind.PRODUCT,
-            one_row.d_out,
+            row_product.d_out,
             x,
             is_shared=True,
-            wholes=[one_row.step],
-            more=ctypes.addressof(one_row.matrix),
-            prepare=one_row.prepare,
-            rows=one_row.rows,
-            prepared=Vector(-(-one_row.prepared_bytes // 4)) if one_row.prepare else None,
+            wholes=[row_product.step],
+            more=ctypes.addressof(row_product.matrix),
+            prepare=row_product.prepare,
+            rows=row_product.rows,
+            prepared=Vector(-(-row_product.prepared_bytes // 4)) if row_product.prepare else None,
         )
 
     def attend(

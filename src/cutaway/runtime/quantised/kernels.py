@@ -35,7 +35,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One unit's product. instructions: of which set. parts: the same for one row, in parts (see `OneRow`), by their names."""
+    """One unit's product. instructions: of which set. parts: the same in parts (see `RowProduct`), by their names."""
 
     function: Callable[..., None]
     instructions: str
@@ -60,11 +60,12 @@ class HalfMatrix(ctypes.Structure):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneRow:
-    """The product with one row of x, in parts, for whoever runs it without Python.
+class RowProduct:
+    """The product with a few rows of x, in parts, for whoever runs it without Python.
 
-    prepare(matrix, x, prepared) rounds x into `prepared_bytes` of memory; rows(matrix, x, prepared, out, first, last) then makes
-    out[first … last], multiples of `step` or the end. Both are addresses of C functions, and every tensor here must stay alive.
+    prepare(matrix, count, x, prepared) rounds so many rows into `prepared_bytes` of memory each; rows(matrix, count, x, prepared,
+    out, first, last) then makes their outputs first … last, multiples of `step` or the end. Each row's are of the bits that it gives
+    alone. Both are addresses of C functions, and every tensor here must stay alive.
     """
 
     d_in: int
@@ -187,12 +188,12 @@ def _rounded_natively(function: Callable[..., None], weight: Tensor, bits: int) 
     return codes, scales, factor
 
 
-def one_row_of_integers(
+def row_product_of_integers(
     kernel: Product, codes: Tensor, scales: Tensor, factor: float, shape: tuple[int, int], bias: Tensor | None
-) -> OneRow:
+) -> RowProduct:
     """shape: d_out and d_in; the rest as of `multiply_integers`."""
     d_out, d_in = shape
-    return OneRow(
+    return RowProduct(
         d_in=d_in,
         d_out=d_out,
         rows=kernel.parts["rows_eight" if codes.dtype is torch.int8 else "rows_four"],
@@ -203,10 +204,10 @@ def one_row_of_integers(
     )
 
 
-def one_row_of_halves(kernel: Product, pairs: Tensor, shape: tuple[int, int], bias: Tensor | None) -> OneRow:
+def row_product_of_halves(kernel: Product, pairs: Tensor, shape: tuple[int, int], bias: Tensor | None) -> RowProduct:
     """shape: d_out and d_in; the rest as of `multiply_halves`."""
     d_out, d_in = shape
-    return OneRow(
+    return RowProduct(
         d_in=d_in,
         d_out=d_out,
         rows=kernel.parts["rows_halves"],

@@ -52,7 +52,7 @@ class PackedProjection(QuantisedProjection):
         """x: [row, d_in] -> [row, d_out] without the bias."""
         raise NotImplementedError
 
-    def one_row(self) -> None:
+    def row_product(self) -> None:
         """There are no native parts."""
 
 

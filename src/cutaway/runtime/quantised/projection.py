@@ -57,8 +57,8 @@ class QuantisedProjection(Projection):
             return self.slow(x)
         return self.fast(x)
 
-    def one_row(self) -> kernels.OneRow | None:
-        """The product with one row in native parts, or None where no kernel runs."""
+    def row_product(self) -> kernels.RowProduct | None:
+        """The product with a few rows in native parts, or None where no kernel runs."""
         raise NotImplementedError
 
     def fast(self, x: Tensor) -> Tensor:
@@ -126,12 +126,12 @@ class IntegerProjection(QuantisedProjection):
             return self.streamed(x)
         return kernels.linear_of_integers(x, self.codes, self.scales, self.factor, self.d_out, self.bias)
 
-    def one_row(self) -> kernels.OneRow | None:
+    def row_product(self) -> kernels.RowProduct | None:
         """By `kernels.integers` where it runs."""
         kernel = kernels.integers()
         if isinstance(kernel, str) or not self.is_native(self.codes):
             return None
-        return kernels.one_row_of_integers(
+        return kernels.row_product_of_integers(
             kernel, self.codes, self.scales, self.factor, (self.d_out, self.d_in), self.bias
         )
 
@@ -164,12 +164,12 @@ class HalfProjection(QuantisedProjection):
             return self.streamed(x)
         return kernels.linear_of_halves(x, self.pairs, self.d_out, self.bias)
 
-    def one_row(self) -> kernels.OneRow | None:
+    def row_product(self) -> kernels.RowProduct | None:
         """By `kernels.halves` where it runs."""
         kernel = kernels.halves()
         if isinstance(kernel, str) or not self.is_native(self.pairs):
             return None
-        return kernels.one_row_of_halves(kernel, self.pairs, (self.d_out, self.d_in), self.bias)
+        return kernels.row_product_of_halves(kernel, self.pairs, (self.d_out, self.d_in), self.bias)
 
     def numbers(self, tiles: slice) -> Tensor:
         """The weights as they are."""
