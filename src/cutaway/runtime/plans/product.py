@@ -1,7 +1,7 @@
 """What a projection hands out so that a plan can run it. In: a matrix in any format. Out: the addresses of its native rows.
 
-    prepare(matrix, count, x, prepared):                 what is needed of x first, say x in int8; every thread calls it for itself
-    rows(matrix, count, x, prepared, out, first, last):  out[:, first … last] = outputs first … last of W · x + b, of each row of x
+    prepare(matrix, count, x, prepared):                what is needed of x first, say x in int8; every thread calls it for itself
+    rows(matrix, count, x, prepared, out, first, last): out[:, first … last] = outputs first … last of W · x + b, of each row of x
 
 Both are C functions; `matrix` is a structure of theirs. Outputs are shared among threads in multiples of `step`.
 """

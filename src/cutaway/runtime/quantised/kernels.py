@@ -64,8 +64,8 @@ class RowProduct:
     """The product with a few rows of x, in parts, for whoever runs it without Python.
 
     prepare(matrix, count, x, prepared) rounds so many rows into `prepared_bytes` of memory each; rows(matrix, count, x, prepared,
-    out, first, last) then makes their outputs first … last, multiples of `step` or the end. Each row's are of the bits that it gives
-    alone. Both are addresses of C functions, and every tensor here must stay alive.
+    out, first, last) then makes their outputs first … last, multiples of `step` or the end. Each row's are of the bits that it
+    gives alone. Both are addresses of C functions, and every tensor here must stay alive.
     """
 
     d_in: int
