@@ -8,7 +8,8 @@ import torch
 from cutaway.config import PositionConfig, StackConfig
 from cutaway.model import Call, Tokens, visibility
 from cutaway.model.call import Attend
-from cutaway.model.layouts import drafting, masks
+from cutaway.model.layouts import drafting
+from cutaway.model.visibility import NEVER, build
 from cutaway.runtime.attend import fused
 from cutaway.runtime.stores import KVStore
 from tests import tiny
@@ -23,6 +24,13 @@ STACKS = {
 TEXT = tiny.ids(1, KNOWN + DRAFTS)
 LAYOUT = drafting(0, KNOWN + DRAFTS, [SIZE] * (DRAFTS + 1))
 ROW = torch.cat([TEXT, torch.full((1, (DRAFTS + 1) * SIZE), MASK)], dim=1)
+
+
+def masks(start: int, size: int) -> Tokens:
+    """A block of masks, by itself: each sees what is before it, and its block; nobody else sees it."""
+    position = torch.arange(start, start + size).unsqueeze(0)
+    same = torch.ones_like(position)
+    return build(known=same * NEVER, reads=same * (start - 1), group=same, position=position)
 
 
 def proposal(r: int) -> slice:
