@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, get_cosine_schedule_with_warmup
 
 from cutaway.data import Question, QuestionSource, read_questions
-from cutaway.train.machine import find_device
+from cutaway.runtime.machine import find_device
 from cutaway.train.recipe import OptimiserRecipe, load_recipe
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     assert plan is not None
     assert training.batch_size is not None
     torch.manual_seed(recipe.seed)
-    device = find_device(training.device)
+    device = find_device(training.device, "training.device")
     tokenizer = AutoTokenizer.from_pretrained(recipe.base)
     model = AutoModelForQuestionAnswering.from_pretrained(
         recipe.base, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0

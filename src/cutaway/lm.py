@@ -28,16 +28,20 @@ from .lens.sites import Site
 from .lens.trace import Trace
 from .model import Call, Transformer, layouts
 from .model.masks import masks_of
+from .runtime import machine
 from .runtime.attend import fused
 from .runtime.cache import Cache
+from .runtime.gpu import move, type_of
 from .runtime.kernels import accelerate
+from .runtime.machine import find_device
 from .runtime.quantise import FULL, Rounding, check_bits
 from .text import Tokenizer
 from .text.chat import ChatTemplate
 from .train.conversion import reading_masks
 from .weights.adapter_settings import is_adapter
 from .weights.adapters import load_adapter
-from .weights.opening import open_model, read_template
+from .weights.gguf import Opened
+from .weights.opening import is_half, open_model, read_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,8 @@ class LM:
             self._rows(each)
         self.cache.check(self.model, sorted(map(len, ids))[-engine.max_active :], max_tokens)
         decoders = [
-            self._decoder(each, max_tokens, sampling, i, edits=edits, way=way) for i, each in enumerate(prompts)
+            self._decoder(each, max_tokens, sampling, i, edits=edits, way=way, is_alone=False)
+            for i, each in enumerate(prompts)
         ]
         for index, event in engine.run(decoders):
             certain, is_stopped = texts[index].push(event)
@@ -271,6 +276,7 @@ class LM:
         end_ids: Collection[int] | None = None,
         edits: Sequence[Change] = (),
         way: Way | None = None,
+        is_alone: bool = True,
     ) -> Decoder:
         self._check_continues()
         way, how, source = way or Way(), sampling or Sampling(temperature=0), None
@@ -291,7 +297,7 @@ class LM:
         if session is None:
             self.cache.check(self.model, [len(ids)], max_tokens)
         if session is None or self.config.has_cross:
-            session, ids, source = opened(self.model, ids, self.cache)
+            session, ids, source = opened(self.model, ids, self.cache, num_new=max_tokens if is_alone else None)
         options: dict[str, Any] = {"max_tokens": max_tokens, "eos_ids": end_ids, "request": request}
         return natural(session, ids, how, way=way, source_ids=source, **options)
 
@@ -308,29 +314,37 @@ class LM:
             raise CutawayError(
                 f"'{self.name}' reads a source first: it has an encoder. Open a Session with source_ids."
             )
-        rows = rows_of_ids(ids)
+        rows = rows_of_ids(ids).to(self.model.token.weight.device)
         check_rows(self.config, rows.tolist())
         return rows
 
 
 def load(
-    name: str | Path, *, dtype: torch.dtype = torch.float32, adapter: str | Path | None = None, bits: int = FULL
+    name: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    adapter: str | Path | None = None,
+    bits: int | None = None,
+    device: str = "cpu",
 ) -> LM:
     """Open a model: a checkpoint directory, a run directory (its newest checkpoint), a .gguf file, or a bundled model by name.
 
     A hub id (`owner/name`, where no such folder is here) is fetched into huggingface_hub's cache; nothing else reaches the
-    network. dtype: in which the weights are kept, whatever the file has. adapter: a directory with low-rank adapters, ours or
-    PEFT's; they stand beside the weights (`merge` and `detach` of `model.adapter` fold them in or take them off). bits: 16, 8 or
-    4 keep the matrices smaller (see `runtime.quantise`). Raises CutawayError for anything else, and for what is damaged.
+    network. dtype: in which the weights are kept, whatever the file has; None: fp32. adapter: a directory with low-rank adapters,
+    ours or PEFT's; they stand beside the weights (`merge` and `detach` of `model.adapter` fold them in or take them off). bits:
+    16, 8 or 4 keep the matrices smaller (see `runtime.quantise`); None: 32. device: cpu, cuda, or auto, a GPU where torch sees
+    one. There, bits say what dtype does: 32 is fp32, 16 bf16; with neither, it is bf16 where the file holds 16 bits, else fp32.
+    Raises CutawayError for anything else, for what is damaged, and where a GPU lacks the memory.
     """
-    check_bits(bits)
+    where = find_device(device)
+    if bits is not None and not machine.is_gpu(where):
+        check_bits(bits)
     place = find(str(name))
     if adapter is None and is_adapter(place):
-        beside = load(base_of(place), dtype=dtype, adapter=place, bits=bits)
+        beside = load(base_of(place), dtype=dtype, adapter=place, bits=bits, device=device)
         return LM(beside.model, beside.own_tokenizer, str(name), beside.place)
-    opened = open_model(place, dtype, None if bits == FULL else lambda model: Rounding(model, bits).take)
+    opened = _opened_for(where, place, dtype, bits)
     model, tokenizer = opened.model, opened.tokenizer
-    accelerate(model)
     if adapter is not None:
         load_adapter(Path(adapter).expanduser(), model)
         masks = masks_of(model)
@@ -340,4 +354,17 @@ def load(
             f"{place}: the tokenizer has {tokenizer.vocab_size:,} ids and the model {model.config.vocab_size:,}. They do "
             "not belong together: copy both from one checkpoint."
         )
+    if machine.is_gpu(where):
+        move(model, where)
     return LM(model, tokenizer, str(name), place)
+
+
+def _opened_for(device: torch.device, place: Path, dtype: torch.dtype | None, bits: int | None) -> Opened:
+    """The model, still on the processor, in the type in which the device runs it, and with the kernels that a processor has."""
+    if machine.is_gpu(device):
+        kind = type_of(bits, is_half=bits is None and is_half(place))
+        return open_model(place, dtype or kind)
+    rounding = None if bits is None or bits == FULL else lambda model: Rounding(model, bits).take
+    opened = open_model(place, dtype or torch.float32, rounding)
+    accelerate(opened.model)
+    return opened

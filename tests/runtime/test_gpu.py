@@ -21,6 +21,7 @@ from cutaway.runtime.gpu import Graphed, StaticStore, check_device_memory, merge
 from cutaway.runtime.gpu.merged import Part
 from cutaway.runtime.stores import KVStore
 from tests import tiny
+from tests.gpus import needs_gpu
 
 GATED = FeedForwardConfig(d_hidden=24, activation="silu", is_gated=True, bias=False)
 LLAMA_LIKE = tiny.stack(
@@ -29,7 +30,6 @@ LLAMA_LIKE = tiny.stack(
     attention=AttentionConfig(num_heads=4, num_kv_heads=2, bias=False, output_bias=False),
     feedforward=GATED,
 )
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
 
 class Counting:

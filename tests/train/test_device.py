@@ -12,8 +12,8 @@ import torch
 from cutaway.errors import CutawayError
 from cutaway.objectives import Task
 from cutaway.train.loop import Trainer
-from cutaway.train.machine import find_device
 from cutaway.train.recipe import Recipe
+from tests.gpus import needs_gpu
 
 from . import runs, test_adapter_runs, test_answers, test_dialogues, test_pairs, test_questions
 
@@ -25,7 +25,6 @@ KINDS: dict[str, Callable[..., Recipe]] = {
     "written answers": test_answers.recipe,
     "adapters": test_adapter_runs.recipe,
 }
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
 
 def losses(plan: Recipe, directory: Path) -> list[float]:
@@ -69,14 +68,8 @@ def test_a_run_on_a_gpu_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert rest == pytest.approx(losses(plan, tmp_path / "whole")[-len(rest) :], rel=1e-2)
 
 
-def test_auto_is_the_processor_where_no_gpu_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_said_before_a_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert find_device("auto") == find_device("cpu") == torch.device("cpu")
     with pytest.raises(CutawayError, match=r"training.device is 'cuda', and torch .* sees no GPU here"):
-        find_device("cuda")
-
-
-def test_auto_is_the_gpu_where_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert find_device("auto") == find_device("cuda") == torch.device("cuda")
-    assert find_device("cpu") == torch.device("cpu")
+        Trainer(runs.recipe(tmp_path, "training.device=cuda"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from .draft import Drafter, draft
 from .engine import Engine
 from .hybrid import hybrid
 from .lookup import Lookup, lookup
-from .natural import DECODERS, DecoderName, Way, name_of, natural, opened
+from .natural import DECODERS, DecoderName, Way, alone, name_of, natural, opened
 from .rounds import Drafting
 from .run import Figures, run
 from .samplers import Sampling, choose, distribution, uniform
@@ -51,6 +51,7 @@ __all__ = [
     "Trial",
     "Way",
     "WrittenText",
+    "alone",
     "ask",
     "ask_all",
     "autoregressive",

@@ -10,6 +10,7 @@ from ..config import ModelConfig
 from ..errors import CutawayError
 from ..model.transformer import Transformer
 from ..runtime.cache import WHOLE, Cache
+from ..runtime.gpu import Graphed
 from .autoregressive import autoregressive
 from .denoise import Denoising, denoise
 from .draft import Drafter, check_drafter, draft
@@ -18,6 +19,7 @@ from .lookup import Lookup, lookup
 from .rounds import Drafting
 from .samplers import Sampling
 from .session import Session
+from .static import MOST_NEW, captured
 from .step import Decoder
 
 DecoderName = Literal["autoregressive", "diffusion", "hybrid", "lookup", "draft"]
@@ -79,12 +81,25 @@ def name_of(config: ModelConfig) -> DecoderName:
 
 
 def opened(
-    model: Transformer, prompt_ids: Sequence[int], cache: Cache = WHOLE
+    model: Transformer, prompt_ids: Sequence[int], cache: Cache = WHOLE, *, num_new: int | None = None
 ) -> tuple[Session, list[int], list[int] | None]:
-    """A session for a prompt, what it goes on from, and its source: of an encoder-decoder, the prompt is the source."""
+    """A session for a prompt, what it goes on from, and its source: of an encoder-decoder, the prompt is the source.
+
+    num_new: as of `alone`, for a text that runs alone; None: it may share its passes with others.
+    """
     if model.config.has_cross:
         return Session(model, source_ids=prompt_ids, cache=cache), [], list(prompt_ids)
-    return Session(model, cache=cache), list(prompt_ids), None
+    if num_new is None:
+        return Session(model, cache=cache), list(prompt_ids), None
+    return alone(model, num_read=len(prompt_ids), num_new=num_new, cache=cache), list(prompt_ids), None
+
+
+def alone(model: Transformer, *, num_read: int = 0, num_new: int = MOST_NEW, cache: Cache = WHOLE) -> Session:
+    """An empty session for a text that shares its passes with no other: on a GPU, its one-token steps are captured.
+
+    num_read, num_new: how many tokens it will have, as far as that is known; see `decode.static.captured`, also for errors.
+    """
+    return captured(model, num_read=num_read, num_new=num_new, cache=cache) or Session(model, cache=cache)
 
 
 def natural(
@@ -121,6 +136,15 @@ def natural(
     if way.drafter is not None:
         check_drafter(session.model, way.drafter)
         cache = session.cache.at_least(way.drafter.num_drafts)
-        small = Session(way.drafter.model, source_ids=source_ids, cache=cache)
+        small = _beside(session, way.drafter.model, source_ids, len(prompt_ids), max_tokens, cache)
         return draft(session, small, prompt_ids, sampling, drafter=way.drafter, **options)
     return autoregressive(session, prompt_ids, sampling, **options)
+
+
+def _beside(
+    session: Session, small: Transformer, source_ids: Sequence[int] | None, num_read: int, num_new: int, cache: Cache
+) -> Session:
+    """The draft model's session, for a text that shares its passes with others where the target's does."""
+    if isinstance(session.model, Graphed):
+        return alone(small, num_read=session.length + num_read, num_new=num_new, cache=cache)
+    return Session(small, source_ids=source_ids, cache=cache)

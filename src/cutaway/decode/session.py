@@ -104,11 +104,12 @@ class Session:
         piece = self.piece(ids, rows_of(read, len(ids)), tokens)
         start, before = self.length, self.store
         ends = piece.ends(kept)
-        if len(ends) > 1:
+        if len(ends) > 1 and before.slides:
             self.store = before.fork()
         try:
             logits = [forward([piece.part(first, end)])[0] for first, end in pairwise([0, *ends])]
         except BaseException:
+            before.rewind(start)
             self.store = before
             del self.ids[start:]
             raise

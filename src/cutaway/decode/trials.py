@@ -72,10 +72,11 @@ def fastest(model: Transformer, prompt_ids: Sequence[int], sampling: Sampling, w
 
 
 def _try(model: Transformer, prompt_ids: Sequence[int], sampling: Sampling, way: Way, num_tokens: int) -> Trial:
-    session, ids, source = opened(model, prompt_ids)
+    session, ids, source = opened(model, prompt_ids, num_new=num_tokens)
     if len(ids) > 1:  # what all ways read alike is not timed
         session.extend(ids[:-1], read="none")
         ids = ids[-1:]
+        session.peek(ids, "none")  # nor what is recorded once
     figures = Figures()
     decoder = natural(session, ids, sampling, max_tokens=num_tokens, way=way, source_ids=source, eos_ids=())
     for _ in run(decoder, figures):

@@ -25,7 +25,10 @@ def check_memory(num_bytes: float, what: str, device: torch.device) -> None:
 def bytes_left(device: torch.device) -> int | None:
     """Bytes that a device could still give, None where nobody says. Of a processor: the machine's, and those of its group."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+            device
+        )  # by torch, for whoever asks next
+        return int(torch.cuda.mem_get_info(device)[0]) + held
     found = [number for number in (available_memory(), _left_in_group()) if number is not None]
     return min(found, default=None) if device.type == "cpu" else None
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Final, Literal
 
-from ..decode import Sampling, Session
+from ..decode import Sampling, Session, alone
 from ..errors import CutawayError
 from ..lm import LM, Piece
 from ..text.chat import ChatTemplate
@@ -83,7 +83,7 @@ def reply(
         raise CutawayError("Nothing waits for a reply: the last message is not the user's. Add a message first.")
     template, context = template_of(lm), lm.config.context
     num_left_out, ids = _fitted(lm, template, conversation, context - _room(context, max_tokens))
-    session = Session(lm.model, cache=lm.cache) if session is None else session
+    session = alone(lm.model, num_read=len(ids), num_new=max_tokens, cache=lm.cache) if session is None else session
     num_kept, room, end_ids = _rewind(session, ids), context - len(ids), _end_ids(lm, template)
     pieces = lm.stream(
         ids[num_kept:],

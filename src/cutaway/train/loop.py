@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from ..cost import flops_per_token
 from ..model import Transformer
 from ..runtime.kernels import accelerate
+from ..runtime.machine import find_device
 from ..runtime.memory import keep_freed_memory
 from ..runtime.roofline import peak_flops
 from ..weights import checkpoint
@@ -26,7 +27,6 @@ from .begin import FindBase, begin
 from .curves import Curves
 from .events import EventLog, Kind, TrainEvent
 from .feed import Feed, Held
-from .machine import find_device
 from .optimise import factor, make_optimisers, rates, set_rate
 from .recipe import Recipe
 from .run_directory import RunDirectory, complete_checkpoints
@@ -48,7 +48,7 @@ class Trainer:
         keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
-        self.recipe, self.device = recipe, find_device(recipe.training.device)
+        self.recipe, self.device = recipe, find_device(recipe.training.device, "training.device")
         self.directory = RunDirectory(directory, recipe, is_fresh=is_fresh)
         with self.directory.open():
             self._prepare(find_base)

@@ -11,8 +11,10 @@ from ..text import ChatTemplate, Tokenizer, find_tokenizer, read_chat_template
 from . import checkpoint, gguf
 from .gguf import Opened
 from .places import Watcher
+from .provenance import read_provenance
 
 GGUF = ".gguf"
+HALVES = ("float16", "bfloat16", "F16", "BF16")
 
 
 def open_model(place: Path, dtype: torch.dtype = torch.float32, watcher: Watcher | None = None) -> Opened:
@@ -29,6 +31,11 @@ def open_model(place: Path, dtype: torch.dtype = torch.float32, watcher: Watcher
 def open_config(place: Path) -> ModelConfig:
     """The config alone; no weights are read. Raises CutawayError as both forms' `read_config` do."""
     return gguf.read_config(place) if place.suffix == GGUF else checkpoint.read_config(place)
+
+
+def is_half(place: Path) -> bool:
+    """Whether most bytes of the weights are numbers of 16 bits. Only headers are read. Raises CutawayError for a damaged file."""
+    return next(iter(read_provenance(place).stored), "") in HALVES
 
 
 def read_template(place: Path) -> ChatTemplate | None:

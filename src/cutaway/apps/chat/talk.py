@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...decode import Sampling, Session
+from ...decode import Sampling, alone
 from ...lm import LM
 from ...tasks.chat import check, reply
 from ...tasks.conversation import Conversation
@@ -26,7 +26,7 @@ class Talk:
         self.lm, self.screen, self.sampling, self.max_tokens = lm, screen, sampling, max_tokens
         self.conversation, self.is_over = conversation, False
         # A reply can be taken back without reading everything again.
-        self._session = Session(lm.model, cache=lm.cache.at_least(max_tokens))
+        self._session = alone(lm.model, cache=lm.cache.at_least(max_tokens))
         self._num_asked = self._num_left_out = 0
 
     def say(self, text: str) -> None:

@@ -9,17 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CutawayError
-from .shared import (
-    MODEL_HELP,
-    add_bits,
-    add_machine,
-    add_sampling,
-    bits_of,
-    cache_of,
-    command,
-    sampling_of,
-    use_machine,
-)
+from .shared import MODEL_HELP, add_bits, add_machine, add_sampling, command, open_lm, sampling_of, use_machine
 
 if TYPE_CHECKING:
     from ..chat.screen import Screen
@@ -46,7 +36,6 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Talk until the input ends."""
-    from ...lm import load
     from ...tasks.conversation import Conversation
     from ..chat.commands import hold
     from ..chat.talk import Talk, opening
@@ -55,9 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     conversation = Conversation() if arguments.load is None else Conversation.load(arguments.load)
     if arguments.system is not None:
         conversation = replace(conversation, system=arguments.system or None)
-    sampling, cache, name = sampling_of(arguments), cache_of(arguments), arguments.model or bundled()
-    lm = load(name, bits=bits_of(arguments.bits, name))
-    lm.cache = cache
+    sampling = sampling_of(arguments)
+    lm = open_lm(arguments, arguments.model or bundled())
     screen = _screen(lm.name, arguments.json)
     talk = Talk(lm, screen, conversation, sampling=sampling, max_tokens=arguments.max_tokens)
     screen.aside(opening(lm, conversation))

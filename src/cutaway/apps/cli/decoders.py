@@ -195,7 +195,7 @@ def _drafter(lm: LM, arguments: argparse.Namespace) -> Drafter:
         raise CutawayError(
             "--decoder draft needs a draft model. Name one that is smaller and has the same tokenizer: --draft-model MODEL"
         )
-    return Drafter.of(load(arguments.draft_model), lm)
+    return Drafter.of(load(arguments.draft_model, device=arguments.device), lm)
 
 
 def _drafting(lm: LM, prompts: Sequence[str], way: Way, name: DecoderName, arguments: argparse.Namespace) -> Way:

@@ -17,9 +17,8 @@ from .shared import (
     add_bits,
     add_machine,
     add_sampling,
-    bits_of,
-    cache_of,
     command,
+    open_lm,
     print_json,
     sampling_of,
     use_machine,
@@ -60,13 +59,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Generate as the options say."""
-    from ...lm import load
-
     use_machine(arguments)
-    prompts, cache = _prompts(arguments.prompt), cache_of(arguments)
-    bits = bits_of(arguments.bits, arguments.model, arguments.adapter)
-    lm = load(arguments.model, adapter=arguments.adapter, bits=bits)
-    lm.cache = cache
+    prompts = _prompts(arguments.prompt)
+    lm = open_lm(arguments, arguments.model, arguments.adapter)
     if len(prompts) > 1:
         return _run_batch(lm, prompts, arguments)
     plain, options = prompts[0], _options(lm, prompts, arguments)

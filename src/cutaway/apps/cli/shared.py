@@ -15,6 +15,7 @@ from ...errors import CutawayError
 
 if TYPE_CHECKING:
     from ...decode import Sampling
+    from ...lm import LM
     from ...runtime.cache import Cache
 
 ADAPTER_HELP = "a directory with low-rank adapters for the model: adapter_config.json and adapter_model.safetensors"
@@ -58,24 +59,35 @@ def add_bits(parser: argparse.ArgumentParser) -> None:
         "--bits",
         type=int,
         metavar="N",
-        help="keep the matrices in 32, 16, 8 or 4 bits (default: 8 where the model was measured to lose little by it, else 32)",
+        help="keep the matrices in 32, 16, 8 or 4 bits (default: 8 where the model was measured to lose little by it, else 32); "
+        "on a GPU all weights in 32 or 16 (default: 16 where the file holds 16)",
     )
 
 
-def bits_of(given: int | None, name: str, adapter: str | None = None) -> int:
-    """The bits that the option gives, or those that were found good for the model by itself."""
-    from ...runtime.quantise import FULL, check_bits
+def open_lm(arguments: argparse.Namespace, name: str, adapter: str | None = None) -> LM:
+    """The model on the device, in the bits and with the cache that the options say.
+
+    When nobody says in how many bits: on a processor, those that were found good for the model by itself.
+    """
+    from ...lm import load
+    from ...runtime import machine
     from ...tasks.bits import usual_bits
 
-    if given is None:
-        return usual_bits(name) if adapter is None else FULL
-    check_bits(given)
-    return given
+    cache, device = cache_of(arguments), machine.find_device(arguments.device, "--device")
+    bits = arguments.bits
+    if bits is None and adapter is None and not machine.is_gpu(device):
+        bits = usual_bits(name)
+    lm = load(name, adapter=adapter, bits=bits, device=device.type)
+    lm.cache = cache
+    return lm
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """The options that decide how the machine is used."""
     group = parser.add_argument_group("machine")
+    group.add_argument(
+        "--device", default="auto", metavar="NAME", help="cpu, cuda, or auto (default): a GPU where torch sees one"
+    )
     group.add_argument(
         "--cache",
         type=int,

@@ -3,8 +3,8 @@
 A GPU ends the kernels of a small pass sooner than Python asks for them, so the pass is recorded once (`torch.cuda.CUDAGraph`) and
 replayed over the same tensors; what changes, ids, visibility and place, is written into them. The layers are compiled first: one
 graph for all of them, for nothing that a layer is given names it. All other passes (prompts, drafts, forks, anything watched) are
-those of the model itself, and so are all of a mixture of experts: which of them run is decided by numbers, and what is recorded
-may not ask for any. Slow twin: the model.
+those of the model itself, and so are all where numbers decide what runs (`is_fixed`): what is recorded may not ask for any. When
+the store has grown, its pass is recorded anew. Slow twin: the model.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ...model.call import Call
 from ...model.feedforward import Experts
+from ...model.masks import MaskEmbedding
 from ...model.transformer import Transformer
 from ...model.visibility import FIELDS, Tokens
 from .grouped import grouped
@@ -47,10 +48,11 @@ class Graphed(Transformer):
         self.ids = torch.zeros(batch, 1, dtype=torch.long, device=device)
         self.fields = torch.zeros(len(FIELDS), 1, 1, dtype=torch.long, device=device)
         self.num_steps = 0
-        self._is_fixed = not any(isinstance(each, Experts) for each in model.main.modules())
+        self._is_fixed = is_fixed(model)
         self._stepping = Call(Tokens(self.fields), attend=grouped, store=Stepping(store))
         self._fast = (with_compiled_layers(model, backend),)  # in a tuple: these are no further modules
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._capacity = store.capacity  # of the store that the graph was recorded over
         self._states, self._logits = self.ids, self.ids  # of the last step
 
     def states(self, ids: Tensor, call: Call) -> Tensor:
@@ -81,7 +83,8 @@ class Graphed(Transformer):
         if self.ids.device.type != "cuda":
             self._pass()
             return
-        if self._graph is None:
+        if self._graph is None or self._capacity != self.store.capacity:
+            self._graph, self._capacity = None, self.store.capacity
             self._graph = self._captured()
         self._graph.replay()
 
@@ -105,6 +108,11 @@ class Graphed(Transformer):
                 self._pass()
             forget_workspaces()
         return graph
+
+
+def is_fixed(model: Transformer) -> bool:
+    """Whether the same modules run for every token. Numbers decide it in a mixture of experts, and where masks are told apart."""
+    return not any(isinstance(each, (Experts, MaskEmbedding)) for each in model.main.modules())
 
 
 def forget_workspaces() -> None:

@@ -7,6 +7,7 @@ import torch
 from ...config import ModelConfig
 from ...cost import cache_bytes, memory_bytes
 from ...errors import CutawayError
+from ..budget import bytes_left
 from ..roofline import available_memory
 
 SPARE = 2**30  # for activations, logits, and the kernels themselves
@@ -32,6 +33,4 @@ def check_device_memory(needed: float, device: torch.device) -> None:
 
 
 def _available(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return available_memory() if device.type == "cpu" else None
+    return available_memory() if device.type == "cpu" else bytes_left(device)

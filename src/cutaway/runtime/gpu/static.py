@@ -1,8 +1,9 @@
 """A KV store of fixed shape. In: the keys and values of each pass. Out: all so far; in steps, the whole store and who is in it.
 
-A pass that is captured or compiled must meet the same shapes every time, so nothing grows: keys, values and visibility lie in
-tensors that are written in place, at a place that is itself a tensor. What lies beyond the length is in the segment of empty
-slots, which no token sees. Slow twin: `runtime.stores.KVStore`.
+A pass that is captured or compiled must meet the same shapes every time, so that keys, values and visibility lie in tensors that
+are written in place, at a place that is itself a tensor. What lies beyond the length is in the segment of empty slots, which no
+token sees. A store that may grow moves to tensors of twice the size when it is full; whoever recorded a pass over the old ones
+must do so again. Slow twin: `runtime.stores.KVStore`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from ...config import StackConfig
 from ...errors import CutawayError
 from ...model.visibility import EMPTY, FIELDS, Tokens
+from .room import check_device_memory
 
 SEGMENT = FIELDS.index("segment")
 
@@ -22,7 +24,8 @@ SEGMENT = FIELDS.index("segment")
 class StaticStore:
     """Per layer [batch, kv_head, position, d_head], `length` positions in use. Rows move in step, and share who sees whom.
 
-    capacity: how many positions there are. place: int64 [1], where a step writes. slides: it forgets nothing by itself.
+    capacity: how many positions there are. grows: whether there may be more when these are taken. place: int64 [1], where a step
+    writes. slides: it forgets nothing by itself.
     """
 
     slides = False
@@ -35,15 +38,15 @@ class StaticStore:
         capacity: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
+        grows: bool = False,
     ) -> None:
         self.capacity, self.length, self.causal_length, self.start = capacity, 0, 0, 0
-        self.batch = batch
+        self.stack, self.batch, self.grows = stack, batch, grows
         shape = (batch, stack.attention.kv_heads, capacity, stack.d_head)
         # A tensor each: compilers must prove of parts of one, which are written, that they do not overlap.
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(stack.num_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(stack.num_layers)]
-        self.fields = torch.zeros(len(FIELDS), 1, capacity, dtype=torch.long, device=device)
-        self.fields[SEGMENT] = EMPTY
+        self.fields = _empty(capacity, device)
         self.place = torch.zeros(1, dtype=torch.long, device=device)
 
     def begin(self, tokens: Tokens) -> Tokens:
@@ -63,12 +66,18 @@ class StaticStore:
         return StaticSlot(self.keys[index], self.values[index], self.start, self.length)
 
     def reserve(self, count: int) -> None:
-        """Raises CutawayError where so many more tokens do not fit."""
-        if self.length + count > self.capacity:
+        """Room for so many more tokens. Raises CutawayError where they do not fit, and where there is no memory to grow into."""
+        if self.length + count <= self.capacity:
+            return
+        if not self.grows:
             raise CutawayError(
                 f"The store holds {self.capacity:,} tokens, {self.length:,} of them taken: {count:,} more do not fit. "
-                "Open one with a larger capacity; a static store does not grow."
+                "Open one with a larger capacity; this one does not grow."
             )
+        capacity = self.capacity
+        while capacity < self.length + count:
+            capacity *= 2
+        self._grow(capacity)
 
     def advance(self, tokens: Tokens) -> None:
         """A step has written one more token."""
@@ -94,6 +103,17 @@ class StaticStore:
         twin.fields, twin.place = self.fields.clone(), self.place.clone()
         return twin
 
+    def _grow(self, capacity: int) -> None:
+        more = capacity - self.capacity
+        check_device_memory(sum(k[:, :, :1].nbytes for k in (*self.keys, *self.values)) * capacity, self.device)
+        with torch.inference_mode(False):  # or nobody could write into them outside of a pass
+            self.keys, self.values = (
+                [torch.cat([x, x.new_zeros(*x.shape[:2], more, x.shape[3])], dim=2) for x in side]
+                for side in (self.keys, self.values)
+            )
+            self.fields = torch.cat([self.fields, _empty(more, self.device)], dim=2)
+        self.capacity = capacity
+
     @property
     def shortest(self) -> int:
         """The least length that it can be rewound to: nothing is forgotten by itself."""
@@ -110,9 +130,16 @@ class StaticStore:
         return self.place.device
 
 
+def _empty(count: int, device: torch.device | None) -> Tensor:
+    """The visibility of slots that nobody sees."""
+    fields = torch.zeros(len(FIELDS), 1, count, dtype=torch.long, device=device)
+    fields[SEGMENT] = EMPTY
+    return fields
+
+
 @dataclass(slots=True)
 class StaticSlot:
-    """One layer in a pass that writes from start to end."""
+    """One layer in a pass that writes from start to end. What the store holds in another type is read in the pass's own."""
 
     k: Tensor
     v: Tensor
@@ -123,7 +150,7 @@ class StaticSlot:
         """k, v: [batch, kv_head, position, d_head] of this pass -> all so far, as views of the store."""
         self.k[:, :, self.start : self.end] = k
         self.v[:, :, self.start : self.end] = v
-        return self.k[:, :, : self.end], self.v[:, :, : self.end]
+        return self.k[:, :, : self.end].to(k.dtype), self.v[:, :, : self.end].to(v.dtype)
 
 
 class Stepping:
@@ -152,6 +179,6 @@ class StepSlot:
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """k, v: [batch, kv_head, 1, d_head] -> the whole store's [batch, kv_head, position, d_head]."""
-        self.k.index_copy_(2, self.place, k)
-        self.v.index_copy_(2, self.place, v)
-        return self.k, self.v
+        self.k.index_copy_(2, self.place, k.to(self.k.dtype))
+        self.v.index_copy_(2, self.place, v.to(self.v.dtype))
+        return self.k.to(k.dtype), self.v.to(v.dtype)
