@@ -13,7 +13,7 @@ from cutaway.decode import Session
 from cutaway.model import Tokens, layouts, visibility
 from cutaway.model.visibility import NEVER, build
 from cutaway.runtime.cache import Cache
-from cutaway.runtime.plans.plan import MOST_TOKENS
+from cutaway.runtime.plans import plan
 from cutaway.runtime.plans.planner import PLANS
 from cutaway.runtime.plans.program import Operation, Program, Step
 from cutaway.runtime.quantise import quantise
@@ -135,10 +135,21 @@ def test_logits_of_the_tokens_that_were_asked_for(read: Any) -> None:
 
 
 def test_more_tokens_than_a_plan_takes_are_read(replays: list[int]) -> None:
-    model, ids = made(SHAPES["gated, grouped, rotary"]), tokens(MOST_TOKENS + 1)
+    model, ids = made(SHAPES["gated, grouped, rotary"]), tokens(plan.MOST_TOKENS + 1)
     tiny.assert_close(Session(model).extend(ids, "all"), readable(model, ids))
     assert not replays
     Session(model).extend(ids[1:])
+    assert replays == ids[1:]
+
+
+def test_a_large_model_is_read_from_fewer_tokens_on(monkeypatch: pytest.MonkeyPatch, replays: list[int]) -> None:
+    monkeypatch.setattr(plan, "LARGE", 100)
+    model, ids = made(SHAPES["gated, grouped, rotary"]), tokens(plan.MOST_OF_LARGE + 1)
+    session = Session(model)
+    for _ in range(2):
+        tiny.assert_close(session.peek(ids, "all"), readable(model, ids))
+    assert not replays, "neither as it is recorded, nor after"
+    session.extend(ids[1:])
     assert replays == ids[1:]
 
 

@@ -55,10 +55,11 @@ typedef struct {
 } step;
 
 // The keys that a token sees beside its own: those before `end`, but for `hidden` of this pass, a bit for each.
-#define MOST_TOKENS 64
+#define MOST_TOKENS 128
+typedef unsigned __int128 bits;
 typedef struct {
     ptrdiff_t end;
-    uint64_t hidden;
+    bits hidden;
 } sight;
 
 // first: the token from which on operations run.
@@ -345,10 +346,10 @@ INLINE bool sees(const step &now, ptrdiff_t token, ptrdiff_t other) {
 // Whoever sees those before it and no others needs no more than they: what it computes is then what it would compute alone.
 static sight sight_of(const step &now, ptrdiff_t token) {
     if (now.is_causal) return {now.start + token, 0};
-    uint64_t seen = 0;
+    bits seen = 0;
     for (ptrdiff_t other = 0; other < now.count; other++)
-        if (other != token && sees(now, token, other)) seen |= (uint64_t)1 << other;
-    const uint64_t before = ((uint64_t)1 << token) - 1, all = now.count < 64 ? ((uint64_t)1 << now.count) - 1 : ~(uint64_t)0;
+        if (other != token && sees(now, token, other)) seen |= (bits)1 << other;
+    const bits before = ((bits)1 << token) - 1, all = now.count < MOST_TOKENS ? ((bits)1 << now.count) - 1 : ~(bits)0;
     if (seen == before) return {now.start + token, 0};
     return {now.start + now.count, all & ~seen};
 }

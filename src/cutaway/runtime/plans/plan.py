@@ -11,10 +11,14 @@ from torch import Tensor
 
 from ..stores import KVStore
 from .guard import Guard
-from .program import Program
+from .program import Kind, Program
 from .room import Pass
 
-MOST_TOKENS = 32  # of a pass; from about here on, products with packed weights are faster (docs/log.md)
+MOST_TOKENS, MOST_OF_LARGE = (
+    96,
+    32,
+)  # of a pass; from about here on, products with packed weights are faster (docs/log.md)
+LARGE = 2**25  # weights, in matrices: from here on a model is large
 
 
 class Plan:
@@ -22,12 +26,15 @@ class Plan:
 
     num_states: how many of its operations make the states, before the head. is_rounded: whether inputs of products are rounded,
     so that what rounding does to one number may grow to a step of the codes. admitted: for one token (False), for several (True).
+    most: tokens of a pass.
     """
 
     def __init__(self, program: Program, num_states: int, guard: Guard, *, is_rounded: bool = False) -> None:
         self.is_rounded = is_rounded
         self.program, self.num_states, self.guard = program, num_states, guard
         self.admitted: set[bool] = set()
+        sizes = [each.inputs[0].size * each.out.size for each in program.operations if each.kind == Kind.PRODUCT]
+        self.most = MOST_TOKENS if sum(sizes) < LARGE else MOST_OF_LARGE
         self._lock = Lock()
 
     @property
@@ -38,7 +45,7 @@ class Plan:
     @cached_property
     def wide(self) -> Program:
         """The same operations with memory for several tokens at once."""
-        return replace(self.program, num_tokens=MOST_TOKENS)
+        return replace(self.program, num_tokens=self.most)
 
     def run(self, asked: Pass, store: KVStore, start: int) -> Tensor:
         """Tokens behind all that the store held before it counted them, from `start` on. Returns logits [read, vocab]."""

@@ -32,7 +32,9 @@ class Planner:
 
     def may_run(self, model: Transformer, store: object, asked: Pass) -> bool:
         """Whether a plan could run these tokens: none that was refused, in training mode, into another store, or too many."""
-        if self.reason is not None or len(asked.ids) > MOST_TOKENS or model.head is None:
+        plan = PLANS.get(model)
+        most = MOST_TOKENS if plan is None else plan.most
+        if self.reason is not None or len(asked.ids) > most or model.head is None:
             return False
         is_usual = is_plain(store) and is_ordinary(model)
         return is_usual and (asked.tokens is None or sees_all(asked.tokens, store.length))  # type: ignore[attr-defined]
@@ -52,6 +54,9 @@ class Planner:
         plan = current(model) or record(model, torch.get_num_threads())
         if isinstance(plan, str):
             self.reason = plan
+            return logits
+        if len(asked.ids) > plan.most:
+            PLANS[model] = plan
             return logits
         found = admitted(plan, asked, store, logits)
         if found is None:
