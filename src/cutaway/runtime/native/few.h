@@ -27,18 +27,17 @@ INLINE void multiply_rows(ptrdiff_t depth, const float *__restrict x, const NUMB
             for (int r = 0; r < R; r++) even[r][j] += one[r] * near, odd[r][j] += other[r] * far;
         }
     }
-    for (; k + LANES <= depth; k += LANES)
-        for (int j = 0; j < AT_ONCE; j++)
-            for (int r = 0; r < R; r++) even[r][j] += load(x + r * depth + k) * load_wide(rows[j] + k);
+    for (; k < depth; k += LANES)
+        for (int j = 0; j < AT_ONCE; j++) {
+            const vector near = load_some(rows[j] + k, depth - k);
+            for (int r = 0; r < R; r++) even[r][j] += load_some(x + r * depth + k, depth - k) * near;
+        }
     for (int r = 0; r < R; r++) {
         vector both[AT_ONCE];
         for (int j = 0; j < AT_ONCE; j++) both[j] = even[r][j] + odd[r][j];
         float found[LANES];
         store(found, sums_of_four(both));
-        for (int j = 0; j < AT_ONCE; j++) {
-            for (ptrdiff_t rest = k; rest < depth; rest++) found[j] += x[r * depth + rest] * wide(rows[j][rest]);
-            sums[r * AT_ONCE + j] = found[j];
-        }
+        memcpy(sums + r * AT_ONCE, found, AT_ONCE * sizeof(float));
     }
 }
 

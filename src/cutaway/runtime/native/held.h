@@ -34,6 +34,15 @@ INLINE integers load_integers(const uint16_t *place) { return __builtin_convertv
 INLINE vector load_wide(const int8_t *place) { return __builtin_convertvector(load_integers(place), vector); }
 INLINE vector load_wide(const uint16_t *place) { return (vector)(load_integers(place) << 16); }
 
+// As many numbers as there are up to a vector of them, zeros behind.
+template <typename NUMBER>
+INLINE vector load_some(const NUMBER *place, ptrdiff_t count) {
+    if (count >= LANES) return load_wide(place);
+    NUMBER some[LANES] = {0};
+    memcpy(some, place, count * sizeof(NUMBER));
+    return load_wide(some);
+}
+
 // x [width] as it is held; its scale comes back, 1 where it has none.
 INLINE float hold(ptrdiff_t width, const float *x, float *out) {
     memcpy(out, x, width * sizeof(float));

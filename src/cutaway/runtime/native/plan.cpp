@@ -278,14 +278,21 @@ INLINE void note_both(const op &o, const worker &w, ptrdiff_t token, ptrdiff_t k
     note(index, width, at(w, o.c, token) + kv * width, column_of<NUMBER>(o, w, 1, kv), is_put, m.held, m.v);
 }
 
-// Each thread has a part of the heads, of which up to four that share keys and values are taken at once. Several tokens first put all
-// their keys and values into the store; of one alone, the first head of a group does.
+// How many heads of a group are taken at once from a head on: decided by the model alone, for a compiler may round otherwise where it
+// takes other numbers of them, and at most a fourth of all, so that threads find something to share.
+INLINE ptrdiff_t at_once(ptrdiff_t heads, ptrdiff_t group, ptrdiff_t head) {
+    const ptrdiff_t left = group - head % group, most = heads >= 16 ? 4 : heads >= 8 ? 2 : 1;
+    return most == 4 && left >= 4 ? 4 : most >= 2 && left >= 2 ? 2 : 1;
+}
+
+// Each thread has a part of the heads: those that begin a batch in its share, and the rest of their batches. Several tokens first put
+// all their keys and values into the store; of one alone, the first head of a group does.
 template <typename NUMBER>
 static void attend_in(const op &o, const worker &w) {
     const ptrdiff_t heads = o.wholes[HEADS], group = heads / o.wholes[KV_HEADS], width = o.size, tokens = w.now->count;
     float *const scores = room_for(4 * room_for_scores(w.now->start + tokens), 0), *const k = room_for(3 * width, 1);
     const attending<NUMBER> m = {scores, k, k + width, (NUMBER *)(k + 2 * width)};
-    ptrdiff_t first, last, count;
+    ptrdiff_t first, last;
     if (tokens > 1) {
         share(w, o.wholes[KV_HEADS], 1, &first, &last);
         for (; first < last; first++)
@@ -293,10 +300,11 @@ static void attend_in(const op &o, const worker &w) {
 #pragma omp barrier
     }
     share(w, heads, 1, &first, &last);
-    for (ptrdiff_t head = first; head < last; head += count) {
-        const ptrdiff_t kv = head / group, end = (kv + 1) * group < last ? (kv + 1) * group : last;
+    for (ptrdiff_t head = 0, count; head < last; head += count) {
+        count = at_once(heads, group, head);
+        if (head < first) continue;
+        const ptrdiff_t kv = head / group;
         const column<NUMBER> keys = column_of<NUMBER>(o, w, 0, kv), values = column_of<NUMBER>(o, w, 1, kv);
-        count = end - head >= 4 ? 4 : end - head >= 2 ? 2 : 1;
         for (ptrdiff_t token = w.first; token < tokens; token++) {
             note_both(o, w, token, kv, tokens == 1 && head % group == 0, m);
             if (count == 4) attend_heads<4>(o, w, token, head, keys, values, m.k, m.v, scores);

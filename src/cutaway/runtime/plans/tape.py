@@ -35,7 +35,9 @@ class Tape:
         self.is_rounded = False
 
     def program(self, result: Vector, num_threads: int) -> Program:
-        """What was taped, with memory."""
+        """What was taped, with memory. A result that each thread would make for itself is passed on by one that they share."""
+        if self.operations[-1].kind in (Kind.LOOK_UP, Kind.LAYER_NORM, Kind.RMS_NORM, Kind.ANGLES, Kind.ROTATE):
+            result = self.scale(result, 1.0)
         result.is_shared = True  # never written by two threads
         kept = [*self.kept, *self.tensors]
         return Program(
