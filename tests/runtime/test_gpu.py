@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from cutaway.runtime.gpu import Graphed, StaticStore, check_device_memory, merge
 from cutaway.runtime.gpu.merged import Part
 from cutaway.runtime.stores import KVStore
 from tests import tiny
+from tests.compiling import Counting
 from tests.gpus import needs_gpu
 
 GATED = FeedForwardConfig(d_hidden=24, activation="silu", is_gated=True, bias=False)
@@ -30,17 +31,6 @@ LLAMA_LIKE = tiny.stack(
     attention=AttentionConfig(num_heads=4, num_kv_heads=2, bias=False, output_bias=False),
     feedforward=GATED,
 )
-
-
-class Counting:
-    """A compiler backend that runs the graph as it is, and counts the graphs that it was given."""
-
-    def __init__(self) -> None:
-        self.num_graphs = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, _inputs: list[Any]) -> Callable[..., Any]:
-        self.num_graphs += 1
-        return graph.forward
 
 
 @pytest.fixture

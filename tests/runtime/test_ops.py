@@ -20,6 +20,7 @@ from cutaway.runtime.quantised import kernels
 from cutaway.runtime.quantised.rounding import rounded
 from cutaway.runtime.quantised.tiles import tiled, tiled_pairs, tiled_scales
 from tests import tiny
+from tests.compiling import traces_whole_passes
 
 native = pytest.mark.skipif(
     not ops.ARE_HERE, reason=f"No kernels here (CUTAWAY_KERNELS={os.environ.get('CUTAWAY_KERNELS')})"
@@ -100,6 +101,7 @@ def model(bits: int) -> Transformer:
 
 
 @native
+@traces_whole_passes
 @pytest.mark.parametrize("bits", [32, 16, 8, 4])
 def test_a_pass_compiles_as_one_graph(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "SMALL", 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,19 +13,9 @@ from cutaway.model import Call, Transformer, visibility
 from cutaway.runtime.attend import fused
 from cutaway.runtime.stores import KVStore
 from tests import tiny
+from tests.compiling import Counting, traces_whole_passes
 
 DEEP = tiny.stack(num_layers=6, position=PositionConfig(kind="rotary"))
-
-
-class Counting:
-    """A compiler backend that runs the graph as it is, and counts the graphs that it was given."""
-
-    def __init__(self) -> None:
-        self.num_graphs = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, _inputs: list[Any]) -> Callable[..., Any]:
-        self.num_graphs += 1
-        return graph.forward
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +57,7 @@ def test_one_graph_for_all_layers_over_a_store() -> None:
     assert counts[-1] == counts[-2] == counts[-3] <= 3, f"steps must settle on one graph: {counts}"
 
 
+@traces_whole_passes
 def test_one_graph_for_all_layers_with_a_memory() -> None:
     plain, fast, backend = compiled(tiny.stack(num_layers=5), two_stacks=True)
     source, target = Call(visibility.full(7)), tiny.ids(2, 5)

@@ -35,14 +35,14 @@ class Tape:
         self.is_rounded = False
 
     def program(self, result: Vector, num_threads: int) -> Program:
-        """What was taped, with memory. A result that each thread would make for itself is passed on by one that they share."""
-        if self.operations[-1].kind in (Kind.LOOK_UP, Kind.LAYER_NORM, Kind.RMS_NORM, Kind.ANGLES, Kind.ROTATE):
-            result = self.scale(result, 1.0)
+        """What was taped, with memory."""
+        operations, kept = list(self.operations), [*self.kept, *self.tensors]
+        if operations[-1].kind in (Kind.LOOK_UP, Kind.LAYER_NORM, Kind.RMS_NORM, Kind.ANGLES, Kind.ROTATE):
+            last = Vector(result.size)  # each thread makes these for itself, and a result is one for all
+            operations.append(Operation(kind=Kind.SCALE, inputs=[result], out=last, size=last.size, numbers=[1.0]))
+            result = last
         result.is_shared = True  # never written by two threads
-        kept = [*self.kept, *self.tensors]
-        return Program(
-            kernels=self.kernels, operations=self.operations, result=result, num_threads=num_threads, kept=kept
-        )
+        return Program(kernels=self.kernels, operations=operations, result=result, num_threads=num_threads, kept=kept)
 
     def fixed(self, tensor: Tensor) -> Vector:
         """A vector that is there beforehand."""
