@@ -1,4 +1,4 @@
-"""What tests of compiled passes share. In: graphs that torch.compile made. Out: how many; and where it makes none of a whole pass."""
+"""What tests of compiled passes share. In: graphs that torch.compile made. Out: how many; where it makes none of a pass."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...config import StackConfig
 from ...errors import CutawayError
-from ...model.visibility import EMPTY, FIELDS, Tokens
+from ...model.visibility import EMPTY, FIELDS, Tokens, num_causal
 from .room import check_device_memory
 
 SEGMENT = FIELDS.index("segment")
@@ -55,8 +55,8 @@ class StaticStore:
         assert tokens.fields.shape[1] == 1, "rows of a static store share who sees whom"
         self.start, end = self.length, self.length + len(tokens)
         self.fields[:, :, self.start : end] = tokens.fields
-        if tokens.flag == "causal" and self.causal_length == self.start:
-            self.causal_length = end
+        if self.causal_length == self.start:
+            self.causal_length = self.start + num_causal(tokens, self.start)
         self.length = end
         flag = "causal" if self.causal_length == end else tokens.flag if self.start == 0 else None
         return Tokens(self.fields[:, :, :end], flag)

@@ -6,8 +6,10 @@
 
 #include "bytes.h"
 #include "held.h"
+#include "sums.h"
 
-#define REFINED 2  // times that least squares has a say
+#define REFINED 2        // times that least squares has a say
+#define PIECE (1 << 14)  // numbers that a thread looks through at once
 
 typedef struct {
     vector error, with_codes, squares;  // Σ (w − s c)², Σ w c and Σ c²
@@ -84,6 +86,18 @@ static void round_lanes(const vector w[GROUP], const float *tried, int num_tried
     }
 }
 
+// Rows first … first + LANES, inputs k … k + GROUP of a weight, in fp32, an input of all rows a vector; zeros where there are none.
+template <class Number>
+INLINE void columns_of(ptrdiff_t rows, ptrdiff_t depth, const Number *weight, ptrdiff_t first, ptrdiff_t k, vector w[GROUP]) {
+    for (ptrdiff_t i = 0; i < GROUP; i += LANES) {
+        for (ptrdiff_t r = 0; r < LANES; r++) {
+            const ptrdiff_t left = depth - k - i;
+            w[i + r] = first + r < rows && left > 0 ? load_some(weight + (first + r) * depth + k + i, left) : all(0);
+        }
+        transpose(w + i);
+    }
+}
+
 template <class Number>
 static void round_all(ptrdiff_t rows, ptrdiff_t depth, const Number *weight, float inverse, const float *tried, int num_tried,
                       uint8_t *codes, uint16_t *scales, int bits, int num_threads) {
@@ -93,11 +107,9 @@ static void round_all(ptrdiff_t rows, ptrdiff_t depth, const Number *weight, flo
         for (ptrdiff_t place = tile * groups; place < (tile + 1) * groups; place++)
             for (ptrdiff_t first = 0; first < OUTPUTS; first += LANES) {
                 const ptrdiff_t row = tile * OUTPUTS + first, k = (place - tile * groups) * GROUP;
-                const ptrdiff_t high = rows - row < LANES ? rows - row : LANES, deep = depth - k < GROUP ? depth - k : GROUP;
                 vector w[GROUP];
-                for (int i = 0; i < GROUP; i++) w[i] = all(0);
-                for (ptrdiff_t r = 0; r < high; r++)
-                    for (ptrdiff_t i = 0; i < deep; i++) ((float *)&w[i])[r] = wide(weight[(row + r) * depth + k + i]) * inverse;
+                columns_of(rows, depth, weight, row, k, w);
+                for (int i = 0; i < GROUP; i++) w[i] *= inverse;
                 round_lanes(w, tried, num_tried, bits, codes + (place * GROUP * bits / 8 * OUTPUTS) + first * 4,
                             scales + place * OUTPUTS + first);
             }
@@ -112,4 +124,35 @@ extern "C" __attribute__((visibility("default"))) void PUBLIC(round_weights)(ptr
         round_all(rows, depth, (const uint16_t *)weight, inverse, tried, num_tried, codes, scales, bits, num_threads);
     else
         round_all(rows, depth, (const float *)weight, inverse, tried, num_tried, codes, scales, bits, num_threads);
+}
+
+// The size of a number in bits that are ordered as sizes are, what is no number last.
+template <class Number>
+INLINE integers size_bits(const Number *place, ptrdiff_t count) {
+    return (integers)load_some(place, count) & all_bytes(0x7fffffff);
+}
+
+template <class Number>
+static float largest_in(ptrdiff_t count, const Number *weight, int num_threads) {
+    int32_t top = 0;
+#pragma omp parallel for num_threads(num_threads) schedule(static) reduction(max : top)
+    for (ptrdiff_t first = 0; first < count; first += PIECE) {
+        const ptrdiff_t last = first + PIECE < count ? first + PIECE : count;
+        integers most_bits = all_bytes(0);
+        for (ptrdiff_t i = first; i < last; i += LANES) {
+            const integers bits = size_bits(weight + i, last - i);
+            most_bits = bits > most_bits ? bits : most_bits;
+        }
+        const int32_t found = largest_of(most_bits);
+        top = found > top ? found : top;
+    }
+    float largest;
+    memcpy(&largest, &top, sizeof largest);
+    return largest;
+}
+
+// out: the largest |w| of `count` numbers in fp32 or bf16; infinite or no number where one of them is.
+extern "C" __attribute__((visibility("default"))) void PUBLIC(largest_weight)(ptrdiff_t count, const void *weight, int is_half, float *out,
+                                                                              int num_threads) {
+    *out = is_half ? largest_in(count, (const uint16_t *)weight, num_threads) : largest_in(count, (const float *)weight, num_threads);
 }

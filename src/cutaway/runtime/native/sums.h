@@ -1,4 +1,4 @@
-// Sums over the lanes of several vectors at once: fewer steps than one vector after another takes.
+// Numbers that change lanes: sums over the lanes of several vectors at once, in fewer steps than one after another takes; columns of rows.
 #pragma once
 #include <utility>
 
@@ -41,4 +41,22 @@ INLINE vector across(vector x, std::integer_sequence<int, LANE...> lanes) {
 INLINE vector sums_of_four(const vector *x) {
     constexpr auto lanes = std::make_integer_sequence<int, LANES>();
     return across<4>(fold<2>(fold<1>(x[0], x[1], lanes), fold<1>(x[2], x[3], lanes), lanes), lanes);
+}
+
+// What stands STEP lanes off in the one and in the other changes places, so that a block of rows is turned bit by bit.
+template <int STEP, int... LANE>
+INLINE void exchange(vector &a, vector &b, std::integer_sequence<int, LANE...>) {
+    const vector x = a, y = b;
+    a = PICK(x, y, ((LANE & STEP) ? LANES + (LANE ^ STEP) : LANE)...);
+    b = PICK(x, y, ((LANE & STEP) ? LANES + LANE : (LANE ^ STEP))...);
+}
+
+// x[i][j] becomes x[j][i].
+template <int STEP = 1>
+INLINE void transpose(vector *x) {
+    if constexpr (STEP < LANES) {
+        for (int i = 0; i < LANES; i++)
+            if (!(i & STEP)) exchange<STEP>(x[i], x[i | STEP], std::make_integer_sequence<int, LANES>());
+        transpose<2 * STEP>(x);
+    }
 }

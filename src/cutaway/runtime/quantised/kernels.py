@@ -21,11 +21,12 @@ from torch import Tensor
 from ..native.build import LIBRARY, OTHERWISE
 from ..native.loader import PLACE, SIZE, SWITCH, library, supported
 from ..ops import operator
-from .rounding import GROUP, TRIED, Rounded, factor_of, rounded, rounded_inputs
+from .rounding import GROUP, TRIED, Rounded, factor_for, finite, rounded, rounded_inputs
 from .tiles import OUTPUTS, QUAD, tiled, tiled_pairs, tiled_scales, untiled, untiled_scales
 
 INTEGERS = (*[SIZE] * 3, *[PLACE] * 3, c_float, *[PLACE] * 2, c_int, c_int)
 ROUNDING = (SIZE, SIZE, PLACE, c_int, c_float, PLACE, c_int, PLACE, PLACE, c_int, c_int)
+LARGEST = (SIZE, PLACE, c_int, PLACE, c_int)
 HALVES = (*[SIZE] * 3, *[PLACE] * 4, c_int)
 LADDER = ("avx2", "avx512", "avx512vnni")  # what a processor may have, in the order of asking
 FURTHER = LADDER[2]  # which the library itself must be asked for
@@ -158,33 +159,45 @@ def rounded_tiles(weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
     return _rounded_natively(function, weight, bits)
 
 
+@dataclass(frozen=True, slots=True)
+class Rounder:
+    """Native functions: a weight's codes and scales; its largest |w|."""
+
+    rounds: Callable[..., None]
+    finds_largest: Callable[..., None]
+
+
 @functools.cache
-def rounder() -> Callable[..., None] | None:
+def rounder() -> Rounder | None:
     """The native rounding of weights, where it runs and rounds as `rounded` does."""
     instructions = next((name for name in sets() if name in OTHERWISE["rounding"]), None)
     if instructions is None:
         return None
-    function: Callable[..., None] = ctypes.CDLL(str(LIBRARY))[f"cutaway_round_weights_{instructions}"]
-    function.argtypes, function.restype = ROUNDING, None  # type: ignore[attr-defined]
+    loaded = ctypes.CDLL(str(LIBRARY))
+    found = Rounder(loaded[f"cutaway_round_weights_{instructions}"], loaded[f"cutaway_largest_weight_{instructions}"])
+    found.rounds.argtypes, found.rounds.restype = ROUNDING, None  # type: ignore[attr-defined]
+    found.finds_largest.argtypes, found.finds_largest.restype = LARGEST, None  # type: ignore[attr-defined]
     weight = given(35, 67, 1)
     for bits in (8, 4):
-        codes, scales, factor = _rounded_natively(function, weight, bits)
+        codes, scales, factor = _rounded_natively(found, weight, bits)
         made = Rounded(codes=untiled(codes, bits), scales=untiled_scales(scales), factor=factor).weight()[:35, :67]
         wanted = (rounded(weight, bits).weight() - weight).norm()
         if not bool(((made - weight).norm() - wanted).abs() <= 1e-3 * wanted):
             return None
-    return function
+    return found
 
 
-def _rounded_natively(function: Callable[..., None], weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
-    is_half, factor = weight.dtype is torch.bfloat16, factor_of(weight, bits)
+def _rounded_natively(rounder: Rounder, weight: Tensor, bits: int) -> tuple[Tensor, Tensor, float]:
+    is_half, threads, largest = weight.dtype is torch.bfloat16, torch.get_num_threads(), c_float()
     weight = (weight if is_half else weight.float()).contiguous()
+    rounder.finds_largest(weight.numel(), weight.data_ptr(), is_half, ctypes.byref(largest), threads)
+    factor = factor_for(finite(largest.value), bits)
     (d_out, d_in), tried = weight.shape, torch.tensor(TRIED[bits])
     tiles, groups = -(-d_out // OUTPUTS), -(-d_in // GROUP)
     codes = torch.empty(tiles, groups, bits, OUTPUTS, QUAD, dtype=torch.int8 if bits == 8 else torch.uint8)
     scales = torch.empty(tiles, groups, OUTPUTS, dtype=torch.float16)
     places = weight.data_ptr(), is_half, 1 / factor, tried.data_ptr(), len(tried), codes.data_ptr(), scales.data_ptr()
-    function(d_out, d_in, *places, bits, torch.get_num_threads())
+    rounder.rounds(d_out, d_in, *places, bits, threads)
     return codes, scales, factor
 
 

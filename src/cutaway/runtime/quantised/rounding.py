@@ -80,7 +80,12 @@ def rounded_inputs(x: Tensor) -> Tensor:
 
 def factor_of(weight: Tensor, bits: int) -> float:
     """A power of two over which every scale that may be found lies within fp16. Raises CutawayError as `rounded` does."""
-    largest_scale = largest_of(weight) / min(abs(tried) for tried in TRIED[bits])
+    return factor_for(largest_of(weight), bits)
+
+
+def factor_for(largest: float, bits: int) -> float:
+    """As `factor_of`, for the largest |w|."""
+    largest_scale = largest / min(abs(tried) for tried in TRIED[bits])
     if largest_scale == 0:
         return 1.0
     return max(2.0 ** (math.frexp(largest_scale)[1] - math.frexp(LARGEST)[1] + 1), SMALLEST_FACTOR)
@@ -89,7 +94,11 @@ def factor_of(weight: Tensor, bits: int) -> float:
 def largest_of(weight: Tensor) -> float:
     """The largest |w|. Raises CutawayError for a weight that is not finite."""
     least, most = weight.aminmax() if weight.numel() else (0.0, 0.0)  # without a second tensor, as `abs` would make
-    largest = max(-float(least), float(most))
+    return finite(max(-float(least), float(most)))
+
+
+def finite(largest: float) -> float:
+    """The largest |w| itself. Raises CutawayError where it is not finite."""
     if not math.isfinite(largest):
         raise CutawayError("A weight is not finite, and has no rounding to 8 or 4 bits. The checkpoint is damaged.")
     return largest
