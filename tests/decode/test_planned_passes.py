@@ -117,6 +117,24 @@ def test_who_sees_whom_is_what_the_readable_pass_says(name: str, shape: str, rep
     assert replays == ids[: 3 if name in ODD else 6]
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_blocks_behind_blocks(name: str, replays: list[int]) -> None:
+    """What block diffusion asks: a noised block, several times, and then its clean tokens, which the next blocks see."""
+    model, ids = made(SHAPES[name]), tokens(12)
+    sessions = [Session(model, cache=Cache(slides=False), is_planned=is_planned) for is_planned in (True, False)]
+    for start in (0, 4, 8):
+        block = ids[start : start + 4]
+        for layout, keep in (
+            (layouts.noised_block(start, start + 4, 4), 0),
+            (layouts.blocks(start, start + 4, 4), 4),
+        ):
+            found, wanted = (each.extend(block, "all", tokens=layout, keep=keep) for each in sessions)
+            tiny.assert_close(found, wanted)
+    assert replays == [token for start in (0, 4, 8) for token in ids[start : start + 4] * 2]
+    tiny.assert_close(sessions[0].extend([7]), sessions[1].extend([7]))
+    assert len(replays) == 25, "and behind it a token that sees them all"
+
+
 def test_a_text_that_sees_itself_whole(replays: list[int]) -> None:
     model, ids = made(SHAPES["parallel, partly rotary"]), tokens(20)
     found = Session(model).extend(ids, "all", tokens=visibility.full(20))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cutaway.decode import Session
 from cutaway.errors import CutawayError
 from cutaway.lens import Recorder
-from cutaway.model import Transformer, visibility
+from cutaway.model import Transformer, layouts, visibility
 from cutaway.model.adapter import LowRank, detach, put_adapter
 from cutaway.runtime.native.loader import library
 from cutaway.runtime.plans import UnplannedError, record, recorder
@@ -154,10 +154,16 @@ def test_stores_that_plans_do_not_fill_run_the_readable_pass(replays: list[int])
     assert not replays
     placed = Session(model)
     placed.extend(ids[:3], tokens=visibility.full(3))
-    assert replays == ids[:3]
     placed.extend([5])
-    placed.extend([5, 6])
-    assert replays == ids[:3], "not behind what is no causal text from its start"
+    assert replays == [*ids[:3], 5]
+    for hidden in (visibility.packed(torch.tensor([[1]]), torch.tensor([[4]])), layouts.noised_block(4, 5, 1)):
+        placed.extend([7], "none", tokens=hidden)
+        before = len(replays)
+        placed.extend([5])
+        placed.extend([5, 6])
+        assert len(replays) == before, "not behind what they do not see"
+        placed.rewind(4)
+    assert len(replays) == 5, "behind a text that a token of its own block sees"
 
 
 def test_a_plan_that_computes_something_else_is_not_admitted(monkeypatch: pytest.MonkeyPatch) -> None:

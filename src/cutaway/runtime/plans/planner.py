@@ -36,8 +36,7 @@ class Planner:
         most = MOST_TOKENS if plan is None else plan.most
         if self.reason is not None or len(asked.ids) > most or model.head is None:
             return False
-        is_usual = is_plain(store) and is_ordinary(model)
-        return is_usual and (asked.tokens is None or sees_all(asked.tokens, store.length))  # type: ignore[attr-defined]
+        return is_ordinary(model) and is_plain(store) and sees_all(asked.tokens, store)
 
     def run(self, model: Transformer, asked: Pass, store: KVStore) -> Tensor | None:
         """These tokens by the plan, where one may run: logits [read, vocab]. None where there is no plan for them yet."""

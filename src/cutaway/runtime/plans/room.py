@@ -1,7 +1,7 @@
 """What a plan is asked for, and where in a store the tokens' keys and values go. In: ids, a store. Out: addresses for a plan.
 
-Plans read and write contiguous memory: per layer keys, then values, [kv_head, capacity, d_head], of one causal text from its
-start; in fp32, in bf16, or as codes of 8 bits with scales.
+Plans read and write contiguous memory: per layer keys, then values, [kv_head, capacity, d_head], of one text, all of which the
+tokens see; in fp32, in bf16, or as codes of 8 bits with scales.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ctypes import Array, addressof, c_int64
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
-from ...model.visibility import FIELDS, Tokens
+from ...model.visibility import Tokens, causal
 from ..formats import Format, Int8, Plain
 from ..stores import KVStore
 from .program import Step
@@ -53,23 +54,30 @@ class Pass:
         )  # fmt: skip
 
 
-def is_plain(store: object) -> bool:
-    """Whether it is a store that plans can fill: of one text, causal so far, contiguous, in a form that they know."""
+def is_plain(store: object) -> TypeGuard[KVStore]:
+    """Whether it is a store that plans can fill: of one text, contiguous, in a form that they know."""
     return (
         type(store) is KVStore
         and not store.slides
         and store.form in FORMS
         and store.values.shape[2] == 1
         and store.fields.shape[1] == 1
-        and store.causal_length == store.length
         and store.values.is_cpu
         and all(tensor.is_contiguous() for tensor in store.tensors)
     )
 
 
-def sees_all(tokens: Tokens, length: int) -> bool:
-    """Whether each of these tokens sees itself, and all of a causal text of this length before them."""
-    known, reads, group, _, segment, _ = tokens.fields[: len(FIELDS), 0]
-    sees_itself = (known <= reads) | (group >= 0)
-    sees_text = (reads >= length - 1) & (segment == 0) if length else sees_itself
-    return tokens.fields.shape[1] == 1 and bool((sees_itself & sees_text).all())
+def sees_all(tokens: Tokens | None, store: KVStore) -> bool:
+    """Whether each of these tokens sees itself, and all that the store holds. tokens: None for the causal continuation."""
+    length, is_causal = store.length, store.causal_length == store.length
+    if tokens is None and is_causal:
+        return True
+    if tokens is None:
+        tokens = causal(1, length, device=store.fields.device)
+    known, reads, group, _, segment, _ = tokens.fields[:, 0]
+    before, _, _, _, text, _ = store.fields[:, 0, :length]
+    sees_itself = bool(((known <= reads) | (group >= 0)).all()) and tokens.fields.shape[1] == 1
+    if not sees_itself or length == 0:
+        return sees_itself
+    latest = length - 1 if is_causal else int(before.max())
+    return bool((reads >= latest).all() and (segment == text[0]).all()) and (is_causal or bool((text == text[0]).all()))
