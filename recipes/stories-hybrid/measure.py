@@ -4,8 +4,8 @@
 
 Greedy, from the first words of stories never trained on; every text is checked against the autoregressive one, token for token.
 Times are of whole generations, prompt included, the decoders taking turns. They are compared with the autoregressive decoder of
-the same model twice: as it comes, when each token is one native call that was recorded once, and by readable passes and their
-kernels, which are what the passes of drafts, never twice alike, are made of.
+the same model twice: as it comes, when each token is one native call that was recorded once, as passes of drafts are, and by
+readable passes.
 """
 
 from __future__ import annotations
