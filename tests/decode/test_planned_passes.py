@@ -171,6 +171,30 @@ def test_a_large_model_is_read_from_fewer_tokens_on(monkeypatch: pytest.MonkeyPa
     assert replays == ids[1:]
 
 
+def test_one_token_and_several_are_admitted_each_by_itself() -> None:
+    model, ids = made(SHAPES["gated, grouped, rotary"]), tokens(6)
+    session = Session(model)
+    session.extend(ids[:3])
+    assert PLANS[model].admitted == {True}
+    session.extend(ids[3:4])
+    assert PLANS[model].admitted == {True, False}
+
+
+def test_a_plan_that_is_wrong_of_one_token_is_not_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids, original = made(SHAPES["gated, grouped, rotary"]), tokens(6), Program.replay
+    session = Session(model)
+    session.extend(ids[:3])
+
+    def wrong(self: Program, now: Step, count: int | None = None) -> None:
+        original(self, now, len(self.ops) - 2 if now.count == 1 else count)
+
+    monkeypatch.setattr(Program, "replay", wrong)
+    tiny.assert_close(feed(session, ids[3:]), readable(model, ids)[3:])
+    assert session.planner is not None
+    assert "other numbers" in str(session.planner.reason)
+    assert PLANS[model].admitted == {True}
+
+
 def test_a_plan_that_is_wrong_of_several_tokens_is_not_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids, original = made(SHAPES["gated, grouped, rotary"]), tokens(9), Program.replay
     Session(model).extend(ids[:1])

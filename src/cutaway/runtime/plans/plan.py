@@ -14,10 +14,8 @@ from .guard import Guard
 from .program import Kind, Program
 from .room import Pass
 
-MOST_TOKENS, MOST_OF_LARGE = (
-    96,
-    32,
-)  # of a pass; from about here on, products with packed weights are faster (docs/log.md)
+MOST_TOKENS = 96  # of a pass; from about here on, products with packed weights are faster (docs/log.md)
+MOST_OF_LARGE = 32  # of a pass of a large model
 LARGE = 2**25  # weights, in matrices: from here on a model is large
 
 
@@ -52,7 +50,7 @@ class Plan:
         count, has_logits = len(asked.ids), asked.read is not None
         logits = torch.empty(count - asked.read if asked.read is not None else 0, self.program.result.size)
         with self._lock:
-            program = self.program if count == 1 else self.wide
+            program = self.wide if asked.is_several else self.program
             now = asked.step(store, start, self.num_states, logits)
             program.replay(now, None if has_logits else self.num_states)
         return logits

@@ -41,7 +41,7 @@ class Planner:
     def run(self, model: Transformer, asked: Pass, store: KVStore) -> Tensor | None:
         """These tokens by the plan, where one may run: logits [read, vocab]. None where there is no plan for them yet."""
         plan = current(model)
-        if plan is None or len(asked.ids) > 1 not in plan.admitted:
+        if plan is None or asked.is_several not in plan.admitted:
             return None
         return plan.run(asked, store, asked.begin(store))
 
@@ -61,7 +61,7 @@ class Planner:
         if found is None:
             self.reason = "It has no plan: on its first pass, the plan gave other numbers than the readable one."
             return logits
-        plan.admitted.add(len(asked.ids) > 1)
+        plan.admitted.add(asked.is_several)
         PLANS[model] = plan
         return found
 
@@ -70,7 +70,7 @@ def current(model: Transformer) -> Plan | None:
     """The plan of a model, if it has one that still stands: for as many threads as there are, and of the model as it is."""
     plan = PLANS.get(model)
     if plan is not None and (plan.num_threads != torch.get_num_threads() or not plan.guard.holds):
-        del PLANS[model]
+        PLANS.pop(model, None)
         return None
     return plan
 

@@ -36,6 +36,11 @@ class Pass:
     def __post_init__(self) -> None:
         object.__setattr__(self, "numbers", (c_int64 * len(self.ids))(*self.ids))
 
+    @property
+    def is_several(self) -> bool:
+        """Whether it has more than one token."""
+        return len(self.ids) > 1
+
     def begin(self, store: KVStore) -> int:
         """The store counts the tokens from now on, and holds their visibility; returns where the first of them goes."""
         if self.tokens is None:
