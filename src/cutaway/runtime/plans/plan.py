@@ -35,6 +35,12 @@ class Plan:
         self.most = MOST_TOKENS if sum(sizes) < LARGE else MOST_OF_LARGE
         self._lock = Lock()
 
+    def serves(self, count: int, before: int) -> bool:
+        """Whether it runs so many tokens behind so many others. A large model's prompt is read: with packed weights, and not
+        twice, as the first pass that a plan is compared with is; what is drafted behind it is worth that.
+        """
+        return count == 1 or (count <= self.most and (before > 0 or self.most == MOST_TOKENS))
+
     @property
     def num_threads(self) -> int:
         """For how many threads it was recorded."""

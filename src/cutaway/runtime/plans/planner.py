@@ -32,11 +32,11 @@ class Planner:
 
     def may_run(self, model: Transformer, store: object, asked: Pass) -> bool:
         """Whether a plan could run these tokens: none that was refused, in training mode, into another store, or too many."""
-        plan = PLANS.get(model)
-        most = MOST_TOKENS if plan is None else plan.most
-        if self.reason is not None or len(asked.ids) > most or model.head is None:
+        plan, count = PLANS.get(model), len(asked.ids)
+        if self.reason is not None or count > MOST_TOKENS or model.head is None or not is_plain(store):
             return False
-        return is_ordinary(model) and is_plain(store) and sees_all(asked.tokens, store)
+        is_served = plan is None or plan.serves(count, store.length)
+        return is_served and is_ordinary(model) and sees_all(asked.tokens, store)
 
     def run(self, model: Transformer, asked: Pass, store: KVStore) -> Tensor | None:
         """These tokens by the plan, where one may run: logits [read, vocab]. None where there is no plan for them yet."""
@@ -54,7 +54,7 @@ class Planner:
         if isinstance(plan, str):
             self.reason = plan
             return logits
-        if len(asked.ids) > plan.most:
+        if not plan.serves(len(asked.ids), store.length - len(asked.ids)):
             PLANS[model] = plan
             return logits
         found = admitted(plan, asked, store, logits)
