@@ -105,7 +105,7 @@ def test_bits_where_nothing_is_kept_are_refused() -> None:
 
 def left(monkeypatch: pytest.MonkeyPatch, num_bytes: int | None) -> None:
     """A machine that has so much left."""
-    monkeypatch.setattr(budget, "available_memory", lambda: num_bytes)
+    monkeypatch.setattr(budget, "_left_in_machine", lambda: num_bytes)
     monkeypatch.setattr(budget, "_left_in_group", lambda: None)
 
 
@@ -157,7 +157,7 @@ def test_a_session_that_grows_too_large_stays_as_it_was(monkeypatch: pytest.Monk
 def test_a_group_has_its_own_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of files count as free; a group without a limit says nothing."""
     monkeypatch.setattr(budget, "GROUP", tmp_path)
-    monkeypatch.setattr(budget, "available_memory", lambda: 9000)
+    monkeypatch.setattr(budget, "_left_in_machine", lambda: 9000)
     cpu = torch.device("cpu")
     assert budget.bytes_left(cpu) == 9000
     for name, text in {

@@ -238,10 +238,10 @@ def test_a_peer_that_is_missing_names_its_installation(monkeypatch: pytest.Monke
 
 def test_memory_and_disk_are_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of("llama-1.1b")
-    monkeypatch.setattr(versus, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(versus, "bytes_left", lambda: 10**9)
     with pytest.raises(CutawayError, match=r"takes 8\.8 GB of memory, and 1\.0 GB are available"):
         versus.check_room(config, {16, 8}, tmp_path)
-    monkeypatch.setattr(versus, "available_memory", lambda: None)
+    monkeypatch.setattr(versus, "bytes_left", lambda: None)
     monkeypatch.setattr(versus.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9}))
     with pytest.raises(CutawayError, match=r"takes 3\.6 GB of the disk of"):
         versus.check_room(config, {16, 8}, tmp_path)

@@ -132,8 +132,7 @@ def test_what_a_gpu_cannot_is_one_message(command: tuple[str, ...], gpu: Gpu, ca
     words = (*command, "--device", gpu.name)
     for bits in ("8", "4", "5"):
         assert f"bits is {bits}, and the model is to run on a GPU" in refused(capsys, *words, "--bits", bits)
-    gpu.patch.setattr(room, "available_memory", lambda: 10**6)
-    gpu.patch.setattr(room, "bytes_left", lambda device: 10**6)  # noqa: ARG005 (as it is called)
+    gpu.patch.setattr(room, "bytes_left", lambda _: 10**6)
     assert "1,000,000 (0.0 GB) are available" in refused(capsys, *words)
 
 

@@ -55,7 +55,7 @@ def test_memory_is_asked_for_first(capsys: Capture, monkeypatch: pytest.MonkeyPa
     import gpu
 
     monkeypatch.setattr(gpu, "equal_tokens", lambda *_: (1.0, 30))
-    monkeypatch.setattr("cutaway.runtime.gpu.room.available_memory", lambda: 10**6)
+    monkeypatch.setattr("cutaway.runtime.gpu.room.bytes_left", lambda _: 10**6)
     monkeypatch.setattr("sides.gpu_ours.random_model", None)
     assert gpu.main(ON_CPU) == 1
     assert "1,000,000 (0.0 GB) are available" in capsys.readouterr().err

@@ -275,13 +275,13 @@ def test_memory_is_asked_for_before_anything_is_made(monkeypatch: pytest.MonkeyP
     kept = 4 * KVStore(LLAMA_LIKE, capacity=100, dtype=torch.bfloat16).values.nbytes
     weights = sum(2 * each.numel() for each in Transformer(config).parameters())
     assert needed == weights + kept + room.SPARE
-    monkeypatch.setattr(room, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(room, "bytes_left", lambda _: 10**9)
     with pytest.raises(
         CutawayError, match=r"2,000,000,000 bytes \(2\.0 GB\), and 1,000,000,000 \(1\.0 GB\) are available"
     ):
         check_device_memory(2e9, torch.device("cpu"))
     check_device_memory(1e9, torch.device("cpu"))
-    monkeypatch.setattr(room, "available_memory", lambda: None)
+    monkeypatch.setattr(room, "bytes_left", lambda _: None)
     check_device_memory(1e30, torch.device("cpu"))
 
 

@@ -57,7 +57,7 @@ def test_a_fork_grows_by_itself() -> None:
 def test_what_there_is_no_memory_to_grow_into_is_refused_and_all_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     session = static_session(tiny.lively(FAR), capacity=4, backend=None, grows=True)
     session.extend([3, 1, 4])
-    monkeypatch.setattr(room, "available_memory", lambda: 2 * 2 * 16 * 4 * 8 - 1)
+    monkeypatch.setattr(room, "bytes_left", lambda _: 2 * 2 * 16 * 4 * 8 - 1)
     with pytest.raises(CutawayError, match=r"cpu would need 2,048 bytes .* and 2,047 .* are available"):
         session.extend([1, 5])
     assert (session.ids, session.store.length) == ([3, 1, 4], 3)
@@ -112,7 +112,7 @@ def test_a_model_that_moves_says_the_same_by_fewer_products(monkeypatch: pytest.
     assert any(isinstance(each, Part) for each in twin.modules())
     assert merge_projections(twin) == 0
     assert said(Session(twin), [3, 1], 20) == said(Session(model), [3, 1], 20)
-    monkeypatch.setattr(room, "available_memory", lambda: room.SPARE)
+    monkeypatch.setattr(room, "bytes_left", lambda _: room.SPARE)
     with pytest.raises(CutawayError, match="are available"):
         move(model, torch.device("cpu"))
     assert not any(isinstance(each, Part) for each in model.modules())

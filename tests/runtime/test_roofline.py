@@ -26,6 +26,30 @@ def test_the_bandwidth_is_one_that_machines_have() -> None:
     assert 1e7 < read_bandwidth(2**20, seconds=0.01) < 1e13
 
 
+@pytest.mark.parametrize(
+    ("cache", "free", "wanted"),
+    [
+        (None, None, 2**28),
+        (2**25, 2**33, 2**28),
+        (300 * 2**20, 2**34, 1200 * 2**20),
+        (300 * 2**20, None, 1200 * 2**20),
+        (300 * 2**20, 2**31, 2**29),
+        (300 * 2**20, 2**20, 2**28),
+    ],
+)
+def test_what_is_read_is_more_than_a_cache_holds(
+    cache: int | None, free: int | None, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roofline, "largest_cache", lambda: cache)
+    monkeypatch.setattr(roofline, "bytes_left", lambda: free)
+    assert roofline.above_caches() == wanted
+    made: list[int] = []
+    monkeypatch.setattr(torch, "ones", lambda count: made.append(4 * count) or torch.zeros(1))  # type: ignore[func-returns-value]
+    read_bandwidth(seconds=0.0)
+    read_bandwidth(2**20, seconds=0.0)
+    assert made == [wanted, 2**20]
+
+
 def test_what_ends_first_is_the_limit() -> None:
     machine = Machine(read=10.0, peak=100.0, cache=None, cores=2, threads=2)
     assert machine.ridge() == 10.0

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from ..errors import CutawayError
-from .roofline import available_memory
 
+CPU = torch.device("cpu")
+MEMORY = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
 
 
@@ -22,15 +23,22 @@ def check_memory(num_bytes: float, what: str, device: torch.device) -> None:
         )
 
 
-def bytes_left(device: torch.device) -> int | None:
+def bytes_left(device: torch.device = CPU) -> int | None:
     """Bytes that a device could still give, None where nobody says. Of a processor: the machine's, and those of its group."""
     if device.type == "cuda":
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )  # by torch, for whoever asks next
-        return int(torch.cuda.mem_get_info(device)[0]) + held
-    found = [number for number in (available_memory(), _left_in_group()) if number is not None]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, to be given again
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    found = [number for number in (_left_in_machine(), _left_in_group()) if number is not None]
     return min(found, default=None) if device.type == "cpu" else None
+
+
+def _left_in_machine() -> int | None:
+    """As Linux tells."""
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY.read_text("ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _left_in_group() -> int | None:

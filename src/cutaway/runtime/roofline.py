@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 
-CPU = torch.device("cpu")
-READ_BYTES = 2**28  # more than a processor's caches hold
+from .budget import CPU, bytes_left
+
+READ_BYTES = 2**28  # at least so many are read, and more where a cache may hold them: so many times its size
+TIMES_CACHE = 4
 SECONDS = 0.3  # of one measurement
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-MEMORY = Path("/proc/meminfo")
 PROCESSOR = Path("/proc/cpuinfo")
 VECTORS = (  # that products of matrices use, as Linux names them: x86, then ARM
     *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
@@ -72,10 +73,20 @@ def measure_machine(seconds: float = SECONDS) -> Machine:
     )
 
 
-def read_bandwidth(num_bytes: int = READ_BYTES, *, seconds: float = SECONDS) -> float:
-    """Bytes that this machine reads from memory in a second: the fastest of some sums of one buffer."""
+def read_bandwidth(num_bytes: int | None = None, *, seconds: float = SECONDS) -> float:
+    """Bytes that this machine reads from memory in a second: the fastest of some sums of one buffer.
+
+    num_bytes: of the buffer; None: more than the caches hold.
+    """
+    num_bytes = num_bytes or above_caches()
     buffer = torch.ones(num_bytes // 4)
     return num_bytes / fastest(buffer.sum, seconds=seconds)
+
+
+def above_caches() -> int:
+    """Bytes of which a cache keeps next to nothing until they are read again; no more than a quarter of the memory at hand."""
+    wanted, free = TIMES_CACHE * (largest_cache() or 0), bytes_left()
+    return max(READ_BYTES, wanted if free is None else min(wanted, free // 4))
 
 
 def peak_flops(
@@ -135,13 +146,4 @@ def largest_cache() -> int | None:
         sizes = [(path / "size").read_text("ascii").strip() for path in CACHES.glob("index*")]
         return max(int(size.removesuffix("K")) * 1024 for size in sizes)
     except (OSError, ValueError):
-        return None
-
-
-def available_memory() -> int | None:
-    """Bytes that this machine could still give, as Linux tells."""
-    try:
-        lines = dict(line.split(":", 1) for line in MEMORY.read_text("ascii").splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError):
         return None

@@ -229,7 +229,7 @@ def test_what_is_not_measured() -> None:
 
 
 def test_a_copy_needs_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.apps.microscope.speed.available_memory", lambda: 0)
+    monkeypatch.setattr("cutaway.apps.microscope.speed.bytes_left", lambda: 0)
     opened = Opened(one_stack(), "tiny")
     with pytest.raises(CutawayError, match=r"0\.0 GB are available"):
         speed_of(opened, AskSpeed(bits=8), MACHINE)

@@ -16,8 +16,8 @@ from ...errors import CutawayError
 from ...finding import read_config
 from ...lm import load
 from ...model import Transformer
+from ...runtime.budget import bytes_left
 from ...runtime.kernels import accelerate
-from ...runtime.roofline import available_memory
 
 SHAPES: Final = {
     "llama-15m": "6,288,6,6,768,32000",
@@ -66,7 +66,7 @@ def architecture_of(name: str) -> ModelConfig:
 
 def random_model(config: ModelConfig) -> Transformer:
     """A model of random weights, ready to run. Raises CutawayError where the memory does not suffice."""
-    needed, available = memory_bytes(config), available_memory()
+    needed, available = memory_bytes(config), bytes_left()
     if available is not None and needed > available:
         raise CutawayError(
             f"The model needs {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are available. "

@@ -20,7 +20,8 @@ import torch
 from ...config import ModelConfig
 from ...cost import memory_bytes
 from ...errors import CutawayError
-from ...runtime.roofline import Machine, available_memory
+from ...runtime.budget import bytes_left
+from ...runtime.roofline import Machine
 from .measure import Measured, Turn, check, prompt_of, summary
 from .ours import Ours
 from .peers import Peer
@@ -228,7 +229,7 @@ def check_room(config: ModelConfig, all_bits: set[int], folder: Path) -> None:
     written = sum(memory_bytes(config, bits / 8) for bits in all_bits)
     held = memory_bytes(config) + 2 * memory_bytes(config, max(all_bits) / 8)
     for what, needed, available in (
-        ("memory", held, available_memory()),
+        ("memory", held, bytes_left()),
         (f"the disk of {folder.parent}", ROOM * written, shutil.disk_usage(folder).free),
     ):
         if available is not None and needed > available:

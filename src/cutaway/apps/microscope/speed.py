@@ -10,8 +10,9 @@ import copy
 from typing import Any
 
 from ...errors import CutawayError
+from ...runtime.budget import bytes_left
 from ...runtime.quantise import check_bits
-from ...runtime.roofline import Machine, available_memory
+from ...runtime.roofline import Machine
 from ..bench.measure import measure
 from .asks import AskSpeed
 from .shelf import Opened
@@ -48,7 +49,7 @@ def speed_of(opened: Opened, ask: AskSpeed, machine: Machine) -> dict[str, Any]:
 
 
 def _copy(opened: Opened) -> Any:
-    needed, available = opened.num_bytes, available_memory()
+    needed, available = opened.num_bytes, bytes_left()
     if available is not None and needed > available:
         raise CutawayError(
             f"A copy in fewer bits begins with {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are available. "

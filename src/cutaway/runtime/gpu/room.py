@@ -8,7 +8,6 @@ from ...config import ModelConfig
 from ...cost import cache_bytes, memory_bytes
 from ...errors import CutawayError
 from ..budget import bytes_left
-from ..roofline import available_memory
 
 SPARE = 2**30  # for activations, logits, and the kernels themselves
 
@@ -24,13 +23,9 @@ def needed_bytes(config: ModelConfig, *, batch: int = 1, capacity: int, bytes_pe
 
 def check_device_memory(needed: float, device: torch.device) -> None:
     """Raises CutawayError where a device has not so many bytes left; passes where nobody says how many there are."""
-    available = _available(device)
+    available = bytes_left(device)
     if available is not None and needed > available:
         raise CutawayError(
             f"{device} would need {needed:,.0f} bytes ({needed / 1e9:,.1f} GB), and {available:,.0f} ({available / 1e9:,.1f} GB) "
             "are available. Take a smaller shape, batch or capacity, or end other programs."
         )
-
-
-def _available(device: torch.device) -> int | None:
-    return available_memory() if device.type == "cpu" else bytes_left(device)
