@@ -64,8 +64,11 @@ def show_versus(
         )
         put(console, _prefill_table(compared, peer))
         console.print()
-    for sentence in notes(rows, machine):
+    told = notes(rows, machine)
+    for sentence in told:
         say(console, sentence, QUIET)
+    if told and started:
+        console.print()
     for each in started:
         show_start(each, console)
         if each.name == START_OF:
