@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
     real = ops.attention
     monkeypatch.setattr(rows, "SMALL", 0)
     monkeypatch.setattr(attend, "MANY", 2)
+    monkeypatch.setattr(attend, "MANY_BEHIND", 2)
     monkeypatch.setattr(ops, "attention", watched)
     return found
 
@@ -88,3 +90,34 @@ def test_gradients_are_torchs(served: list[tuple[int, int, bool]]) -> None:
     model = tiny.model(tiny.config()).requires_grad_(True)
     model(tiny.ids(1, 9), Call(visibility.causal(9), attend=attend.fused)).sum().backward()
     assert not served
+
+
+@pytest.mark.parametrize(
+    ("before", "queries", "is_native"), [(0, 255, False), (0, 256, True), (40, 63, False), (40, 64, True)]
+)
+def test_from_how_many_queries_on(before: int, queries: int, is_native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch needs a mask for tokens behind others: one is made for all layers, and none where the native kernel serves."""
+    found: list[int] = []
+    masks: list[tuple[int, ...]] = []
+    attention, allow = ops.attention, visibility.allow
+
+    def watched(q: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+        found.append(q.shape[2])
+        return attention(q, *others)
+
+    def masked(queries: visibility.Tokens, keys: visibility.Tokens, *others: Any) -> Tensor:
+        masks.append((len(queries), len(keys)))
+        return allow(queries, keys, *others)
+
+    monkeypatch.setattr(rows, "SMALL", 0)
+    stack = tiny.stack(attention=ATTENTION, position=PositionConfig(kind="rotary"))
+    ids = tiny.ids(1, before + queries)[0].tolist()
+    session = Session(tiny.model(tiny.config(decoder=stack)), is_planned=False)
+    if before:
+        session.extend(ids[:before])
+    monkeypatch.setattr(ops, "attention", watched)
+    monkeypatch.setattr("cutaway.model.call.allow", masked)
+    monkeypatch.setattr("cutaway.model.transformer.allow", masked)
+    session.extend(ids[before:])
+    assert found == [queries] * stack.num_layers * is_native
+    assert masks == [(queries, before + queries)] * (before > 0 and not is_native)

@@ -90,8 +90,8 @@ PASSING = Passing()
 class Frame:
     """What all layers of one type share in a pass.
 
-    flag: a promise instead of a mask. mask: [batch, 1, query, key] bool, or None under a flag. bias: [batch, head, query, key]
-    added to the scores. cos, sin: [batch, 1, position, d_rotated].
+    flag: a promise instead of a mask. mask: [batch, 1, query, key] bool; None under a flag, and where it is causal until somebody
+    asks for it. bias: [batch, head, query, key] added to the scores. cos, sin: [batch, 1, position, d_rotated].
     """
 
     queries: Tokens
@@ -105,10 +105,20 @@ class Frame:
     sinks: int = 0
 
     def allowed(self) -> Tensor:
-        """The dense mask, whatever the flag promises: [batch, 1, query, key] of bool."""
+        """The dense mask, whatever the flag promises: [batch, 1, query, key] of bool. What no flag stands for is made once."""
         if self.mask is not None:
             return self.mask
-        return allow(self.queries, self.keys, self.window, self.sinks).unsqueeze(1)
+        mask = allow(self.queries, self.keys, self.window, self.sinks).unsqueeze(1)
+        if self.flag is None:
+            self.mask = mask
+        return mask
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the queries are the last of the keys, and each sees itself and all before it."""
+        queries, keys = self.queries, self.keys
+        is_whole = self.window is None or self.window >= len(keys)
+        return is_whole and queries.flag == keys.flag == "causal" and len(queries) <= len(keys)
 
 
 @dataclass(slots=True)

@@ -156,10 +156,11 @@ def slot(layer_type: str) -> str:
 
 
 def make_frame(queries: Tokens, keys: Tokens, window: int | None = None, sinks: int = 0) -> Frame:
-    """A frame with a flag where one holds, else with the dense mask."""
-    flag = choose_flag(queries, keys, window)
-    mask = None if flag else allow(queries, keys, window, sinks).unsqueeze(1)
-    return Frame(queries, keys, flag, mask, window=window, sinks=sinks)
+    """A frame with a flag where one holds, else with the dense mask: but where it is causal, for kernels need none there."""
+    frame = Frame(queries, keys, choose_flag(queries, keys, window), window=window, sinks=sinks)
+    if frame.flag is None and not frame.is_causal:
+        frame.allowed()  # now, so that every layer meets the same: what is compiled of one serves all
+    return frame
 
 
 def make_cross_frame(queries: Tokens, source: Tokens) -> Frame:
